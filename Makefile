@@ -1,0 +1,73 @@
+# Every target that is meant to be used stands in `make help`.
+# `make demo` and `make test` install what they lack (Debian 12 or 13, as root or with sudo).
+
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local/phoenix_hypervisor
+DESTDIR ?=
+VENV := .venv
+STAMP := $(VENV)/.stamp-$(shell sha256sum requirements.lock | cut -c1-16)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema python3-rich
+APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring
+APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps
+# Tests that may skip under CI, as pytest -k would name them; keep it short.
+ALLOWED_SKIPS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-directory test unit lint faults fuzz bench efficacy install lock apt-run apt-lab apt-test
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+apt-run:
+	@tools/need $(SUDO) $(APT_RUN)
+
+apt-lab:
+	@tools/need $(SUDO) $(APT_RUN) $(APT_LAB)
+
+apt-test:
+	@tools/need $(SUDO) $(APT_TEST)
+
+$(STAMP): requirements.lock | apt-test
+	@rm -rf $(VENV)
+	@echo "making $(VENV) from requirements.lock"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements.lock >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
+	@touch $@
+
+demo: apt-lab ## The documents' three containers on a real AppArmor kernel with real LXC, in QEMU
+	@bin/phoenix lab demo
+
+demo-directory: apt-run ## The same workflow on a host that is only a directory: seconds, no QEMU
+	@tools/demo
+
+test: apt-test $(STAMP) ## Linters and types, then all tests
+	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest
+
+unit: $(STAMP) ## Unit and property tests only: seconds, no root needed
+	@$(VENV)/bin/python -m pytest tests/unit tests/property
+
+lint: $(STAMP) ## Formatting, lint, types, import rules
+	@$(VENV)/bin/python -m pytest tests/unit/test_linters.py
+
+faults: apt-test $(STAMP) ## Fail and kill setup, apply, rollback at every call that changes state (minutes)
+	@$(VENV)/bin/python tools/faults
+
+fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,000 inputs each
+	@HYPOTHESIS_PROFILE=fuzz timeout 900 $(VENV)/bin/python -m pytest tests/property/test_readers.py tests/property/test_conf.py
+
+bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; writes bench/results.json
+	@$(VENV)/bin/python bench/run.py
+
+install: ## Into $(PREFIX), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
+	@tools/install "$(DESTDIR)" "$(PREFIX)"
+
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+
+efficacy: apt-test $(STAMP) ## Real operations in real containers under every profile; writes docs/efficacy.md and .json
+	@tools/need $(SUDO) $(APT_LAB)
+	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy $(EFFICACY)

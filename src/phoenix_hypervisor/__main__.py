@@ -1,0 +1,6 @@
+"""`python -m phoenix_hypervisor`: the same program as the `phoenix` script."""
+
+from phoenix_hypervisor.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
