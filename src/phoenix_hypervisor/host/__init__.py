@@ -1,0 +1,1 @@
+"""The only door to the machine: root prefix, files, processes, locks, kernel."""

@@ -1,0 +1,126 @@
+"""What the kernel says: loaded profiles, AppArmor's features, labels of processes.
+
+Owns reading securityfs and /proc below the root.  Must not judge what it reads, and
+must not write: policy is loaded by apparmor_parser.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from phoenix_hypervisor.host.root import Root
+
+SECURITYFS = "/sys/kernel/security/apparmor"
+
+_PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
+_CONTAINER_CGROUP = re.compile(
+    rb"(?:^|/)(?:lxc/(?P<pve>[1-9][0-9]*)(?=[/\n]|$)|lxc\.payload\.(?P<lxc>[^/\n]+))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of a container, as the host sees it."""
+
+    pid: int
+    label: str
+    """The AppArmor label with its mode, `lxc-x (enforce)`; empty where unreadable."""
+    depth: int
+    """How many PID namespaces deep it is (2: directly in a container)."""
+    is_init: bool
+    """PID 1 of its innermost PID namespace."""
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _label(directory: str) -> str:
+    # attr/apparmor/current is the LSM's own file; attr/current may belong to another one.
+    data = _read(f"{directory}/attr/apparmor/current")
+    if data is None:
+        data = _read(f"{directory}/attr/current")
+    return (data or b"").rstrip(b"\n\0").decode("utf-8", "surrogateescape")
+
+
+class Kernel:
+    """The kernel of the host below `root`; a directory host has whatever files are there."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+
+    def loaded_profiles(self) -> dict[str, str] | None:
+        """Mode (`enforce`, `complain`, ...) by profile name; None where that is unknown.
+
+        Source: securityfs `apparmor/profiles`, one `name (mode)` a line.
+        """
+        data = _read(self._root.locate(f"{SECURITYFS}/profiles"))
+        if data is None:
+            return None
+        found: dict[str, str] = {}
+        for line in data.split(b"\n"):
+            match = _PROFILE_LINE.match(line)
+            if match:
+                found[match["name"].decode("utf-8", "surrogateescape")] = match["mode"].decode()
+        return found
+
+    def has_apparmor(self) -> bool:
+        """Whether AppArmor is on, as `/sys/module/apparmor/parameters/enabled` says."""
+        value = _read(self._root.locate("/sys/module/apparmor/parameters/enabled"))
+        mounted = os.path.exists(self._root.locate(f"{SECURITYFS}/features"))
+        return mounted or (value is not None and value.strip() == b"Y")
+
+    def release(self) -> str:
+        """`uname -r` of the running kernel; empty for a directory host."""
+        return os.uname().release if self._root.is_live else ""
+
+    def container_processes(self) -> dict[str, list[Process]] | None:
+        """The processes of every running container, by container name (CTID).
+
+        A process belongs to the container whose payload cgroup it is in: `lxc/CTID` on
+        Proxmox, `lxc.payload.NAME` with plain LXC (lxc_cgroup naming).  None where /proc
+        of the root is not filled.
+        """
+        proc = self._root.locate("/proc")
+        try:
+            pids = [int(name) for name in os.listdir(proc) if name.isdigit()]
+        except OSError:
+            return None
+        if not pids:
+            return None
+        found: dict[str, list[Process]] = {}
+        for pid in sorted(pids):
+            cgroups = _read(f"{proc}/{pid}/cgroup")
+            if cgroups is None:
+                continue
+            match = _CONTAINER_CGROUP.search(cgroups)
+            if match is None:
+                continue
+            name = (match["pve"] or match["lxc"]).decode("utf-8", "surrogateescape").split("-", 1)[0]
+            found.setdefault(name, []).append(self._process(proc, pid))
+        return found
+
+    def labels(self) -> dict[int, str]:
+        """The label of every process of the host, by PID; unreadable ones are left out."""
+        proc = self._root.locate("/proc")
+        try:
+            pids = [int(name) for name in os.listdir(proc) if name.isdigit()]
+        except OSError:
+            return {}
+        labels = ((pid, _label(f"{proc}/{pid}")) for pid in sorted(pids))
+        return {pid: label for pid, label in labels if label}
+
+    @staticmethod
+    def _process(proc: str, pid: int) -> Process:
+        depth, is_init = 1, False
+        for line in (_read(f"{proc}/{pid}/status") or b"").split(b"\n"):
+            if line.startswith(b"NSpid:"):
+                numbers = line.split()[1:]
+                depth, is_init = len(numbers), numbers[-1:] == [b"1"]
+        return Process(pid, _label(f"{proc}/{pid}"), depth, is_init)

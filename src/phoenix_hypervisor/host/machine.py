@@ -1,0 +1,70 @@
+"""The one object through which the rest of the package meets the machine.
+
+Owns nothing but the bundle: root, processes, kernel, and doors to directories and
+locks.  Built once by `cli`; tests build it over a directory and with another runner.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.kernel import Kernel
+from phoenix_hypervisor.host.locks import exclusive, is_held
+from phoenix_hypervisor.host.process import ProcessRunner, Runner
+from phoenix_hypervisor.host.root import Root
+
+
+class Host:
+    """A machine: `/`, or a directory that looks like one."""
+
+    def __init__(self, root: str = "/", runner: Runner | None = None, *, live: bool | None = None) -> None:
+        self.root = Root(root)
+        self._live = self.root.is_live if live is None else live
+        self.runner: Runner = runner if runner is not None else ProcessRunner()
+        self.kernel = Kernel(self.root)
+
+    @property
+    def is_live(self) -> bool:
+        """True on `/`: the kernel is asked and container processes may be started.
+
+        Tests set `live` over a directory, with doubles of `pct` and of the loading parser.
+        """
+        return self._live
+
+    def directory(self, path: str, *, create: bool = False, mode: int = 0o755) -> Directory | None:
+        """Open host directory `path`; None where it is missing and not to be made."""
+        real = self.root.locate(path)
+        try:
+            if create:
+                os.makedirs(real, mode=mode, exist_ok=True)
+            return Directory(path, real, self.root.shown(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            hint = "run it as root" if isinstance(error, PermissionError) else "it must be a directory"
+            raise PhoenixError(
+                f"cannot open: {error.strerror}", where=self.root.shown(path), hint=hint
+            ) from error
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of the regular host file `path`, links in its directory resolved."""
+        parent, name = os.path.split(path)
+        directory = self.directory(parent)
+        if directory is None:
+            return None
+        with directory:
+            return directory.read(name)
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.root.locate(path))
+
+    def lock(self, path: str, *, timeout: float, what: str) -> AbstractContextManager[None]:
+        # /run/lock is open to all: a link that somebody put there is not followed.
+        return exclusive(self.root.locate(path, follow_last=False), timeout=timeout, what=what)
+
+    def is_locked(self, path: str) -> bool:
+        """Whether somebody holds that lock now; for reports only."""
+        return is_held(self.root.locate(path, follow_last=False))

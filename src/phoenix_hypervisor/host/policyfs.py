@@ -1,0 +1,75 @@
+"""What the kernel shows of the policy that it has loaded.
+
+Owns securityfs `apparmor/policy/profiles`: one folder `NAME.N` for each profile, children
+below `profiles/`, with hashes where the kernel was built and told to show them
+(security/apparmor/apparmorfs.c).  Reads only; must not judge.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from phoenix_hypervisor.host.kernel import SECURITYFS
+from phoenix_hypervisor.host.root import Root
+
+_FOLDER = re.compile(r".+\.[0-9]+")
+_HASHES = ("sha256", "sha1")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicy:
+    """One loaded profile, as far as this kernel tells."""
+
+    name: str
+    """`parent//child` for children."""
+    hashes: tuple[tuple[str, str], ...]
+    """Of the profile: algorithm and digest."""
+    raw_hashes: tuple[tuple[str, str], ...] = ()
+    """Of the whole blob that it came with."""
+    raw: bytes | None = None
+    """That blob, where no hash is shown."""
+
+
+def loaded_policy(root: Root, name: str) -> list[LoadedPolicy]:
+    """The loaded profile `name` and its children; empty where the kernel shows nothing."""
+    top = root.locate(f"{SECURITYFS}/policy/profiles")
+    return [found for folder in _folders(top, name) for found in _gather(folder, name)]
+
+
+def _folders(parent: str, name: str | None) -> list[str]:
+    try:
+        entries = sorted(os.listdir(parent))
+    except OSError:
+        return []
+    # The kernel writes `/` and some other bytes of a name otherwise; our names hold none of them.
+    return [
+        os.path.join(parent, entry)
+        for entry in entries
+        if _FOLDER.fullmatch(entry) and (name is None or entry.rpartition(".")[0] == name)
+    ]
+
+
+def _gather(folder: str, name: str) -> list[LoadedPolicy]:
+    hashes = tuple((a, text) for a in _HASHES if (text := _text(f"{folder}/{a}")) is not None)
+    raw_hashes = tuple((a, text) for a in _HASHES if (text := _text(f"{folder}/raw_{a}")) is not None)
+    raw = None if hashes or raw_hashes else _read(f"{folder}/raw_data")
+    found = [LoadedPolicy(name, hashes, raw_hashes, raw)]
+    for child in _folders(f"{folder}/profiles", None):
+        own = _text(f"{child}/name") or os.path.basename(child).rpartition(".")[0]
+        found += _gather(child, f"{name}//{own.rpartition('//')[2]}")
+    return found
+
+
+def _text(path: str) -> str | None:
+    data = _read(path)
+    return None if data is None else data.decode("utf-8", "surrogateescape").strip() or None
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None

@@ -1,0 +1,124 @@
+"""Running other programs.
+
+Owns every process the package starts: argument vectors only (never a shell), a
+predictable environment (`LC_ALL=C`), closed standard input, and a bound on time.
+Must not know what the programs mean.  Tests pass another `Runner` that maps, say,
+`pct` to a test double.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phoenix_hypervisor.errors import PhoenixError
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds; `pct create` unpacks a template, which takes minutes on slow storage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished process left behind."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0
+
+    def words(self) -> str:
+        """What the program said, standard error first, trimmed for a message."""
+        said = self.stderr.strip() or self.stdout.strip()
+        return said.decode("utf-8", "replace")
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is, as running it would find it; None where it is missing."""
+    import shutil
+
+    return shutil.which(name)
+
+
+class Runner(Protocol):
+    """Runs one program to its end."""
+
+    def run(
+        self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> Completed:
+        """Run `argv`; a non-zero exit is the caller's to judge.
+
+        Raises PhoenixError where the program is missing or exceeds `timeout` seconds.
+        """
+        ...
+
+
+class ProcessRunner:
+    """The real one."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = dict(environment) if environment is not None else None
+
+    def _env(self) -> dict[str, str]:
+        env = dict(os.environ if self._environment is None else self._environment)
+        for name in [n for n in env if n == "LANG" or n == "LANGUAGE" or n.startswith("LC_")]:
+            del env[name]
+        env["LC_ALL"] = "C"
+        return env
+
+    def run(
+        self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> Completed:
+        import signal
+        import subprocess
+
+        args = [os.fspath(a) for a in argv]
+        try:
+            process = subprocess.Popen(
+                args,
+                stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._env(),
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise PhoenixError(
+                f"{args[0]} is not installed", hint="`phoenix doctor` names the package"
+            ) from error
+        except OSError as error:
+            raise PhoenixError(f"cannot run {args[0]}: {error.strerror}") from error
+        with process:
+            try:
+                out, err = process.communicate(input, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                # The whole session, so that no grandchild keeps a lock or a pipe.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                raise PhoenixError(
+                    f"{' '.join(args[:3])} did not finish within {timeout:.0f} s and was ended"
+                ) from None
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return Completed(tuple(args), process.returncode, out, err)
+
+
+class ReplacingRunner:
+    """Runs some programs under another name: `{"pct": ["/path/to/double"]}`."""
+
+    def __init__(self, inner: Runner, replacements: Mapping[str, Sequence[str]]) -> None:
+        self._inner = inner
+        self._replacements = dict(replacements)
+
+    def run(
+        self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> Completed:
+        head = self._replacements.get(argv[0], [argv[0]])
+        done = self._inner.run([*head, *argv[1:]], input=input, timeout=timeout)
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
