@@ -1,0 +1,1 @@
+"""Desired and current state, their difference, and the transaction that applies it."""

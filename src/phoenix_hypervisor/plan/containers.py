@@ -1,0 +1,191 @@
+"""What has to happen to the containers: declared against assigned and running.
+
+Pure: facts in, a plan out.  Must not read a configuration: `containers` already says what
+each would be as declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from phoenix_hypervisor.plan.labels import carries
+from phoenix_hypervisor.plan.model import Action, ContainerSpec, ContainerState, Kind, Note, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How `apply` was asked to run."""
+
+    live: bool
+    quorate: bool
+    start: bool = True
+    restart: bool = False
+    named: bool = False
+    """Containers were named on the command line, not taken from `--all`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argv:
+    """The processes of the runtime in use."""
+
+    create: Callable[[ContainerSpec], tuple[str, ...]]
+    start: Callable[[str], tuple[str, ...]]
+    restart: Callable[[str], tuple[tuple[str, ...], ...]]
+
+
+def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mode: Mode, argv: Argv) -> Plan:
+    """Create, assign, then start or restart, in that order over all containers."""
+    creates: list[Action] = []
+    assigns: list[Action] = []
+    starts: list[Action] = []
+    skipped: list[Note] = []
+    warnings: list[Note] = []
+    refusals: list[Note] = []
+    ok = 0
+    for spec, state in pairs:
+        if state.data is None:
+            note = _absent(spec, state, mode)
+            if note is not None:
+                (refusals if note[0] else skipped).append(note[1])
+                continue
+            creates.append(
+                Action(Kind.CREATE, spec.ctid, f"create {spec.name}", processes=(argv.create(spec),))
+            )
+            if state.wanted is not None:
+                assigns.append(_assign(state))
+            if spec.start and mode.start:
+                starts.append(_start(Kind.START, state, argv))
+            continue
+        changes = state.after is not state.data
+        refusal = _refusal(state, changes, mode)
+        if refusal is not None:
+            refusals.append(refusal)
+            continue
+        warnings += [Note(f"container {spec.ctid}", text) for text in state.warnings]
+        if changes:
+            assigns.append(_assign(state))
+        follow = _follow(spec, state, mode, changes, argv)
+        if isinstance(follow, Action):
+            starts.append(follow)
+        elif follow is not None:
+            skipped.append(follow)
+        elif not changes:
+            ok += 1
+    return Plan((*creates, *assigns, *starts), tuple(skipped), tuple(warnings), tuple(refusals), ok)
+
+
+def unloaded_starts(plan: Plan, profiles: Plan, loaded: Mapping[str, str] | None) -> list[Note]:
+    """Refuse starts under a profile that the kernel will not have; LXC's own error is unclear."""
+    arriving = {a.target for a in profiles.actions if a.kind is Kind.LOAD}
+    service = any(a.kind is Kind.RELOAD_SERVICE for a in profiles.actions)
+    refusals = []
+    for action in plan.actions:
+        if action.kind not in (Kind.START, Kind.RESTART) or action.value in (None, "unconfined", "generated"):
+            continue
+        assert action.value is not None
+        for name in (n for n in action.value.split("//&") if not n.startswith(":")):
+            if name in arriving or service or name in (loaded or {}):
+                continue
+            refusals.append(
+                Note(
+                    f"container {action.target}",
+                    f"cannot start under {name}: the profile is not loaded"
+                    + ("" if loaded is not None else " (AppArmor is off in this kernel)"),
+                    "load it with `apparmor_parser -r FILE`, or use --no-start"
+                    if loaded is not None
+                    else "boot with apparmor=1 security=apparmor, or use --no-start",
+                )
+            )
+    return refusals
+
+
+def _absent(spec: ContainerSpec, state: ContainerState, mode: Mode) -> tuple[bool, Note] | None:
+    target = f"container {spec.ctid}"
+    if state.fault is not None:
+        return True, Note(target, state.fault, state.hint)
+    if state.is_vm:
+        return True, Note(
+            target,
+            f"the id belongs to {state.elsewhere}",
+            "VMs and containers share one id space: declare the container under a free id",
+        )
+    if state.elsewhere is not None:
+        return mode.named, Note(target, f"is a {state.elsewhere}", "run phoenix on that node")
+    if not mode.live:
+        return mode.named, Note(target, "has no configuration; it would be created on a live host")
+    if not mode.quorate:
+        return True, _no_quorum(target)
+    return None
+
+
+def _no_quorum(target: str) -> Note:
+    return Note(
+        target, "the cluster has no quorum, so /etc/pve is read-only", "`pvecm status` shows which nodes miss"
+    )
+
+
+def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
+    target = f"container {state.ctid}"
+    if state.fault is not None:
+        return Note(target, state.fault, state.hint)
+    if not changes:
+        return None
+    if state.lock is not None:
+        return Note(
+            target,
+            f"is locked by Proxmox ({state.lock})",
+            f"wait for that task, or see `pct unlock {state.ctid}`",
+        )
+    if not mode.quorate:
+        return _no_quorum(target)
+    return None
+
+
+def _assign(state: ContainerState) -> Action:
+    if state.wanted is None:
+        summary = f"remove the profile line ({state.assigned})"
+    elif state.assigned is None:
+        summary = f"assign {state.wanted}"
+    else:
+        summary = f"assign {state.wanted} (was {state.assigned})"
+    return Action(
+        Kind.ASSIGN,
+        state.ctid,
+        summary,
+        state.path,
+        state.data,
+        state.after,
+        value=state.wanted,
+        old_value=state.assigned,
+    )
+
+
+def _start(kind: Kind, state: ContainerState, argv: Argv) -> Action:
+    processes = (argv.start(state.ctid),) if kind is Kind.START else argv.restart(state.ctid)
+    under = f" under {state.wanted}" if state.wanted else ""
+    return Action(kind, state.ctid, f"{kind.value}{under}", processes=processes, value=state.wanted)
+
+
+def _follow(
+    spec: ContainerSpec, state: ContainerState, mode: Mode, changes: bool, argv: Argv
+) -> Action | Note | None:
+    target = f"container {spec.ctid}"
+    if state.running is None or state.is_template:
+        if spec.start and mode.start and not state.is_template and not mode.live and changes:
+            return Note(target, "not started: --root touches files only")
+        return None
+    if not state.running:
+        if not (spec.start and mode.start):
+            return None
+        if not mode.live:
+            return Note(target, "not started: --root touches files only")
+        if state.lock is not None:
+            return Note(target, f"not started: locked by Proxmox ({state.lock})")
+        return _start(Kind.START, state, argv)
+    label = state.init.label if state.init is not None else ""
+    if not label or carries(label, state.wanted, state.ctid):
+        return None
+    if mode.restart and mode.live and state.lock is None:
+        return _start(Kind.RESTART, state, argv)
+    return Note(target, f"restart needed: it runs under {label}", f"`phoenix apply {spec.ctid} --restart`")

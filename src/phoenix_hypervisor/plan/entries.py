@@ -1,0 +1,238 @@
+"""What a transaction's journal says, as bytes.
+
+Owns the form of /var/lib/phoenix/journal/NNNNNNNN.jsonl: a header line with everything that
+is needed to take the transaction back, then one line for each step that is announced
+(`begin`), done, and the `end`.  Pure; `plan.journal` owns the files.
+
+Reading trusts nothing: a torn line is passed over, and then every step counts as begun.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.model import Action, Kind
+
+VERSION = 1
+COMMITTED, UNDONE, UNFINISHED = "committed", "undone", "unfinished"
+_FLAGS = ("replaces", "foreign", "returns", "takes_back")
+_TEXTS = ("value", "old_value")
+_POLICY = (Kind.LOAD, Kind.UNLOAD)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known before the first step."""
+
+    id: int
+    time: str
+    user: str
+    command: tuple[str, ...]
+    runtime: str
+    actions: tuple[Action, ...]
+    manifest: bytes | None
+    """The manifest when it began."""
+    undoes: int | None = None
+    """The transaction that this one rolls back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transaction as its journal tells it; `actions` are those that were begun, as performed."""
+
+    header: Header
+    state: str
+    actions: tuple[Action, ...]
+    left: tuple[str, ...] = ()
+    """What stayed when it was undone."""
+
+    @property
+    def id(self) -> int:
+        return self.header.id
+
+
+def header_line(header: Header) -> bytes:
+    return _line(
+        {
+            "version": VERSION,
+            "id": header.id,
+            "time": header.time,
+            "user": header.user,
+            "command": list(header.command),
+            "runtime": header.runtime,
+            "undoes": header.undoes,
+            "manifest": _packed(header.manifest),
+            "actions": [_action(action) for action in header.actions],
+        }
+    )
+
+
+def begin_line(number: int) -> bytes:
+    return _line({"begin": number})
+
+
+def done_line(number: int, planned: Action, performed: Action) -> bytes:
+    """Bytes only where they are not those of the header."""
+    document: dict[str, Any] = {"done": number}
+    if performed.kind not in _POLICY and performed != planned:
+        document["before"], document["after"] = _packed(performed.before), _packed(performed.after)
+    return _line(document)
+
+
+def end_line(state: str, left: Sequence[str], time: str) -> bytes:
+    return _line({"end": state, "left": list(left), "time": time})
+
+
+def read(data: bytes, where: str) -> Entry | None:
+    """One journal; None where its header is torn, so that it never began.
+
+    Raises PhoenixError, naming `where`, for a whole header that is not understood.
+    """
+    first, newline, rest = data.partition(b"\n")
+    if not newline:
+        return None
+    try:
+        document = json.loads(first)
+    except (ValueError, RecursionError) as error:
+        if not rest.strip(b"\0"):
+            return None
+        raise _unreadable(where, str(error)) from error
+    try:
+        if document["version"] != VERSION:
+            raise _unreadable(where, f"version {document['version']!r}")
+        header = _header(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(where, f"{type(error).__name__}: {error}") from error
+    return _follow(header, rest)
+
+
+def _unreadable(where: str, why: str) -> PhoenixError:
+    return PhoenixError(
+        f"cannot be read ({why[:200]})",
+        where=where,
+        hint="docs/transactions.md tells how to recover by hand; then move the file away",
+    )
+
+
+def _header(document: dict[str, Any]) -> Header:
+    undoes = document["undoes"]
+    command = document["command"]
+    if not isinstance(command, list) or not isinstance(document["actions"], list):
+        raise TypeError("not a list")
+    return Header(
+        _number(document["id"]),
+        str(document["time"]),
+        str(document["user"]),
+        tuple(str(word) for word in command),
+        str(document["runtime"]),
+        tuple(_read_action(one) for one in document["actions"]),
+        _unpacked(document["manifest"]),
+        None if undoes is None else _number(undoes),
+    )
+
+
+def _follow(header: Header, rest: bytes) -> Entry:
+    begun, state, torn = 0, UNFINISHED, False
+    left: tuple[str, ...] = ()
+    actions = list(header.actions)
+    for line in rest.split(b"\n"):
+        if not line:
+            continue
+        try:
+            one = json.loads(line)
+            if "begin" in one:
+                begun = max(begun, _number(one["begin"]) + 1)
+            elif "done" in one:
+                number = _number(one["done"])
+                begun = max(begun, number + 1)
+                if "after" in one:
+                    before, after = _unpacked(one["before"]), _unpacked(one["after"])
+                    actions[number] = replace(actions[number], before=before, after=after)
+            elif one["end"] in (COMMITTED, UNDONE):
+                state, left = one["end"], tuple(str(word) for word in one.get("left", ()))
+        except (ValueError, RecursionError, KeyError, TypeError, IndexError, AttributeError):
+            torn = True
+    if torn or state == COMMITTED:
+        begun = len(actions)
+    return Entry(header, state, tuple(actions[:begun]), left)
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**8:
+        raise ValueError(f"{value!r:.40} is no number of a journal")
+    return value
+
+
+def _action(action: Action) -> dict[str, Any]:
+    # The policy that was loaded is /var/lib/phoenix/compiled; only the former one is needed here.
+    after = None if action.kind in _POLICY else action.after
+    document: dict[str, Any] = {
+        "kind": action.kind.value,
+        "target": action.target,
+        "summary": action.summary,
+        "path": action.path,
+        "before": _packed(action.before),
+        "after": _packed(after),
+        "processes": [list(argv) for argv in action.processes],
+    }
+    document.update({name: getattr(action, name) for name in _TEXTS})
+    document.update({name: True for name in _FLAGS if getattr(action, name)})
+    return document
+
+
+def _read_action(document: dict[str, Any]) -> Action:
+    for name in ("target", "summary", "path", *_TEXTS):
+        text = document[name]
+        if not isinstance(text, str) and (text is not None or name not in _TEXTS):
+            raise TypeError(f"{text!r:.40} is no text")
+    kind = Kind(document["kind"])
+    _check_place(kind, document["target"], document["path"])
+    return Action(
+        kind,
+        document["target"],
+        document["summary"],
+        document["path"],
+        _unpacked(document["before"]),
+        _unpacked(document["after"]),
+        tuple(tuple(str(word) for word in argv) for argv in document["processes"]),
+        document["value"],
+        document["old_value"],
+        *(document.get(name) is True for name in _FLAGS),
+    )
+
+
+def _check_place(kind: Kind, target: str, path: str) -> None:
+    """A journal makes Phoenix write: never anywhere but where it does by itself."""
+    if kind in (Kind.INSTALL, Kind.REMOVE):
+        if not path.startswith("/etc/apparmor.d/") or {"", ".", ".."} & set(path[1:].split("/")):
+            raise ValueError(f"{path!r:.80} is no place of a profile")
+    elif kind in (*_POLICY, Kind.RELOAD_SERVICE):
+        if "/" in target or target in ("", ".", "..") or "\0" in target:
+            raise ValueError(f"{target!r:.80} is no profile of ours")
+    elif kind is Kind.ASSIGN and not (target.isascii() and target.isdigit()):
+        raise ValueError(f"{target!r:.80} is no container")
+
+
+def _packed(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _unpacked(text: object) -> bytes | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise TypeError("no base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"no base64: {error}") from error
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"

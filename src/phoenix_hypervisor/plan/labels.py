@@ -1,0 +1,79 @@
+"""AppArmor labels, as the kernel prints them.
+
+Owns parsing `a//&:ns:b (enforce)` and judging whether a label is what was assigned.
+Pure.  Labels must come from the host: inside a policy namespace a process reads only
+its own part.  Source: security/apparmor/label.c, apparmor(7), aa_stack_profile(3).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_MODE = re.compile(r"^(?P<names>.*) \((?P<mode>[a-z]+)\)$", re.S)
+_NAMESPACE = re.compile(r"^:(?P<ns>[^:]*):(?://)?(?P<name>.*)$", re.S)
+_STOCK = re.compile(r"^lxc-container-default(-[a-z]+)*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One profile of a stack; `namespace` is empty for the host's own."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A parsed label; `mode` is `enforce`, `complain`, `mixed`, ..., or empty (unconfined)."""
+
+    components: tuple[Component, ...]
+    mode: str
+
+    @property
+    def confined(self) -> bool:
+        """Some profile is enforced on the process."""
+        real = any(part.name != "unconfined" for part in self.components)
+        return real and self.mode in ("enforce", "kill", "mixed")
+
+
+def parse(text: str) -> Label:
+    """Read one label; anything is a label, so nothing is raised."""
+    match = _MODE.match(text)
+    names, mode = (match["names"], match["mode"]) if match else (text, "")
+    parts = []
+    for name in names.split("//&"):
+        inner = _NAMESPACE.match(name)
+        parts.append(Component(inner["ns"], inner["name"]) if inner else Component("", name))
+    return Label(tuple(parts), mode)
+
+
+def generated_name(ctid: str) -> str:
+    """How LXC names the profile that it generates for a container (lsm/apparmor.c)."""
+    return f"lxc-{ctid}_<"
+
+
+def carries(text: str, value: str | None, ctid: str) -> bool:
+    """Whether a process labelled `text` runs under the assigned `value`.
+
+    `value` None or `generated`: LXC's own generated profile or its stock default counts.
+    A child profile (`NAME//child`) and a stack that contains the profile count too.
+    Complain mode does not: nothing is refused there.
+    """
+    label = parse(text)
+    if value == "unconfined":
+        return label.components == (Component("", "unconfined"),)
+    if not label.confined:
+        return False
+    host = [part.name for part in label.components if not part.namespace]
+    if value is None or value == "generated":
+        return any(name.startswith(generated_name(ctid)) or _STOCK.match(name) for name in host)
+    wanted = parse(value).components
+    return all(
+        any(
+            part == have or (part.namespace == have.namespace and have.name.startswith(part.name + "//"))
+            for have in label.components
+        )
+        for part in wanted
+        if part.name != "unconfined"
+    )

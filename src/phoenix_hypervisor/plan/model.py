@@ -1,0 +1,216 @@
+"""The values that desired state, current state and plan are made of.
+
+Owns plain data: what is declared, what is there, and what would be done.  Pure and
+frozen; must not read anything nor decide anything.  The rooms above fill these in:
+`config` the declared side, `profiles` and `containers` the current side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`network_config`: one interface, as `pct --net0` takes it."""
+
+    name: str
+    bridge: str
+    ip: str
+    gw: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One declared container; sizes in the units of their names."""
+
+    ctid: str
+    name: str
+    profile: str
+    """The `apparmor_profile` value, or the schema's default."""
+    start: bool = True
+    unprivileged: bool = True
+    memory_mb: int = 512
+    cores: int = 1
+    template: str = ""
+    storage_pool: str = ""
+    storage_size_gb: int = 0
+    network: Network | None = None
+    features: str = ""
+    mac_address: str | None = None
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the configuration asks for, in CTID order."""
+
+    containers: Mapping[str, ContainerSpec]
+    deprecated: Mapping[str, str] = field(default_factory=dict)
+    """Successor by deprecated profile name."""
+    explicit_unconfined: bool = False
+    """`unconfined` writes the line instead of leaving it out."""
+    reload_service: bool = False
+    """Reload apparmor.service instead of loading what changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLabel:
+    """One process of a container and the label it runs under."""
+
+    pid: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container as found; `data` is None where it has no configuration here."""
+
+    ctid: str
+    path: str = ""
+    """Host path of its configuration."""
+    data: bytes | None = None
+    after: bytes | None = None
+    """`data` with the declared profile assigned; the same object when equal."""
+    wanted: str | None = None
+    """The line's value as declared for this runtime; None means no line."""
+    assigned: str | None = None
+    fault: str | None = None
+    """Why the configuration cannot be edited."""
+    hint: str | None = None
+    lock: str | None = None
+    is_template: bool = False
+    elsewhere: str | None = None
+    """Where the id is used instead: `a VM on node pve1`, `container on node pve2`."""
+    is_vm: bool = False
+    warnings: tuple[str, ...] = ()
+    running: bool | None = None
+    """None: not known (a directory host without /proc)."""
+    init: ProcessLabel | None = None
+    processes: tuple[ProcessLabel, ...] = ()
+    sections: tuple[str, ...] = ()
+    """The snapshots and pending changes where the wanted line stands, while it does not count."""
+    was_written: bool = False
+    """Phoenix itself once made the line as declared."""
+
+
+class Ownership(Enum):
+    """Whose an installed file is."""
+
+    ABSENT = "absent"
+    OURS = "ours"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file that Phoenix wants in /etc/apparmor.d."""
+
+    path: str
+    source: str
+    wanted: bytes
+    installed: bytes | None
+    ownership: Ownership
+    recorded: bool
+    """The manifest already names it with these bytes and no other."""
+    profile: str | None = None
+    """The profile it defines; None for an include."""
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileState:
+    """One shipped profile; `closure` hashes its source and everything it includes."""
+
+    name: str
+    source: str
+    closure: str
+    loaded_closure: str | None
+    """Closure of what Phoenix last loaded."""
+    mode: str | None
+    """Mode in the kernel; None: not loaded."""
+    kernel_known: bool
+    includes: tuple[str, ...] = ()
+    """Host paths of our own files that it includes."""
+    differs: str | None = None
+    """What the kernel has of it is not our compiled copy: itself, or a child's name."""
+
+
+class Kind(Enum):
+    """What an action does; the values stand in `plan --json`."""
+
+    ADOPT = "adopt"
+    INSTALL = "install"
+    LOAD = "load"
+    RELOAD_SERVICE = "reload-service"
+    CREATE = "create"
+    ASSIGN = "assign"
+    START = "start"
+    RESTART = "restart"
+    UNLOAD = "unload"
+    REMOVE = "remove"
+    SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of a plan; `processes` are the argument vectors it runs, none for file work."""
+
+    kind: Kind
+    target: str
+    summary: str
+    path: str = ""
+    before: bytes | None = None
+    after: bytes | None = None
+    """`before` and `after` are a file's bytes; LOAD, UNLOAD: our compiled copy of the policy."""
+    processes: tuple[tuple[str, ...], ...] = ()
+    value: str | None = None
+    """ASSIGN: the line's value; LOAD: the closure; INSTALL, REMOVE: the profile that the file
+    defines; RELOAD_SERVICE: the closures that it loads, `name=closure` each."""
+    old_value: str | None = None
+    """What `value` replaces, where that is known."""
+    replaces: bool = False
+    """LOAD: the kernel already has a profile of that name."""
+    foreign: bool = False
+    """`before` is somebody else's file."""
+    returns: bool = False
+    """`after` is somebody else's file, which comes back."""
+    takes_back: bool = False
+    """Made by `plan.inverse`: what is already as wanted stays, and of a configuration that
+    others have changed meanwhile only the line is put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is not done, or that the operator should know."""
+
+    target: str
+    text: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that apply would do, in order."""
+
+    actions: tuple[Action, ...] = ()
+    skipped: tuple[Note, ...] = ()
+    warnings: tuple[Note, ...] = ()
+    refusals: tuple[Note, ...] = ()
+    """Any of these ends the run before the first write."""
+    ok: int = 0
+    """Items that are already as declared."""
+    proofs: tuple[tuple[str, ...], ...] = ()
+    """Processes that prove the profiles; they change nothing."""
+
+    def __add__(self, other: Plan) -> Plan:
+        return Plan(
+            self.actions + other.actions,
+            self.skipped + other.skipped,
+            self.warnings + other.warnings,
+            self.refusals + other.refusals,
+            self.ok + other.ok,
+            self.proofs + other.proofs,
+        )
