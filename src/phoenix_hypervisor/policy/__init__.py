@@ -1,0 +1,1 @@
+"""Compiled policy: read, walk, query, list, diff, test, lint.  Pure."""

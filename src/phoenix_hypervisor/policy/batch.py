@@ -1,0 +1,68 @@
+"""Many questions at once: JSON lines in, JSON lines out, one for one and in order.
+
+Owns the line format that others measure agreement with.  Must not open files, and must
+not stop: a line that makes no sense is answered with its error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.policy.answers import Answer
+from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.queries import RawQuery, parse_query
+
+
+@dataclass(slots=True)
+class Batch:
+    """Answers lines about profiles; `failed` counts the bad ones so far.
+
+    `find` gives the profile of a name, or the only one for None; `Policy.get` is one.
+    """
+
+    find: Callable[[str | None], Profile]
+    failed: int = 0
+    _evaluators: dict[str | None, Evaluator] = field(default_factory=dict)
+    _texts: dict[Answer, str] = field(default_factory=dict)
+
+    def run(self, lines: Iterable[bytes | str]) -> Iterator[str]:
+        """One JSON text (without a newline) for every line."""
+        for line in lines:
+            try:
+                yield self.answer(_object(line))
+            except PhoenixError as error:
+                self.failed += 1
+                yield json.dumps({"error": error.message})
+
+    def answer(self, query: Mapping[str, object]) -> str:
+        """The JSON text that answers one query object.  Raises PolicyError."""
+        fields = dict(query)
+        name = fields.pop("profile", None)
+        if name is not None and not isinstance(name, str):
+            raise PolicyError("'profile' must be a string")
+        evaluator = self._evaluators.get(name)
+        if evaluator is None:
+            evaluator = self._evaluators[name] = Evaluator(self.find(name))
+        question = parse_query(fields)
+        if isinstance(question, RawQuery):
+            return json.dumps(evaluator.raw(question)._asdict())
+        answer = evaluator.ask(question)
+        text = self._texts.get(answer)
+        if text is None:
+            text = self._texts[answer] = json.dumps(answer.as_json())
+        return text
+
+
+def _object(line: bytes | str) -> dict[str, object]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        raise PolicyError("not a line of JSON") from None
+    if not isinstance(found, dict):
+        raise PolicyError("not a JSON object")
+    return found

@@ -1,0 +1,16 @@
+"""The one error of the policy room.
+
+Owns `PolicyError`: what is wrong with a compiled policy or with a question about it.
+Must not know the format; the modules that find the fault say where it is.
+"""
+
+from __future__ import annotations
+
+from phoenix_hypervisor.errors import PhoenixError
+
+
+class PolicyError(PhoenixError):
+    """A compiled policy cannot be read, or a question about it makes no sense.
+
+    `where` is the profile or the byte offset in the blob, as far as it is known.
+    """

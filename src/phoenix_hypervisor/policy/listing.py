@@ -1,0 +1,167 @@
+"""What a profile allows, as a list.
+
+Owns which files under a path, which mounts, capabilities and target profiles are within
+reach, with shortest examples and, where possible, readable patterns.  Must not print.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phoenix_hypervisor.policy import constants, perms
+from phoenix_hypervisor.policy.globs import glob_grammar, under
+from phoenix_hypervisor.policy.grammar import DEAD, Grammar
+from phoenix_hypervisor.policy.model import Mode, Profile
+from phoenix_hypervisor.policy.patterns import Graph, patterns
+from phoenix_hypervisor.policy.product import Node, Search, Side
+from phoenix_hypervisor.policy.spaces import Space, kind
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Questions of one kind that a profile answers with yes."""
+
+    kind: str
+    access: str
+    """What is allowed there, in the words of the kind."""
+    patterns: tuple[str, ...]
+    """Globs, each of which stands only for allowed strings; there may be more."""
+    examples: tuple[str, ...]
+    """Shortest strings, one for each different situation."""
+    count: int
+    """How many different situations there are."""
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "access": self.access,
+            "patterns": list(self.patterns),
+            "examples": list(self.examples),
+            "count": self.count,
+        }
+
+
+def list_files(
+    profile: Profile, where: bytes, access: str = "w", *, other: bool = False, limit: int = 20
+) -> Found:
+    """The paths under `where` (a path or a glob) that allow all of `access`.
+
+    Raises PolicyError for a bad glob or access.
+    """
+    mask = constants.file_access(access)
+    glob = under(where)
+    space = kind("file").space(profile, other)
+    # Patterns are read with a looser grammar: one that watches over slashes and dots tears every `*` apart.
+    loose = glob_grammar(glob, mask, is_path=False)
+    return _list("file", constants.file_letters(mask), (glob_grammar(glob, mask), loose), space, mask, limit)
+
+
+def list_targets(profile: Profile, *, limit: int = 20) -> Found:
+    """The profiles that a process may change to."""
+    one = kind("change_profile")
+    both = (one.grammar(), one.grammar())
+    return _list(one.name, "change", both, one.space(profile, False), perms.CHANGE_PROFILE, limit)
+
+
+def list_mounts(profile: Profile, *, limit: int = 20) -> list[Found]:
+    """What may be mounted, by kind of mount, and unmounted and pivoted to; examples are queries."""
+    found = []
+    one = kind("mount")
+    space = one.space(profile, False)
+    assert one.plain is not None
+    for tag in ("new", "bind", "remount", "propagation", "move"):
+        grammar = one.plain()
+        tagged = Grammar(
+            grammar.rows,
+            tuple(mask if word == tag else 0 for mask, word in zip(grammar.reads, grammar.tags, strict=True)),
+            grammar.tags,
+        )
+        strings, count = _examples(tagged, space, perms.MAY_MOUNT, limit)
+        if count:
+            queries = tuple(str(one.query(string, perms.MAY_MOUNT, False)) for string in strings)
+            found.append(Found(f"mount ({tag})", "mount", (), queries, count))
+    for name, mask in (("umount", perms.MAY_UMOUNT), ("pivot_root", perms.MAY_PIVOT_ROOT)):
+        one = kind(name)
+        strings, count = _examples(one.grammar(), one.space(profile, False), mask, limit)
+        if count:
+            queries = tuple(str(one.query(string, mask, False)) for string in strings)
+            found.append(Found(name, name, (), queries, count))
+    return found
+
+
+def list_capabilities(profile: Profile) -> list[str]:
+    """The names of the capabilities that may be used."""
+    if profile.mode is Mode.UNCONFINED:
+        return list(constants.CAPABILITIES)
+    allow = profile.capabilities.allow
+    return [word for number, word in enumerate(constants.CAPABILITIES) if allow >> number & 1]
+
+
+def _search(grammar: Grammar, space: Space) -> Search:
+    return Search(grammar, space.side, Side.constant(alive=False))
+
+
+def _examples(grammar: Grammar, space: Space, mask: int, limit: int) -> tuple[list[bytes], int]:
+    """Shortest strings that allow all of `mask`, and in how many situations it is allowed."""
+    search = _search(grammar, space)
+    strings: list[bytes] = []
+    count = 0
+    for node in search:
+        if grammar.reads[node[0]] and space.grants(node[1]).allow & mask == mask:
+            count += 1
+            if len(strings) < limit:
+                strings.append(search.string(node))
+    return strings, count
+
+
+def _list(
+    name: str, access: str, grammars: tuple[Grammar, Grammar], space: Space, mask: int, limit: int
+) -> Found:
+    strict, loose = grammars
+    strings, count = _examples(strict, space, mask, limit)
+    raw = patterns(_graph(loose, space, mask), 50 * limit) if count else ()
+    globs = sorted({_tidy(glob) for glob in raw if b"//" not in glob}, key=_breadth)
+    return Found(
+        name,
+        access,
+        tuple(glob.decode("utf-8", "backslashreplace") for glob in globs[:limit]),
+        tuple(string.decode("utf-8", "backslashreplace") for string in strings),
+        count,
+    )
+
+
+def _tidy(glob: bytes) -> bytes:
+    """A star that is a whole component already asks for one character."""
+    for tail in (b"?**", b"?*"):
+        if glob.endswith(b"/" + tail):
+            return glob.removesuffix(tail) + tail[1:]
+    return glob
+
+
+def _breadth(glob: bytes) -> tuple[int, int, bytes]:
+    """Sorts what covers most to the front."""
+    return 0 if b"**" in glob else 1 if b"*" in glob else 2, len(glob), glob
+
+
+def _graph(grammar: Grammar, space: Space, mask: int) -> Graph:
+    """The searched combinations as a graph."""
+    rows = space.side.rows
+    nodes: dict[Node, int] = {}
+    for node in _search(grammar, space):
+        nodes[node] = len(nodes)
+    edges: dict[int, dict[int, set[int]]] = {}
+    final = set()
+    for node, number in nodes.items():
+        state, at, _ = node
+        if grammar.reads[state] and space.grants(at).allow & mask == mask:
+            final.add(number)
+        targets = edges.setdefault(number, {})
+        for byte in range(256):
+            target = grammar.rows[state][byte]
+            if target != DEAD:
+                following = nodes.get((target, rows[at][byte], 0))
+                if following is not None:
+                    targets.setdefault(following, set()).add(byte)
+    root = nodes.get((grammar.start, space.side.start, 0), -1)
+    frozen = {n: {t: frozenset(found) for t, found in targets.items()} for n, targets in edges.items()}
+    return Graph(root, frozen, frozenset(final))
