@@ -1,0 +1,1 @@
+"""Profile sources: names, includes, compile, install, load, unload, ownership."""

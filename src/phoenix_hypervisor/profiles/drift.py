@@ -1,0 +1,107 @@
+"""How kernel and boot-time cache have moved away from what Phoenix loaded.
+
+Owns comparing the kernel's policy with our compiled copy, and cache entries with the files
+they were made from.  Reads only; `plan.verify` words it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.installed import included_by
+
+CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
+
+
+def differing(host: Host, name: str, blob: bytes | None) -> str | None:
+    """Which loaded profile is not the one in `blob`: `name` or a child; None where none is known to be."""
+    if blob is None:
+        return None
+    for loaded in loaded_policy(host.root, name):
+        if not _same(loaded, blob):
+            return loaded.name
+    return None
+
+
+def _same(loaded: LoadedPolicy, blob: bytes) -> bool:
+    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.names import profile_hash
+
+    for algorithm, digest in loaded.hashes:
+        try:
+            return profile_hash(blob, loaded.name, algorithm) == digest
+        except PolicyError:
+            return False
+    for algorithm, digest in loaded.raw_hashes:
+        return hashlib.new(algorithm, blob, usedforsecurity=False).hexdigest() == digest
+    return loaded.raw is None or loaded.raw == blob
+
+
+@dataclass(frozen=True, slots=True)
+class StaleCache:
+    """A boot-time cache entry that was not made from the files as they are now."""
+
+    profile: str
+    path: str
+    newer: bool
+    """The parser takes an entry that is not older than any of its files: it would load this one."""
+
+
+def stale_caches(
+    host: Host, names: Iterable[str], compiled: Callable[[str], bytes | None]
+) -> list[StaleCache]:
+    """The entries of profiles `names` whose time is not that of their newest file.
+
+    The parser gives an entry just that time when it writes it (apparmor_parser 3.0 and 4.1).
+    One that equals our `compiled` copy is right whatever its time says.
+    """
+    wanted = set(names)
+    found = []
+    for top in CACHE_DIRS:
+        for folder in _names(host, top):
+            for name in sorted(wanted.intersection(_names(host, f"{top}/{folder}"))):
+                path = f"{top}/{folder}/{name}"
+                entry = _time(host, path)
+                newest = max(filter(None, (_time(host, p) for p in _files(host, name))), default=None)
+                if entry is None or newest is None or entry == newest:
+                    continue
+                if entry > newest and _data(host, path) == compiled(name):
+                    continue
+                found.append(StaleCache(name, path, entry > newest))
+    return found
+
+
+def _files(host: Host, name: str) -> list[str]:
+    return [f"{APPARMOR_D}/{path}" for path in (name, *included_by(host, name))]
+
+
+def _names(host: Host, path: str) -> list[str]:
+    try:
+        directory = host.directory(path)
+    except PhoenixError:
+        return []
+    if directory is None:
+        return []
+    with directory:
+        return sorted(name for name in directory.names() if not name.startswith("."))
+
+
+def _time(host: Host, path: str) -> int | None:
+    try:
+        return os.stat(host.root.locate(path)).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _data(host: Host, path: str) -> bytes | None:
+    try:
+        return host.read(path)
+    except PhoenixError:
+        return None

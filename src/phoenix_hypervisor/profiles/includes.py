@@ -1,0 +1,95 @@
+"""What a profile source pulls in.
+
+Owns finding `include` lines and following them, so that a changed include counts as a
+change of every profile that includes it.  Pure: files come through a callback.  It must
+not judge syntax: apparmor_parser does, and a line found here that the parser would not
+take only makes a hash more careful.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+_INCLUDE = re.compile(
+    rb'^[ \t]*#?include[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s"<>]+))', re.M
+)
+# As the parser's directory includes skip them (libapparmor private.c `_aa_is_blacklisted`).
+_SKIPPED = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave", ".pacnew")
+_SKIPPED_TAIL = (*_SKIPPED, ".rpmnew", ".rpmsave", ".orig", ".rej", "~")
+
+Lookup = Callable[[str], "bytes | list[str] | None"]
+"""Relative include path -> file bytes, names in a directory, or None where missing."""
+
+
+def included(source: bytes) -> list[str]:
+    """The include paths that `source` names, in order, as written."""
+    found = []
+    for match in _INCLUDE.finditer(source):
+        found.append((match[1] or match[2] or match[3]).decode("utf-8", "surrogateescape").strip())
+    return found
+
+
+def include_loop(files: Mapping[str, bytes]) -> list[str]:
+    """Files that include each other, in order; empty where none do.  The parser passes over them silently."""
+    clear: set[str] = set()
+    for start in files:
+        path: list[str] = []
+        pending = [iter([start])]
+        while pending:
+            name = next(pending[-1], None)
+            if name is None:
+                pending.pop()
+                if path:
+                    clear.add(path.pop())
+            elif name in path:
+                return path[path.index(name) :]
+            elif name in files and name not in clear:
+                path.append(name)
+                pending.append(iter([other.rstrip("/") for other in included(files[name])]))
+    return []
+
+
+def is_skipped(name: str) -> bool:
+    """True for names that the parser passes over in directories."""
+    return name.startswith(".") or name.endswith(_SKIPPED_TAIL)
+
+
+class Closures:
+    """Follows includes, reading each file once."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._direct: dict[str, list[str]] = {}
+        self._digests: dict[str, bytes] = {}
+
+    def of(self, source: bytes) -> tuple[str, tuple[str, ...]]:
+        """The hash of `source` with all it includes, and the sorted paths included."""
+        seen: set[str] = set()
+        pending = included(source)
+        while pending:
+            path = pending.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            pending.extend(self._names(path))
+        digest = hashlib.sha256(hashlib.sha256(source).digest())
+        for path in sorted(seen):
+            digest.update(path.encode("utf-8", "surrogateescape") + b"\0" + self._digests[path])
+        return digest.hexdigest(), tuple(sorted(seen))
+
+    def _names(self, path: str) -> Iterable[str]:
+        if path in self._direct:
+            return self._direct[path]
+        content = self._lookup(path)
+        if content is None:
+            names, digest = [], b"missing"
+        elif isinstance(content, bytes):
+            names, digest = included(content), hashlib.sha256(content).digest()
+        else:
+            kept = [name for name in sorted(content) if not is_skipped(name)]
+            names, digest = [f"{path.rstrip('/')}/{name}" for name in kept], repr(kept).encode()
+        self._direct[path] = names
+        self._digests[path] = digest
+        return names

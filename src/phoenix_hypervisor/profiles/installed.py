@@ -1,0 +1,48 @@
+"""What stands in /etc/apparmor.d, whatever the sources say.
+
+Owns questions about installed files that need no sources: which of our profiles include a
+file.  Reads only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import Closures
+from phoenix_hypervisor.profiles.manifest import Manifest
+
+
+def includers(host: Host, manifest: Manifest, path: str) -> list[str]:
+    """The installed profiles of ours that include host path `path`, directly or not."""
+    wanted = path.removeprefix(f"{APPARMOR_D}/")
+    closures = Closures(lambda name: _lookup(host, name))
+    found = []
+    for other in sorted(manifest.files):
+        parent, name = os.path.split(other)
+        data = _lookup(host, name) if parent == APPARMOR_D else None
+        if isinstance(data, bytes) and wanted in closures.of(data)[1]:
+            found.append(name)
+    return found
+
+
+def included_by(host: Host, name: str) -> tuple[str, ...]:
+    """All that installed profile `name` includes, relative to /etc/apparmor.d."""
+    data = _lookup(host, name)
+    return Closures(lambda path: _lookup(host, path)).of(data)[1] if isinstance(data, bytes) else ()
+
+
+def _lookup(host: Host, name: str) -> bytes | list[str] | None:
+    path = f"{APPARMOR_D}/{name}".rstrip("/")
+    try:
+        if os.path.isdir(host.root.locate(path)):
+            directory = host.directory(path)
+            if directory is None:
+                return None
+            with directory:
+                return directory.names()
+        return host.read(path)
+    except PhoenixError:
+        return None

@@ -1,0 +1,181 @@
+"""What Phoenix installed and loaded, on record.
+
+Owns /var/lib/phoenix/manifest.json: for each installed file the hashes that are ours,
+for each profile the closure last loaded.  A file whose bytes it does not know is
+somebody else's.  Before a change both the old and the new hash are recorded, so that a
+run killed in between is still recognised as ours.  Must not know how anything is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.model import Action, Kind
+
+STATE_DIR = "/var/lib/phoenix"
+COMPILED_DIR = f"{STATE_DIR}/compiled"
+BACKUP_DIR = f"{STATE_DIR}/replaced"
+_NAME = "manifest.json"
+
+
+def digest(data: bytes) -> str:
+    """The hash by which the manifest knows a file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(slots=True)
+class Manifest:
+    """Mutable on purpose: a transaction edits a copy and saves it."""
+
+    files: dict[str, list[str]] = field(default_factory=dict)
+    """Accepted hashes by host path."""
+    loaded: dict[str, str] = field(default_factory=dict)
+    """Closure last loaded, by profile name."""
+    assigned: dict[str, str | None] = field(default_factory=dict)
+    """The line's value that Phoenix last wrote, by CTID; None: no line."""
+    optional: dict[str, Any] = field(default_factory=dict)
+    """What the parser said of the optional includes: {key, accepted, words}."""
+
+    def owns(self, path: str, data: bytes) -> bool:
+        return digest(data) in self.files.get(path, ())
+
+    def copy(self) -> Manifest:
+        files = {path: list(hashes) for path, hashes in self.files.items()}
+        return Manifest(files, dict(self.loaded), dict(self.assigned), dict(self.optional))
+
+    def to_bytes(self) -> bytes:
+        document = {
+            "version": 1,
+            "files": self.files,
+            "loaded": self.loaded,
+            "assigned": self.assigned,
+            "optional": self.optional,
+        }
+        return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def load(host: Host) -> tuple[Manifest, bytes | None]:
+    """The manifest and its bytes (None where there is none yet)."""
+    path = f"{STATE_DIR}/{_NAME}"
+    data = host.read(path)
+    if data is None:
+        return Manifest(), None
+    return parse(data, host.root.shown(path)), data
+
+
+def parse(data: bytes, where: str) -> Manifest:
+    """Read a manifest's bytes.  Raises PhoenixError, naming `where`, for anything else."""
+    try:
+        document = json.loads(data)
+        if document["version"] != 1:
+            raise ValueError(f"version {document['version']}")
+        files = {str(k): [str(h) for h in v] for k, v in document["files"].items()}
+        loaded = {str(k): str(v) for k, v in document["loaded"].items()}
+        assigned = {str(k): v if v is None else str(v) for k, v in document.get("assigned", {}).items()}
+        optional = {str(k): v for k, v in document.get("optional", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PhoenixError(
+            f"cannot be read ({error}): Phoenix no longer knows which profiles are its own",
+            where=where,
+            hint="move it away; then `phoenix setup` adopts files that equal the sources and reports others",
+        ) from error
+    return Manifest(files, loaded, assigned, optional)
+
+
+def save(host: Host, manifest: Manifest, before: bytes | None) -> bytes:
+    """Write it when it differs from `before`; returns the bytes now on disk."""
+    after = manifest.to_bytes()
+    if after == before:
+        return after
+    directory = host.directory(STATE_DIR, create=True, mode=0o700)
+    assert directory is not None
+    with directory:
+        directory.replace(_NAME, after, before=before, mode=0o600)
+    return after
+
+
+class Keeper:
+    """The manifest around one transaction: `before` is what it was when that began."""
+
+    def __init__(self, host: Host, manifest: Manifest, before: bytes | None) -> None:
+        self._host = host
+        self._manifest = manifest
+        self._before = before
+        self._on_disk = before
+
+    @classmethod
+    def resumed(cls, host: Host, before: bytes | None) -> Keeper:
+        """For a transaction that another run began with the manifest `before`."""
+        keeper = cls(host, parse(before, "the journal") if before is not None else Manifest(), before)
+        keeper._on_disk = load(host)[1]
+        return keeper
+
+    def announce(self, actions: Iterable[Action]) -> None:
+        """Record the new hashes beside the old ones, before any file changes.
+
+        A run killed after this still knows both as its own.
+        """
+        changes = [a for a in actions if a.kind is Kind.INSTALL]
+        if not changes:
+            return
+        expected = self._manifest.copy()
+        for action in changes:
+            hashes = expected.files.setdefault(action.path, [])
+            for data in (action.before, action.after):
+                if data is not None and digest(data) not in hashes:
+                    hashes.append(digest(data))
+        self._on_disk = save(self._host, expected, self._on_disk)
+
+    def settle(self, effective: Sequence[Action]) -> None:
+        """Record what it was at first, plus the actions that count."""
+        noted = self._manifest.copy()
+        touched = [action for action in effective if note(noted, action)]
+        if touched:
+            self._on_disk = save(self._host, noted, self._on_disk)
+        elif self._on_disk != self._before:
+            self._restore()
+
+    def _restore(self) -> None:
+        directory = self._host.directory(STATE_DIR, create=True, mode=0o700)
+        assert directory is not None
+        with directory:
+            if self._before is None:
+                directory.remove(_NAME)
+            else:
+                directory.replace(_NAME, self._before, before=self._on_disk, mode=0o600)
+        self._on_disk = self._before
+
+
+def note(manifest: Manifest, action: Action) -> bool:
+    """Record one action that was done; False where it is none of the manifest's business."""
+    if action.kind in (Kind.INSTALL, Kind.ADOPT):
+        assert action.after is not None
+        if action.returns:
+            manifest.files.pop(action.path, None)
+        else:
+            manifest.files[action.path] = [digest(action.after)]
+    elif action.kind is Kind.REMOVE:
+        manifest.files.pop(action.path, None)
+        if action.value is not None:
+            manifest.loaded.pop(action.value, None)
+    elif action.kind is Kind.LOAD:
+        if action.value is None:
+            manifest.loaded.pop(action.target, None)
+        else:
+            manifest.loaded[action.target] = action.value
+    elif action.kind is Kind.RELOAD_SERVICE:
+        manifest.loaded.update(pairs(action.value))
+    elif action.kind is Kind.UNLOAD:
+        manifest.loaded.pop(action.target, None)
+    elif action.kind is Kind.ASSIGN:
+        manifest.assigned[action.target] = action.value
+    else:
+        return False
+    return True

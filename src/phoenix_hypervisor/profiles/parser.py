@@ -1,0 +1,166 @@
+"""apparmor_parser, the only judge of profile sources.
+
+Owns its argument vectors and what its words mean.  Must not write to /etc/apparmor.d and
+must not decide what is loaded when.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.process import Completed, find_program
+from phoenix_hypervisor.profiles.features import Features, choose
+from phoenix_hypervisor.profiles.sources import OPTIONAL
+
+COMPILE_TIMEOUT = 300.0
+_VERSION = re.compile(rb"version (\d+)\.(\d+)(?:\.(\d+))?")
+# Said on a kernel without AppArmor, where nothing of it matters to a compile.
+_HARMLESS = (b"Cache read/write disabled", b"Warning: unable to find a suitable fs in /proc/mounts")
+
+
+class ProofError(PhoenixError):
+    """A source does not compile: where is `file`, the message the parser's own words."""
+
+
+class Parser:
+    """One apparmor_parser with the features that it compiles for."""
+
+    def __init__(
+        self, host: Host, source_dir: str, *, executable: str | None = None, features: str | None = None
+    ) -> None:
+        self._host = host
+        self._source_dir = source_dir
+        self._executable = "apparmor_parser" if executable is None else executable
+        self._override = features
+        self._version: tuple[int, int, int] | None = None
+        self._features: Features | None = None
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Of the parser; asked once."""
+        if self._version is None:
+            done = self._host.runner.run([self._executable, "--version"], timeout=30)
+            match = _VERSION.search(done.stdout + done.stderr)
+            if not done.ok or match is None:
+                raise PhoenixError(f"{self._executable} does not say its version: {done.words()}")
+            self._version = (int(match[1]), int(match[2]), int(match[3] or 0))
+        return self._version
+
+    @property
+    def features(self) -> Features:
+        if self._features is None:
+            self._features = choose(self._host, self.version[0], self._override)
+        return self._features
+
+    def identity(self) -> list[object]:
+        """What changes when another parser is installed: path, size and mtime of the binary."""
+        path = find_program(self._executable) or self._executable
+        try:
+            info = os.stat(path)
+        except OSError:
+            return [path]
+        return [path, info.st_size, info.st_mtime_ns]
+
+    def compile_argv(self, path: str, *, optional: bool) -> tuple[str, ...]:
+        """The process that compiles the source at `path` to standard output."""
+        include = ["--Include", self._source_dir] if self._source_dir else []
+        if self._source_dir and optional:
+            include += ["--Include", os.path.join(self._source_dir, OPTIONAL)]
+        return (
+            self._executable,
+            *self.features.arguments,
+            *include,
+            "--skip-kernel-load",
+            "--skip-cache",
+            "--stdout",
+            path,
+        )
+
+    def compile(self, path: str, *, optional: bool) -> tuple[bytes, list[str]]:
+        """The compiled policy of one source, and the parser's warnings.
+
+        Raises ProofError with the parser's words, which name file and line.
+        """
+        done = self._host.runner.run(self.compile_argv(path, optional=optional), timeout=COMPILE_TIMEOUT)
+        self._judge(done, path)
+        if not done.stdout:
+            raise ProofError("compiles to nothing: it defines no profile", where=path)
+        return done.stdout, self._warnings(done)
+
+    def compile_text(self, text: bytes, where: str, *, optional: bool) -> bytes:
+        """The compiled policy of a source text; `where` names it in messages.
+
+        Raises ProofError with the parser's words.
+        """
+        argv = self.compile_argv(where, optional=optional)[:-1]
+        done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
+        self._judge(done, where)
+        if not done.stdout:
+            raise ProofError("compiles to nothing: it defines no profile", where=where)
+        return done.stdout
+
+    def accepts_optional(self, names: Sequence[str]) -> tuple[bool, str]:
+        """Whether the parser takes the optional includes `names`; if not, its words."""
+        lines = "".join(f"  include <{name}>\n" for name in names)
+        argv = [*self.compile_argv("/dev/stdin", optional=True)][:-1]
+        text = f"profile lxc-phoenix-probe {{\n{lines}}}\n".encode()
+        done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
+        return self._failed(done) is None, done.words()
+
+    def names(self, paths: Sequence[str]) -> list[str]:
+        """The profile names that the files at real `paths` define, with repeats.
+
+        Raises ProofError when the parser cannot read one of them.
+        """
+        if not paths:
+            return []
+        argv = [self._executable, *self.features.arguments, "--names", "--skip-cache", *paths]
+        done = self._host.runner.run(argv, timeout=COMPILE_TIMEOUT)
+        self._judge(done, paths[0] if len(paths) == 1 else self._host.root.shown("/etc/apparmor.d"))
+        return done.stdout.decode("utf-8", "surrogateescape").split("\n")[:-1]
+
+    def load_argv(self, blob: str) -> tuple[str, ...]:
+        """The process that loads the compiled policy at `blob`."""
+        return (self._executable, "--binary", "--replace", "--skip-cache", blob)
+
+    def unload_argv(self) -> tuple[str, ...]:
+        """The process that unloads the profile named on its standard input."""
+        return (self._executable, "--remove")
+
+    def load(self, argv: Sequence[str], name: str) -> None:
+        done = self._host.runner.run(argv, timeout=COMPILE_TIMEOUT)
+        failure = self._failed(done)
+        if failure is not None:
+            raise PhoenixError(
+                f"the kernel or the parser refused it: {failure}",
+                where=f"profile {name}",
+                hint="`dmesg | grep -i apparmor` may say more",
+            )
+
+    def unload(self, name: str) -> None:
+        text = f"profile {name} {{\n}}\n".encode()
+        done = self._host.runner.run(self.unload_argv(), input=text, timeout=COMPILE_TIMEOUT)
+        failure = self._failed(done)
+        if failure is not None:
+            raise PhoenixError(f"could not be unloaded: {failure}", where=f"profile {name}")
+
+    @staticmethod
+    def _failed(done: Completed) -> str | None:
+        # Some versions say "parser error" and still exit 0.
+        if done.ok and b"parser error" not in done.stderr.lower():
+            return None
+        return done.words() or f"exit {done.returncode} without a word"
+
+    def _judge(self, done: Completed, path: str) -> None:
+        failure = self._failed(done)
+        if failure is not None:
+            raise ProofError(failure, where=path)
+
+    @staticmethod
+    def _warnings(done: Completed) -> list[str]:
+        lines = [line for line in done.stderr.split(b"\n") if line.strip()]
+        return [line.decode("utf-8", "replace") for line in lines if not line.startswith(_HARMLESS)]

@@ -1,0 +1,207 @@
+"""Proving profiles before anything of them touches the host.
+
+Owns compiling what changed, once, and judging the compiled names: what is proven here is
+the very output that is loaded later.  Must not write anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
+from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.plan.model import ProfileState
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import is_skipped
+from phoenix_hypervisor.profiles.store import Store
+
+if TYPE_CHECKING:
+    # The policy room is imported where something is compiled: a run that changes nothing needs none of it.
+    from phoenix_hypervisor.policy.assertions import PolicyTest
+
+_COMPUTED_NAME = re.compile(rb"^[ \t]*profile[ \t]+[^\n{]*@\{", re.M)
+_NOT_PROFILES = frozenset({"abi", "abstractions", "tunables", "disable", "force-complain", "cache", "local"})
+
+
+@dataclass(slots=True)
+class Proof:
+    """Compiled policy by profile, and what the parser warned of."""
+
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    argv: list[tuple[str, ...]] = field(default_factory=list)
+
+
+Proven = dict[tuple[str, str], tuple[bytes, list[str]]]
+"""Compiled policy and warnings by (profile, closure): what need not be compiled again."""
+
+
+def prove(
+    store: Store,
+    profiles: Iterable[ProfileState],
+    tests: Sequence[PolicyTest] = (),
+    known: Proven | None = None,
+) -> Proof:
+    """Compile each profile once with the host's parser and check what came out.
+
+    `known` is read and filled, so that planning and applying compile a source once.
+    Raises ProblemsError naming every source that fails: file, line, the parser's own words.
+    """
+    optional = store.optional_accepted()[0] and bool(store.sources.optional)
+    known = {} if known is None else known
+    proof = Proof()
+    fresh: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for profile in profiles:
+        name, path = profile.name, profile.source
+        proof.argv.append(store.parser.compile_argv(path, optional=optional))
+        try:
+            if (name, profile.closure) not in known:
+                compiled = store.parser.compile(path, optional=optional)
+                _check_names(name, _names(compiled[0]))
+                fresh[name] = compiled[0]
+                known[name, profile.closure] = compiled
+            blob, warnings = known[name, profile.closure]
+        except PhoenixError as error:
+            problems.append(Problem(error.message, path, hint=error.hint))
+            continue
+        proof.blobs[name] = blob
+        proof.warnings += [(path, warning) for warning in warnings]
+    problems += _changed_meanwhile(store, proof.blobs)
+    if not problems:
+        problems += failed_tests(tests, fresh)
+    if problems:
+        raise ProblemsError("a profile is not proven, so nothing was installed", problems)
+    return proof
+
+
+def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes]) -> list[Problem]:
+    """What compiled policy answers otherwise than the policy tests expect."""
+    if not tests or not blobs:
+        return []
+    from phoenix_hypervisor.policy.assertions import run_tests
+    from phoenix_hypervisor.policy.reader import read_policy
+
+    profiles = [profile for blob in blobs.values() for profile in read_policy(blob).profiles]
+    compiled = {profile.name.decode("utf-8", "surrogateescape"): profile for profile in profiles}
+    return [
+        Problem(str(failure).removeprefix(f"{failure.test.where}: "), failure.test.where)
+        for failure in run_tests(tests, compiled).failures
+    ]
+
+
+def read_tests(directory: str) -> list[PolicyTest]:
+    """The policy tests of a directory; none where there is no such directory.
+
+    Raises PolicyError, naming the file, for one that is not understood.
+    """
+    from phoenix_hypervisor.policy.assertions import load_tests
+
+    if not os.path.isdir(directory):
+        return []
+    tests: list[PolicyTest] = []
+    with Directory(directory, directory, directory) as opened:
+        for name in sorted(opened.names()):
+            data = opened.read(name) if name.endswith(".toml") and not name.startswith(".") else None
+            if data is not None:
+                tests += load_tests(data, opened.where(name))
+    return tests
+
+
+def _names(blob: bytes) -> list[str]:
+    from phoenix_hypervisor.policy.names import profile_names
+
+    return profile_names(blob)
+
+
+def _check_names(name: str, defined: list[str]) -> None:
+    repeated = sorted({other for other in defined if defined.count(other) > 1})
+    if repeated:
+        # Loading such a policy has crashed a 6.12 kernel (__replace_profile).
+        raise PhoenixError(f"defines {repeated[0]} twice")
+    tops = [other for other in defined if "//" not in other]
+    if name not in defined:
+        raise PhoenixError(
+            f"defines {', '.join(tops) or 'nothing'} and not {name}, so assigning {name} could not work",
+            hint="name file and profile alike",
+        )
+    others = [other for other in defined if other != name and not other.startswith(f"{name}//")]
+    if others:
+        raise PhoenixError(f"also defines {', '.join(others)}", hint="one profile in each file")
+
+
+def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem]:
+    """Sources that were edited while they were being compiled."""
+    if not blobs:
+        return []
+    problems = []
+    everything = {**store.sources.includes, **store.sources.profiles, **store.sources.optional}
+    for name, data in everything.items():
+        path = store.sources.path_of(name)
+        parent, base = os.path.split(path)
+        with Directory(parent, parent, parent) as directory:
+            if directory.read(base) != data:
+                problems.append(Problem("changed while it was being proven", path, hint="run it again"))
+    return problems
+
+
+def foreign_definitions(store: Store, names: Iterable[str]) -> dict[str, str]:
+    """Which of `names` a file that is not ours defines already: file by profile name.
+
+    A file is asked of the parser only when it mentions the name, or computes one from a
+    variable.  Files pulled in from sub-directories (lxc/ by lxc-containers) count.
+    """
+    wanted = {name: name.encode() for name in names}
+    if not wanted:
+        return {}
+    top = store.host.directory(APPARMOR_D)
+    if top is None:
+        return {}
+    with top:
+        real = top.real
+    suspects: dict[str, str] = {}
+    for folder, folders, files in os.walk(real):
+        if folder == real:
+            folders[:] = [f for f in folders if f not in _NOT_PROFILES]
+        for file in files:
+            path = os.path.join(folder, file)
+            relative = os.path.relpath(path, real)
+            if is_skipped(file) or relative in store.sources.profiles:
+                continue
+            try:
+                # At boot links are followed; here too, inside the root.
+                path = store.host.root.locate(f"{APPARMOR_D}/{relative}")
+                if not os.path.isfile(path):
+                    continue
+                with open(path, "rb") as opened:
+                    data = opened.read()
+            except (OSError, PhoenixError):
+                continue
+            if any(name in data for name in wanted.values()) or _COMPUTED_NAME.search(data):
+                suspects[relative] = path
+    found: dict[str, str] = {}
+    for relative, path in sorted(suspects.items()):
+        try:
+            defined = store.parser.names([path])
+            if any("@{" in name for name in defined):
+                # --names prints variables as they are written; only a compile resolves them.
+                defined = _names(store.parser.compile(path, optional=False)[0])
+        except PhoenixError:
+            # Fragments of lxc/ need their parent's tunables; fall back to the text.
+            defined = _names_in_text(path)
+        for name in wanted:
+            if name in defined:
+                found.setdefault(name, f"{APPARMOR_D}/{relative}")
+    return found
+
+
+def _names_in_text(path: str) -> list[str]:
+    with open(path, "rb") as opened:
+        data = opened.read()
+    return [
+        m.decode("utf-8", "replace") for m in re.findall(rb'^[ \t]*profile[ \t]+"?([^\s"{(]+)', data, re.M)
+    ]

@@ -1,0 +1,106 @@
+"""Deprecated profiles that are still around.
+
+Owns finding them and the reasons never to remove one.  Must not decide: `plan.profiles`
+weighs who still uses them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.labels import parse as parse_label
+from phoenix_hypervisor.plan.profiles import Retirement
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.sources import RESERVED
+from phoenix_hypervisor.profiles.store import Store
+
+DPKG_INFO = "/var/lib/dpkg/info"
+_DEFINES = re.compile(
+    rb'^[ \t]*(?:profile[ \t]+)?"?([^\s"{}()#@,]+)"?[ \t]+(?:flags=\([^)]*\)[ \t]*)?\{', re.M
+)
+
+
+def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
+    """What of `deprecated` (successor by name) is installed or loaded on this host."""
+    found: list[Retirement] = []
+    labels: dict[int, str] | None = None
+    for name, successor in sorted(deprecated.items()):
+        keep = None
+        try:
+            data = store.read_installed(name)
+        except PhoenixError as error:
+            data, keep = None, error.message
+        loaded = store.loaded is not None and name in store.loaded
+        if data is None and keep is None and not loaded:
+            continue
+        if labels is None:
+            labels = store.host.kernel.labels()
+        users = tuple(
+            pid
+            for pid, label in labels.items()
+            if any(p.name == name or p.name.startswith(f"{name}//") for p in parse_label(label).components)
+        )
+        path = f"{APPARMOR_D}/{name}" if data is not None else None
+        keep = keep or _reason_to_keep(store, name, data)
+        found.append(
+            Retirement(
+                name,
+                successor,
+                path,
+                data,
+                loaded,
+                keep,
+                users,
+                data is not None and not store.manifest.owns(f"{APPARMOR_D}/{name}", data),
+                store.compiled(name),
+                store.manifest.loaded.get(name),
+            )
+        )
+    return found
+
+
+def _reason_to_keep(store: Store, name: str, data: bytes | None) -> str | None:
+    if name in RESERVED or name == "unconfined":
+        return "it is a stock profile"
+    if data is None:
+        return None
+    owner = _package_owner(store.host, f"{APPARMOR_D}/{name}")
+    if owner is not None:
+        return f"its file belongs to package {owner}"
+    others = [
+        other for other in _defined(store, name, data) if other != name and not other.startswith(f"{name}//")
+    ]
+    if others:
+        return f"its file also defines {', '.join(others)}"
+    return None
+
+
+def _defined(store: Store, name: str, data: bytes) -> list[str]:
+    path = store.host.root.locate(f"{APPARMOR_D}/{name}")
+    try:
+        return store.parser.names([path])
+    except PhoenixError:
+        # The documents' old profile does not parse; its text still says what it meant to define.
+        return [m.decode("utf-8", "replace") for m in _DEFINES.findall(data)]
+
+
+def _package_owner(host: Host, path: str) -> str | None:
+    """The dpkg package that ships `path`, from dpkg's own file lists."""
+    directory = host.directory(DPKG_INFO)
+    if directory is None:
+        return None
+    line = b"\n" + os.fsencode(path) + b"\n"
+    with directory:
+        for name in directory.names():
+            if name.endswith(".list"):
+                try:
+                    data = directory.read(name)
+                except PhoenixError:
+                    continue
+                if data is not None and line in b"\n" + data:
+                    return name.removesuffix(".list")
+    return None

@@ -1,0 +1,157 @@
+"""Profile sources: the files of etc/apparmor.
+
+Owns reading and checking that directory: which file is a profile, which an include,
+which is only for parsers that take it.  Must not compile and must not look at the host.
+Sources come from other people's git repositories, so links, devices and stray names are
+refused here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
+from phoenix_hypervisor.host.files import Directory, open_to_others
+from phoenix_hypervisor.profiles.includes import include_loop, included
+
+PROFILE_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
+"""LXC may change only to names that begin with `lxc-` (abstractions/lxc/start-container)."""
+
+RESERVED = frozenset(
+    {
+        "lxc-container-default",
+        "lxc-container-default-cgns",
+        "lxc-container-default-with-mounting",
+        "lxc-container-default-with-nesting",
+    }
+)
+"""Stock profiles of the lxc package: a second definition makes lxc-containers fail to load."""
+
+INCLUDE_DIRS = ("abstractions", "tunables")
+OPTIONAL = "if-parser-accepts"
+"""Includes below this directory are installed only where the host's parser accepts them."""
+
+MAX_SOURCE = 1024 * 1024
+_INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The sources of one directory; keys are names, or paths relative to /etc/apparmor.d."""
+
+    directory: str
+    profiles: dict[str, bytes] = field(default_factory=dict)
+    includes: dict[str, bytes] = field(default_factory=dict)
+    optional: dict[str, bytes] = field(default_factory=dict)
+
+    def path_of(self, name: str) -> str:
+        """Where a profile, include or optional include lies."""
+        if name in self.optional and name not in self.includes and name not in self.profiles:
+            return os.path.join(self.directory, OPTIONAL, name)
+        return os.path.join(self.directory, name)
+
+
+def read_sources(directory: str) -> Sources:
+    """Read all of `directory`.  Raises ProblemsError naming every fault at once."""
+    sources = Sources(directory)
+    problems: list[Problem] = []
+    if not os.path.isdir(directory):
+        raise ProblemsError(
+            "no profile sources", [Problem("is not a directory", directory, hint="see --config")]
+        )
+    with Directory(directory, directory, directory) as top:
+        _check_mode(top, problems)
+        for name, info in top.entries():
+            place = os.path.join(directory, name)
+            if name.startswith("."):
+                continue
+            if stat.S_ISLNK(info.st_mode):
+                problems.append(Problem("is a symbolic link", place, hint="put the file itself there"))
+            elif stat.S_ISDIR(info.st_mode):
+                if name in INCLUDE_DIRS:
+                    _read_tree(directory, name, sources.includes, problems)
+                elif name == OPTIONAL:
+                    for kind in INCLUDE_DIRS:
+                        _read_tree(os.path.join(directory, OPTIONAL), kind, sources.optional, problems)
+                else:
+                    hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
+                    problems.append(Problem("a directory that is neither", place, hint=hint))
+            elif PROFILE_NAME.fullmatch(name) is None:
+                problems.append(
+                    Problem("the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it", place)
+                )
+            elif name in RESERVED:
+                problems.append(Problem("is the name of a stock profile of the lxc package", place))
+            else:
+                _read_file(top, name, name, place, sources.profiles, problems)
+    folded: dict[str, str] = {}
+    for name in [*sources.profiles, *sources.includes, *sources.optional]:
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            problems.append(Problem(f"differs from {other} only by case", os.path.join(directory, name)))
+    loop = include_loop({**sources.includes, **sources.optional})
+    if loop:
+        problems.append(Problem(f"{' and '.join(loop)} include each other", directory))
+    if problems:
+        raise ProblemsError("the profile sources cannot be used", problems)
+    return sources
+
+
+def _read_tree(
+    base: str, relative: str, into: dict[str, bytes], problems: list[Problem], depth: int = 0
+) -> None:
+    path = os.path.join(base, relative)
+    if not os.path.isdir(path) or os.path.islink(path):
+        if os.path.lexists(path):
+            problems.append(Problem("is not a directory", path))
+        return
+    with Directory(path, path, path) as directory:
+        _check_mode(directory, problems)
+        for name, info in directory.entries():
+            place = os.path.join(path, name)
+            if name.startswith("."):
+                continue
+            if _INCLUDE_NAME.fullmatch(name) is None:
+                problems.append(Problem("the name is not one that an include line can carry", place))
+            elif stat.S_ISDIR(info.st_mode):
+                if depth >= 8:
+                    problems.append(Problem("is nested too deep", place))
+                else:
+                    _read_tree(base, f"{relative}/{name}", into, problems, depth + 1)
+            else:
+                _read_file(directory, name, f"{relative}/{name}", place, into, problems)
+
+
+def _read_file(
+    directory: Directory, name: str, key: str, place: str, into: dict[str, bytes], problems: list[Problem]
+) -> None:
+    try:
+        data = directory.read(name, MAX_SOURCE)
+    except PhoenixError as error:
+        problems.append(Problem(error.message, place))
+        return
+    if data is None:
+        return
+    info = directory.lstat(name)
+    writable = open_to_others(info) if info is not None else None
+    if writable is not None:
+        problems.append(Problem(writable, place, hint=f"chmod o-w {place}"))
+    if b"\0" in data:
+        problems.append(Problem("holds a NUL byte", place))
+        return
+    for path in included(data):
+        inside = not path.startswith("/") or path.startswith("/etc/apparmor.d/")
+        if not inside or ".." in path.split("/"):
+            hint = "includes lie below /etc/apparmor.d"
+            problems.append(Problem(f"includes {path[:200]}, which reaches outside", place, hint=hint))
+    into[key] = data
+
+
+def _check_mode(directory: Directory, problems: list[Problem]) -> None:
+    """Sources that everybody can write would be policy that everybody can write."""
+    writable = directory.open_to_others()
+    if writable is not None:
+        problems.append(Problem(writable, directory.shown, hint=f"chmod o-w {directory.shown}"))

@@ -1,0 +1,216 @@
+"""Doing to profiles what a plan says.
+
+Owns the performers for install, adopt, load, unload, remove, reload and sweep.  Each does
+one action and returns it as it was done.  Must not decide whether: the plan did.  An
+action that takes another back (`takes_back`) leaves alone what is as wanted already.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.host.files import ChangedMeanwhile, Directory
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.labels import parse as parse_label
+from phoenix_hypervisor.plan.model import Action, Kind
+from phoenix_hypervisor.plan.transaction import Performer
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.drift import CACHE_DIRS
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.parser import Parser
+
+PROFILE_MODE = 0o644
+RELOAD_TIMEOUT = 600.0
+
+
+class ProfileSteps:
+    """Performers over one host; `parser` compiles what is installed, without our sources."""
+
+    def __init__(self, host: Host, parser: Parser) -> None:
+        self._host = host
+        self._parser = parser
+
+    def performers(self) -> dict[Kind, Performer]:
+        return {
+            Kind.INSTALL: self.install,
+            Kind.ADOPT: self.adopt,
+            Kind.LOAD: self.load,
+            Kind.RELOAD_SERVICE: self.reload_service,
+            Kind.UNLOAD: self.unload,
+            Kind.REMOVE: self.remove,
+            Kind.SWEEP: self.sweep,
+        }
+
+    def _directory(self, path: str) -> Directory:
+        directory = self._host.directory(path, create=True)
+        assert directory is not None
+        return directory
+
+    # Files ------------------------------------------------------------------------
+
+    def install(self, action: Action) -> Action:
+        assert action.after is not None
+        parent, name = os.path.split(action.path)
+        with self._directory(parent) as directory:
+            current = directory.read(name)
+            if current == action.after:
+                return replace(action, before=current)
+            if action.foreign and action.before is not None:
+                self._keep(action.path, action.before)
+            # Before the file: what fails after it could not be undone.
+            if action.value is not None:
+                self._drop_cache(action.value)
+            directory.replace(name, action.after, before=action.before, mode=PROFILE_MODE)
+        return action
+
+    def remove(self, action: Action) -> Action:
+        assert action.before is not None
+        parent, name = os.path.split(action.path)
+        directory = self._host.directory(parent)
+        if directory is None:
+            return replace(action, before=None)
+        with directory:
+            current = directory.read(name)
+            if current is None:
+                return replace(action, before=None)
+            if current != action.before:
+                raise ChangedMeanwhile(directory.where(name))
+            if action.foreign:
+                self._keep(action.path, action.before)
+            if action.value is not None:
+                self._drop_cache(action.value)
+            directory.remove(name, before=action.before)
+        return action
+
+    def _keep(self, path: str, data: bytes) -> None:
+        """A copy of somebody else's file that the operator let us replace or remove."""
+        name = f"{os.path.basename(path)}.{record.digest(data)[:12]}"
+        with self._directory(record.BACKUP_DIR) as directory:
+            if directory.read(name) != data:
+                directory.replace(name, data, before=directory.read(name), mode=0o600)
+
+    def _drop_cache(self, profile: str) -> None:
+        """Remove boot-time cache entries of a changed profile, whatever their mtime says."""
+        for path in CACHE_DIRS:
+            top = self._host.directory(path)
+            if top is None:
+                continue
+            with top:
+                folders = [name for name in top.names() if not name.startswith(".")]
+            for folder in folders:
+                try:
+                    inner = self._host.directory(f"{path}/{folder}")
+                except PhoenixError:
+                    continue
+                if inner is not None:
+                    with inner:
+                        if inner.lstat(profile) is not None:
+                            inner.remove(profile)
+
+    def adopt(self, action: Action) -> Action:
+        """Only the manifest changes, at the end."""
+        return action
+
+    def sweep(self, action: Action) -> Action:
+        parent, name = os.path.split(action.path)
+        with self._directory(parent) as directory:
+            if directory.lstat(name) is not None:
+                directory.remove(name)
+        return action
+
+    # The kernel -------------------------------------------------------------------
+
+    def load(self, action: Action) -> Action:
+        """Load the proven output, and read back that the kernel has it."""
+        name = action.target
+        if action.takes_back and self._kernel_is_away():
+            # Nothing of it is loaded; the next boot loads what the files say.
+            if action.after is not None:
+                self._set_copy(name, action.after)
+            return action
+        if action.takes_back and not action.replaces and name in (self._host.kernel.loaded_profiles() or {}):
+            return action  # It was never unloaded.
+        blob = action.after if action.after is not None else self._compile_installed(name)
+        old = self._copy(name)
+        self._set_copy(name, blob)
+        try:
+            self._parser.load(action.processes[0], name)
+            if name not in (self._host.kernel.loaded_profiles() or {}):
+                raise PhoenixError(
+                    "the load reported success but the kernel does not list it", where=f"profile {name}"
+                )
+        except PhoenixError:
+            # The copy is what a later undo loads: it must stay the policy that is in the kernel.
+            self._set_copy(name, old)
+            raise
+        if action.takes_back:
+            self._set_copy(name, action.after)
+        return replace(action, after=blob)
+
+    def _kernel_is_away(self) -> bool:
+        return not (self._host.is_live and self._host.kernel.has_apparmor())
+
+    def _compile_installed(self, name: str) -> bytes:
+        """What the file of a profile compiles to: it is back, and no other copy is known."""
+        if not self._host.exists(f"{APPARMOR_D}/{name}"):
+            raise LeftAlone(f"what the kernel had before of profile {name} is not known")
+        return self._parser.compile(self._host.root.locate(f"{APPARMOR_D}/{name}"), optional=False)[0]
+
+    def _copy(self, name: str) -> bytes | None:
+        return self._host.read(f"{record.COMPILED_DIR}/{name}")
+
+    def _set_copy(self, name: str, blob: bytes | None) -> None:
+        old = self._copy(name)
+        if old == blob:
+            return
+        with self._directory(record.COMPILED_DIR) as directory:
+            if blob is None:
+                directory.remove(name)
+            else:
+                directory.replace(name, blob, before=old, mode=0o600)
+
+    def unload(self, action: Action) -> Action:
+        name = action.target
+        if name in (self._host.kernel.loaded_profiles() or {}) and not self._kernel_is_away():
+            carriers = self.carriers(name)
+            if carriers:
+                shown = ", ".join(map(str, carriers[:5]))
+                raise LeftAlone(f"profile {name} stays loaded: PID {shown} runs under it")
+            self._parser.unload(name)
+        self._set_copy(name, action.after)
+        return action
+
+    def carriers(self, name: str) -> list[int]:
+        """Processes whose label holds `name`; unloading it would leave them unconfined."""
+        return [
+            pid
+            for pid, label in self._host.kernel.labels().items()
+            if any(
+                part.name == name or part.name.startswith(f"{name}//")
+                for part in parse_label(label).components
+            )
+        ]
+
+    def reload_service(self, action: Action) -> Action:
+        argv = action.processes[0]
+        if action.takes_back and self._kernel_is_away():
+            return action
+        done = self._host.runner.run(argv, timeout=RELOAD_TIMEOUT)
+        if not done.ok:
+            raise PhoenixError(
+                f"ended with {done.returncode}: {done.words()}",
+                where=" ".join(argv),
+                hint="`journalctl -u apparmor.service -n 50` names the file",
+            )
+        loaded = self._host.kernel.loaded_profiles() or {}
+        missing = [name for name in pairs(action.value) if name not in loaded]
+        if missing:
+            raise PhoenixError(
+                f"reported success but the kernel does not list {', '.join(missing)}",
+                where=" ".join(argv),
+                hint='look for a link in /etc/apparmor.d/disable, or use "reload": "changed"',
+            )
+        return action

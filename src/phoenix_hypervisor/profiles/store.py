@@ -1,0 +1,207 @@
+"""The profile store: sources on one side, /etc/apparmor.d and the kernel on the other.
+
+Owns gathering both into `FileState` and `ProfileState`.  Reads only; `profiles.prove`
+compiles and `profiles.steps` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import TEMPORARY, Directory
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, ProfileState
+from phoenix_hypervisor.plan.profiles import sweep_action
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.drift import StaleCache, differing, stale_caches
+from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import Closures
+from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.profiles.sources import Sources
+
+MAX_INSTALLED = 4 * 1024 * 1024
+
+
+class Store:
+    """One look at sources, installed files, manifest and kernel."""
+
+    def __init__(self, host: Host, sources: Sources, parser: Parser, *, recorded: bool = True) -> None:
+        """`recorded` False: without the manifest, which root alone may read."""
+        self.host = host
+        self.sources = sources
+        self.parser = parser
+        empty: tuple[record.Manifest, bytes | None] = (record.Manifest(), None)
+        self.manifest, self.manifest_bytes = record.load(host) if recorded else empty
+        self.loaded = host.kernel.loaded_profiles()
+        self._directories: dict[str, Directory | None] = {}
+
+    # What is wanted ---------------------------------------------------------------
+
+    def optional_accepted(self) -> tuple[bool, str]:
+        """Whether the host's parser takes the optional includes; remembered in the manifest."""
+        if not self.sources.optional:
+            return True, ""
+        key = self._optional_key()
+        known = self.manifest.optional
+        if known.get("key") != key:
+            accepted, words = self.parser.accepts_optional(sorted(self.sources.optional))
+            self.manifest.optional = {"key": key, "accepted": accepted, "words": words}
+            known = self.manifest.optional
+        return bool(known["accepted"]), str(known["words"])
+
+    def _optional_key(self) -> str:
+        """Changes with the optional includes and with the parser's binary."""
+        content = {name: record.digest(data) for name, data in self.sources.optional.items()}
+        return record.digest(json.dumps([content, self.parser.identity()], sort_keys=True).encode())
+
+    def wanted(self) -> dict[str, tuple[str, bytes]]:
+        """Every file that belongs into /etc/apparmor.d: its source path and bytes, by name."""
+        files = {**self.sources.includes, **self.sources.profiles}
+        if self.optional_accepted()[0]:
+            files.update(self.sources.optional)
+        return {name: (self.sources.path_of(name), data) for name, data in files.items()}
+
+    # What is there ----------------------------------------------------------------
+
+    def files(self) -> list[FileState]:
+        """Includes first: a profile must never be installed before what it includes."""
+        wanted = self.wanted()
+        order = sorted(wanted, key=lambda name: (name in self.sources.profiles, name))
+        return [self._file(name, *wanted[name]) for name in order]
+
+    def _file(self, name: str, source: str, data: bytes) -> FileState:
+        path = f"{APPARMOR_D}/{name}"
+        installed, fault = None, None
+        try:
+            installed = self.read_installed(name)
+        except PhoenixError as error:
+            fault = error.message
+        if installed is None:
+            ownership = Ownership.ABSENT
+        else:
+            ours = self.manifest.owns(path, installed)
+            ownership = Ownership.OURS if ours else Ownership.FOREIGN
+        recorded = self.manifest.files.get(path) == [record.digest(data)]
+        profile = name if name in self.sources.profiles else None
+        return FileState(path, source, data, installed, ownership, recorded, profile, fault)
+
+    def _directory(self, relative: str) -> Directory | None:
+        if relative not in self._directories:
+            self._directories[relative] = self.host.directory(os.path.join(APPARMOR_D, relative).rstrip("/"))
+        return self._directories[relative]
+
+    def read_installed(self, name: str) -> bytes | None:
+        """The bytes of /etc/apparmor.d/NAME, or None."""
+        parent, base = os.path.split(name)
+        directory = self._directory(parent)
+        return None if directory is None else directory.read(base, MAX_INSTALLED)
+
+    def profiles(self) -> list[ProfileState]:
+        """Each shipped profile with the hash of all it is made of."""
+        wanted = self.wanted()
+        closures = Closures(self._lookup)
+        found = []
+        for name, data in sorted(self.sources.profiles.items()):
+            closure, included = closures.of(data)
+            own = tuple(f"{APPARMOR_D}/{path}" for path in (name, *included) if path in wanted)
+            mode = None if self.loaded is None else self.loaded.get(name)
+            found.append(
+                ProfileState(
+                    name,
+                    self.sources.path_of(name),
+                    closure,
+                    self.manifest.loaded.get(name),
+                    mode,
+                    # A live kernel that lists no profiles has none; a directory says nothing.
+                    self.loaded is not None or self.host.is_live,
+                    own,
+                    differing(self.host, name, self.compiled(name)) if mode is not None else None,
+                )
+            )
+        return found
+
+    def _lookup(self, path: str) -> bytes | list[str] | None:
+        """An include as a compile would find it: our sources first, then the host's files."""
+        wanted = self.wanted_include(path)
+        if wanted is not None:
+            return wanted
+        parent, base = os.path.split(path.rstrip("/"))
+        directory = self._directory(parent)
+        if directory is None:
+            return None
+        try:
+            info = directory.lstat(base)
+            if info is not None and stat.S_ISDIR(info.st_mode):
+                inner = self._directory(path.rstrip("/"))
+                return [] if inner is None else inner.names()
+            if info is not None and stat.S_ISLNK(info.st_mode):
+                return self.host.read(f"{APPARMOR_D}/{path}")
+            return directory.read(base, MAX_INSTALLED)
+        except PhoenixError:
+            return None
+
+    def wanted_include(self, path: str) -> bytes | None:
+        data = self.sources.includes.get(path)
+        if data is None and path in self.sources.optional and self.optional_accepted()[0]:
+            data = self.sources.optional[path]
+        return data
+
+    def load_argv(self, name: str) -> tuple[str, ...]:
+        """The process that loads the compiled copy of profile `name`."""
+        return self.parser.load_argv(self.host.root.locate(f"{record.COMPILED_DIR}/{name}"))
+
+    def compiled(self, name: str) -> bytes | None:
+        """The compiled policy that Phoenix last loaded for profile `name`."""
+        return self.host.read(f"{record.COMPILED_DIR}/{name}")
+
+    def open_places(self) -> list[Note]:
+        """Directories that Phoenix writes to and everybody else can write to, too."""
+        places = {APPARMOR_D, *(os.path.join(APPARMOR_D, os.path.dirname(n)) for n in self.wanted())}
+        places |= {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
+        found = []
+        for place in sorted({place.rstrip("/") for place in places}):
+            directory = self.host.directory(place)
+            if directory is None:
+                continue
+            with directory:
+                writable = directory.open_to_others()
+            if writable is not None:
+                shown = self.host.root.shown(place)
+                found.append(Note(shown, writable, f"chmod o-w {shown}, and look what others put there"))
+        return found
+
+    # Left behind ------------------------------------------------------------------
+
+    def sweep(self) -> list[Action]:
+        """Temporary files that a killed run left where Phoenix installs and keeps its records."""
+        own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
+        places = sorted({os.path.dirname(name) for name in self.wanted()} | {""} | own)
+        found = []
+        for place in places:
+            directory = self._directory(place)
+            for name in sorted(directory.names()) if directory is not None else ():
+                if TEMPORARY.match(name):
+                    found.append(sweep_action(os.path.join(APPARMOR_D, place, name)))
+        return found
+
+    def caches(self) -> list[StaleCache]:
+        """Boot-time cache entries that were not made from the files as they are now."""
+        return stale_caches(self.host, self.sources.profiles, self.compiled)
+
+    def orphans(self) -> list[Note]:
+        """Files that Phoenix installed and no longer ships."""
+        wanted = {f"{APPARMOR_D}/{name}" for name in self.wanted()}
+        return [
+            Note(path, "was installed by Phoenix and is no longer shipped", "list it in deprecated_profiles")
+            for path in sorted(set(self.manifest.files) - wanted)
+            if self.host.exists(path) and os.path.dirname(path) == APPARMOR_D
+        ]
+
+    def close(self) -> None:
+        for directory in self._directories.values():
+            if directory is not None:
+                directory.close()
+        self._directories.clear()
