@@ -1,0 +1,1 @@
+"""CTID.conf codec and the runtimes that create, start and stop containers."""

@@ -1,0 +1,250 @@
+"""The lossless CTID.conf codec.
+
+Owns reading and editing the one setting that is ours, `lxc.apparmor.profile`, in a
+container's configuration, leaving every other byte alone.  Pure: bytes in, bytes out;
+must not touch a file.
+
+The grammar is Proxmox's (`PVE::LXC::Config::parse_pct_config`): raw `lxc.*` keys count
+only above the first section; `[pve:pending]` and `[snapshot]` sections follow, and a
+line appended after them belongs to a snapshot.  Plain LXC's `config` has no sections,
+`key = value` lines, and includes (lxc.container.conf(5)).  In both the last line wins.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from phoenix_hypervisor.errors import PhoenixError
+
+KEY = b"lxc.apparmor.profile"
+
+MAX_CONF = 1024 * 1024
+"""Bytes; pmxcfs refuses larger files with EFBIG and leaves a part of them behind
+(memdb.h MEMDB_MAX_FILE_SIZE)."""
+
+# Blanks are spelt out: `\s` would match a newline, and Perl's parser works line by line.
+_WS = rb"[ \t\r\f\v]*"
+_PVE_LINE = re.compile(
+    rb"^lxc\.apparmor\.profile(?::|" + _WS + rb"=)" + _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$", re.M
+)
+_LXC_LINE = re.compile(
+    rb"^" + _WS + rb"lxc\.apparmor\.profile" + _WS + rb"=" + _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$", re.M
+)
+_BRACKET = re.compile(rb"^\[[^\n]*", re.M)
+_SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", re.I)
+_SETTING = re.compile(
+    rb"^(?P<key>lock|template|features|hostname):" + _WS + rb"(?P<value>[^\n]+?)" + _WS + rb"$", re.M
+)
+_PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|[ \t]*=)", re.M)
+_OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|[ \t]*=)", re.M)
+
+
+class Dialect(Enum):
+    """Whose file it is."""
+
+    PVE = "proxmox"
+    LXC = "lxc"
+
+
+class ConfError(PhoenixError):
+    """The file cannot be edited safely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """What matters of one configuration file; `head` is where the first section begins."""
+
+    data: bytes
+    dialect: Dialect
+    head: int
+    values: tuple[str, ...]
+    """The values of `lxc.apparmor.profile` above the first section, in order."""
+    lock: str | None
+    """Why Proxmox has locked the guest (backup, snapshot, ...)."""
+    is_template: bool
+    features: str
+    """The `features:` value; `nesting=1,keyctl=1`."""
+    malformed: int | None
+    """Line number of the first bracketed line that Proxmox does not take for a section."""
+    pending_raw: bool
+    """Raw `lxc.*` keys stand in `[pve:pending]`: the next start replaces all current ones."""
+    old_key: bool
+    """`lxc.aa_profile` stands in the head; LXC 3 and later refuse to start with it."""
+
+    @property
+    def assigned(self) -> str | None:
+        """The profile that counts (the last line), or None without a line."""
+        return self.values[-1] if self.values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of bytes that can be taken back exactly."""
+
+    start: int
+    old: bytes
+    new: bytes
+
+    def apply(self, data: bytes) -> bytes:
+        if data[self.start : self.start + len(self.old)] != self.old:
+            raise ConfError("the edit does not belong to this file")
+        return data[: self.start] + self.new + data[self.start + len(self.old) :]
+
+    def inverse(self) -> Edit:
+        return Edit(self.start, self.new, self.old)
+
+
+def _value(raw: bytes, dialect: Dialect) -> str:
+    if dialect is Dialect.LXC and len(raw) >= 2 and raw[:1] in b"'\"" and raw[:1] == raw[-1:]:
+        raw = raw[1:-1]  # confile.c strips one pair of quotes
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
+    """Read a configuration; never raises, faults are fields."""
+    if dialect is Dialect.LXC:
+        values = tuple(_value(m["value"], dialect) for m in _LXC_LINE.finditer(data))
+        old_key = _OLD_KEY.search(data) is not None
+        return Conf(data, dialect, len(data), values, None, False, "", None, False, old_key)
+    head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
+    values = ()
+    if KEY in data:
+        values = tuple(_value(m["value"], dialect) for m in _PVE_LINE.finditer(data, 0, head))
+    # The last of several counts, as in Proxmox's own parser.
+    settings = {m["key"]: m["value"] for m in _SETTING.finditer(data, 0, head)}
+    lock = settings.get(b"lock")
+    return Conf(
+        data,
+        dialect,
+        head,
+        values,
+        lock.decode("utf-8", "replace") if lock is not None else None,
+        settings.get(b"template") == b"1",
+        settings.get(b"features", b"").decode("utf-8", "replace"),
+        malformed,
+        pending != (0, 0) and _PENDING_RAW.search(data, *pending) is not None,
+        b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
+    )
+
+
+def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int]]:
+    """Where the head ends, the first malformed header's line, and the span of `[pve:pending]`."""
+    head, malformed, pending = len(data), None, (0, 0)
+    for match in _BRACKET.finditer(data):
+        valid = _SECTION.match(match[0]) is not None
+        if not valid:
+            if malformed is None:
+                malformed = data.count(b"\n", 0, match.start()) + 1
+            continue
+        head = min(head, match.start())
+        if pending[1] == len(data):
+            pending = (pending[0], match.start())
+        if match[0][1:12].lower() == b"pve:pending":
+            pending = (match.end(), len(data))
+    return head, malformed, pending
+
+
+def sections_with(data: bytes, value: str) -> tuple[str, ...]:
+    """The sections (snapshots, `pve:pending`) that hold a profile line of that value."""
+    found = []
+    starts = [m for m in _BRACKET.finditer(data) if _SECTION.match(m[0])]
+    for index, match in enumerate(starts):
+        end = starts[index + 1].start() if index + 1 < len(starts) else len(data)
+        if any(_value(m["value"], Dialect.PVE) == value for m in _PVE_LINE.finditer(data, match.end(), end)):
+            found.append(match[0].rstrip()[1:-1].decode("utf-8", "replace"))
+    return tuple(found)
+
+
+def check_editable(conf: Conf) -> None:
+    """Raise ConfError where an edit could lose something or would not take effect."""
+    if conf.malformed is not None:
+        raise ConfError(
+            f"line {conf.malformed} looks like a section header but is none that Proxmox accepts, "
+            "so it is not certain where the container's own settings end",
+            hint="correct or remove that line",
+        )
+    if len(conf.data) > MAX_CONF:
+        raise ConfError(f"is over {MAX_CONF} bytes, more than pmxcfs stores", hint="shorten its description")
+    if b"\0" in conf.data:
+        raise ConfError("holds a NUL byte: it is damaged", hint="restore it from a backup")
+
+
+def edit(conf: Conf, value: str | None) -> Edit | None:
+    """The smallest change that makes `value` the profile (None: no line); None when equal.
+
+    One line with the right value is equal in `:` or `=` form; several are made one, where
+    the first stood (Proxmox) or the last (LXC, so that no later include is overtaken).
+    A new line goes to the end of the head, before blank lines, with the file's line ending.
+    Raises ConfError where `check_editable` does, or for a value that cannot be one line.
+    """
+    check_editable(conf)
+    if value is not None and (not value or value != value.strip() or re.search(r"[\x00-\x20\x7f]", value)):
+        raise ConfError(f"{value!r} cannot be a profile name")
+    pattern = _PVE_LINE if conf.dialect is Dialect.PVE else _LXC_LINE
+    spans = [m.span() for m in pattern.finditer(conf.data, 0, conf.head)] if conf.values else []
+    if value is None:
+        return _join(conf.data, [(span, None) for span in spans])
+    if conf.values == (value,):
+        return None
+    line = KEY + (b": " if conf.dialect is Dialect.PVE else b" = ") + value.encode("utf-8", "surrogateescape")
+    if not spans:
+        return _insertion(conf, line)
+    keep = 0 if conf.dialect is Dialect.PVE else len(spans) - 1
+    return _join(conf.data, [(span, line if i == keep else None) for i, span in enumerate(spans)])
+
+
+def assign(data: bytes, value: str | None, dialect: Dialect = Dialect.PVE) -> bytes:
+    """`data` with `value` as its profile; the same object when nothing changes."""
+    return assign_parsed(parse(data, dialect), value)
+
+
+def assign_parsed(conf: Conf, value: str | None) -> bytes:
+    """As `assign`, for a configuration that is already read."""
+    change = edit(conf, value)
+    after = conf.data if change is None else change.apply(conf.data)
+    if len(after) > MAX_CONF:
+        message = f"would grow over {MAX_CONF} bytes, more than pmxcfs stores"
+        raise ConfError(message, hint="shorten its description")
+    return after
+
+
+def _join(data: bytes, changes: list[tuple[tuple[int, int], bytes | None]]) -> Edit | None:
+    """One Edit from several line changes; a line set to None goes with its newline."""
+    if not changes:
+        return None
+    begin = changes[0][0][0]
+    new, position = b"", begin
+    for (start, end), line in changes:
+        if line is None:
+            newline = data.find(b"\n", end)
+            end = len(data) if newline < 0 else newline + 1
+            new += data[position:start]
+        else:
+            # The blanks that the pattern took at the end stay: a CR is part of the line ending.
+            tail = b"\r" if data[start:end].endswith(b"\r") else b""
+            new += data[position:start] + line + tail
+        position = end
+    return Edit(begin, data[begin:position], new)
+
+
+def _insertion(conf: Conf, line: bytes) -> Edit:
+    data = conf.data
+    first = data.find(b"\n")
+    ending = b"\r\n" if first > 0 and data[first - 1 : first] == b"\r" else b"\n"
+    at = conf.head
+    if at < len(data):
+        # Before the blank lines that set the first section apart.
+        while at > 0:
+            previous = data.rfind(b"\n", 0, at - 1) + 1
+            if data[previous:at].strip():
+                break
+            at = previous
+    new = line + ending
+    if at > 0 and data[at - 1 : at] != b"\n":
+        last = data[data.rfind(b"\n", 0, at) + 1 : at]
+        # Proxmox keeps a CR in a comment (the description) and in a key without a value.
+        takes_cr = last.startswith(b"#") or last.rstrip().endswith(b":")
+        new = (b"\n" if takes_cr else ending) + new
+    return Edit(at, b"", new)

@@ -1,0 +1,151 @@
+"""Gathering what containers there are and what they run under.
+
+Owns reading configurations and /proc into `ContainerState`.  The only reader of
+containers; must not write, and must not judge whether what it finds is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.features import warn
+from phoenix_hypervisor.containers.runtime import Elsewhere, Runtime
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.kernel import Process
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import ContainerSpec, ContainerState, Desired, ProcessLabel
+
+
+class Containers:
+    """The containers of a host, read through one runtime."""
+
+    def __init__(self, host: Host, runtime: Runtime, written: Mapping[str, str | None] | None = None) -> None:
+        """`written` is the line's value that Phoenix last wrote, by CTID."""
+        self._host = host
+        self._written = written or {}
+        self.runtime = runtime
+        self._elsewhere: Mapping[str, Elsewhere] | None = None
+        self._processes: dict[str, list[Process]] | None = None
+        self._asked = False
+
+    def _running(self) -> dict[str, list[Process]] | None:
+        if not self._asked:
+            self._processes, self._asked = self._host.kernel.container_processes(), True
+        return self._processes
+
+    def declared(self, specs: Iterable[ContainerSpec], desired: Desired) -> list[ContainerState]:
+        """The state of each declared container, with its configuration as it would be."""
+        return [
+            self._state(spec.ctid, self.runtime.line_value(spec.profile, desired.explicit_unconfined), spec)
+            for spec in specs
+        ]
+
+    def found(self, ctids: Iterable[str]) -> list[ContainerState]:
+        """The state of containers that are not declared; nothing is wanted of them."""
+        return [self._state(ctid, None, None) for ctid in ctids]
+
+    def assignments(self) -> dict[str, str | None]:
+        """The assigned profile of every container on this node; unreadable ones are left out."""
+        found: dict[str, str | None] = {}
+        for ctid in self.runtime.ctids():
+            data, _ = self._read(ctid)
+            if data is not None:
+                found[ctid] = codec.parse(data, self.runtime.dialect).assigned
+        return found
+
+    def pids(self, ctids: Iterable[str]) -> frozenset[int]:
+        """The processes of some containers."""
+        running = self._running() or {}
+        return frozenset(process.pid for ctid in ctids for process in running.get(ctid, ()))
+
+    def _read(self, ctid: str) -> tuple[bytes | None, PhoenixError | None]:
+        try:
+            return self.runtime.read_conf(ctid), None
+        except PhoenixError as error:
+            return None, error
+
+    def _state(self, ctid: str, wanted: str | None, spec: ContainerSpec | None) -> ContainerState:
+        path = self.runtime.conf_path(ctid)
+        data, error = self._read(ctid)
+        running, init, processes = self._activity(ctid)
+        if error is not None or data is None:
+            other = self._other(ctid) if error is None else None
+            return ContainerState(
+                ctid,
+                path,
+                wanted=wanted,
+                fault=f"{path}: {error.message}" if error is not None else None,
+                hint=error.hint if error is not None else None,
+                elsewhere=other.text if other is not None else None,
+                is_vm=other is not None and other.is_vm,
+                running=running,
+                init=init,
+                processes=processes,
+            )
+        conf = codec.parse(data, self.runtime.dialect)
+        after, fault, hint = data, None, None
+        if spec is not None:
+            try:
+                codec.check_editable(conf)
+                after = codec.assign_parsed(conf, wanted)
+            except PhoenixError as problem:
+                fault, hint = f"{path}: {problem.message}", problem.hint
+        return ContainerState(
+            ctid,
+            path,
+            data,
+            after,
+            wanted,
+            conf.assigned,
+            fault,
+            hint,
+            conf.lock,
+            conf.is_template,
+            warnings=_warnings(conf, wanted) if spec is not None else (),
+            running=running,
+            init=init,
+            processes=processes,
+            sections=codec.sections_with(data, wanted) if wanted is not None and after is not data else (),
+            was_written=ctid in self._written and self._written[ctid] == wanted,
+        )
+
+    def _activity(self, ctid: str) -> tuple[bool | None, ProcessLabel | None, tuple[ProcessLabel, ...]]:
+        """Whether it runs (None: not known), its init, and all its processes."""
+        running = self._running()
+        if running is None:
+            return None, None, ()
+        processes = running.get(ctid, [])
+        init = _init(processes)
+        return (
+            bool(processes),
+            None if init is None else ProcessLabel(init.pid, init.label),
+            tuple(ProcessLabel(p.pid, p.label) for p in processes),
+        )
+
+    def _other(self, ctid: str) -> Elsewhere | None:
+        if self._elsewhere is None:
+            self._elsewhere = self.runtime.elsewhere()
+        return self._elsewhere.get(ctid)
+
+
+def _init(processes: list[Process]) -> Process | None:
+    """The container's own PID 1: the outermost one, as nested containers have theirs too."""
+    inits = [p for p in processes if p.is_init]
+    if inits:
+        return min(inits, key=lambda p: (p.depth, p.pid))
+    return min(processes, key=lambda p: p.pid, default=None)
+
+
+def _warnings(conf: codec.Conf, wanted: str | None) -> tuple[str, ...]:
+    found = []
+    lost = warn(wanted, conf.features)
+    if lost is not None:
+        found.append(lost)
+    if conf.pending_raw:
+        found.append(
+            "raw lxc.* keys stand under [pve:pending]: the next start replaces all current ones by them"
+        )
+    if conf.old_key:
+        found.append("lxc.aa_profile is LXC 2's name; LXC 3 and later do not start with it")
+    return tuple(found)

@@ -1,0 +1,198 @@
+"""The plain LXC runtime: /var/lib/lxc and the `lxc-*` programs.
+
+Owns their paths and argument vectors (lxc-create(1), lxc.container.conf(5)).  A container
+is named by its CTID.  Must not edit a configuration: the codec and `containers.steps` do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+
+from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
+from phoenix_hypervisor.containers.gpu import device_nodes
+from phoenix_hypervisor.containers.runtime import Elsewhere
+from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.host.files import Directory, temporary_name
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import ContainerSpec
+
+LXC_DIR = "/var/lib/lxc"
+CREATE_DIR = "/var/lib/phoenix/create"
+_CTID = re.compile(r"[1-9][0-9]{2,8}")
+_SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
+
+
+class PlainLxc:
+    """`lxc-create`, `lxc-start`, `lxc-stop` and the files they work on."""
+
+    name = "lxc"
+    dialect = Dialect.LXC
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def line_value(self, profile: str, explicit_unconfined: bool) -> str | None:
+        if profile == "unconfined":
+            return "unconfined" if explicit_unconfined else None
+        return profile
+
+    def without_line(self) -> str:
+        return "LXC uses its default profile (lxc-container-default-cgns where that is loaded)"
+
+    def conf_path(self, ctid: str) -> str:
+        return f"{LXC_DIR}/{ctid}/config"
+
+    def ctids(self) -> list[str]:
+        directory = self._host.directory(LXC_DIR)
+        if directory is None:
+            return []
+        with directory:
+            names = [name for name in directory.names() if _CTID.fullmatch(name)]
+        return sorted((n for n in names if self._host.exists(self.conf_path(n))), key=int)
+
+    def _container_dir(self, ctid: str) -> Directory | None:
+        return self._host.directory(f"{LXC_DIR}/{ctid}")
+
+    def read_conf(self, ctid: str) -> bytes | None:
+        directory = self._container_dir(ctid)
+        if directory is None:
+            return None
+        with directory:
+            return directory.read("config", MAX_CONF)
+
+    def replace_conf(self, ctid: str, data: bytes, *, before: bytes) -> None:
+        directory = self._container_dir(ctid)
+        if directory is None:
+            raise PhoenixError("has vanished", where=f"{LXC_DIR}/{ctid}")
+        with directory:
+            directory.replace("config", data, before=before)
+
+    def leftovers(self) -> list[str]:
+        paths = (f"{LXC_DIR}/{ctid}/{temporary_name('config')}" for ctid in self.ctids())
+        return [path for path in paths if self._host.exists(path)]
+
+    def elsewhere(self) -> Mapping[str, Elsewhere]:
+        return {}
+
+    def quorate(self) -> bool:
+        return True
+
+    def lock(self, ctid: str) -> AbstractContextManager[None]:
+        """LXC has no lock of a configuration; two runs of Phoenix keep out of each other's way."""
+        path = f"/run/lock/phoenix-config-{ctid}.lock"
+        return self._host.lock(path, timeout=10.0, what=f"the configuration lock of container {ctid}")
+
+    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+        problems: list[Problem] = []
+        for spec in specs:
+            place = f"/lxc_configs/{spec.ctid}"
+            if not spec.name:
+                problems.append(Problem("name is needed to create the container", place))
+            if not spec.template:
+                problems.append(Problem("template is needed to create the container", place))
+            elif spec.template.startswith("/") and not self._host.exists(spec.template):
+                problems.append(Problem(f"{spec.template} does not exist on this host", f"{place}/template"))
+            elif not spec.template.startswith("/") and not re.fullmatch(r"[a-z0-9_-]+", spec.template):
+                problems.append(
+                    Problem(
+                        f"{spec.template} is a Proxmox volume, not an LXC template",
+                        f"{place}/template",
+                        hint="name a template of lxc-create, a root file system directory, or a tar.xz",
+                    )
+                )
+            for path in device_nodes(self._host, spec.gpus)[1]:
+                problems.append(
+                    Problem(
+                        f"{path} does not exist on this host",
+                        f"{place}/gpu_assignment",
+                        hint="is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
+                    )
+                )
+            if spec.unprivileged and self._idmap() is None:
+                problems.append(
+                    Problem(
+                        "root has no range in /etc/subuid and /etc/subgid for an unprivileged container",
+                        f"{place}/unprivileged",
+                        hint="add `root:100000:65536` to both",
+                    )
+                )
+        return problems
+
+    def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
+        argv = ["lxc-create", "-n", spec.ctid, "-f", self._create_path(spec)]
+        if not spec.template.startswith("/"):
+            return (*argv, "-t", spec.template)
+        if self._is_tree(spec):
+            return (*argv, "-t", "none")
+        return (*argv, "-t", "local", "--", "--fstree", spec.template)
+
+    def _create_path(self, spec: ContainerSpec) -> str:
+        return f"{CREATE_DIR}/{spec.ctid}.config"
+
+    def _is_tree(self, spec: ContainerSpec) -> bool:
+        return self._host.directory(spec.template) is not None
+
+    def create_file(self, spec: ContainerSpec) -> tuple[str, bytes] | None:
+        """The configuration that lxc-create starts from."""
+        share = "/usr/share/lxc/config"
+        lines = [f"lxc.include = {share}/common.conf"]
+        idmap = self._idmap() if spec.unprivileged else None
+        if idmap is not None:
+            lines += [f"lxc.include = {share}/userns.conf"]
+            lines += [f"lxc.idmap = {kind} 0 {start} {count}" for kind, (start, count) in idmap.items()]
+        if "nesting=1" in spec.features.split(","):
+            lines.append(f"lxc.include = {share}/nesting.conf")
+        if spec.template.startswith("/") and self._is_tree(spec):
+            lines.append(f"lxc.rootfs.path = dir:{spec.template}")
+        lines += [f"lxc.uts.name = {spec.name}"]
+        lines += [f"lxc.cgroup2.memory.max = {spec.memory_mb * 1024 * 1024}"]
+        lines += [f"lxc.cgroup2.cpu.max = {spec.cores * 100000} 100000"]
+        lines += self._network(spec)
+        for node in device_nodes(self._host, spec.gpus)[0]:
+            lines.append(f"lxc.mount.entry = {node} {node[1:]} none bind,optional,create=file")
+        if spec.gpus:
+            # Major 195 is NVIDIA's; nvidia-uvm and the caps get theirs at boot, so take it from the node.
+            majors = sorted({195, *self._majors(spec)})
+            lines += [f"lxc.cgroup2.devices.allow = c {major}:* rwm" for major in majors]
+        return self._create_path(spec), ("\n".join(lines) + "\n").encode()
+
+    def _majors(self, spec: ContainerSpec) -> list[int]:
+        import os
+
+        found = []
+        for node in device_nodes(self._host, spec.gpus)[0]:
+            info = os.stat(self._host.root.locate(node))
+            if info.st_rdev:
+                found.append(os.major(info.st_rdev))
+        return found
+
+    @staticmethod
+    def _network(spec: ContainerSpec) -> list[str]:
+        if spec.network is None:
+            return ["lxc.net.0.type = empty"]
+        lines = ["lxc.net.0.type = veth", f"lxc.net.0.link = {spec.network.bridge}", "lxc.net.0.flags = up"]
+        lines.append(f"lxc.net.0.name = {spec.network.name}")
+        if spec.mac_address:
+            lines.append(f"lxc.net.0.hwaddr = {spec.mac_address}")
+        if "/" in spec.network.ip:
+            lines.append(f"lxc.net.0.ipv4.address = {spec.network.ip}")
+            if spec.network.gw:
+                lines.append(f"lxc.net.0.ipv4.gateway = {spec.network.gw}")
+        return lines
+
+    def _idmap(self) -> dict[str, tuple[int, int]] | None:
+        found: dict[str, tuple[int, int]] = {}
+        for kind, path in (("u", "/etc/subuid"), ("g", "/etc/subgid")):
+            match = _SUBID.search(self._host.read(path) or b"")
+            if match is None:
+                return None
+            found[kind] = (int(match[1]), int(match[2]))
+        return found
+
+    def start_argv(self, ctid: str) -> tuple[str, ...]:
+        return ("lxc-start", "-n", ctid, "-o", f"/var/log/lxc/{ctid}.log", "-l", "INFO")
+
+    def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
+        return (("lxc-stop", "-n", ctid, "-t", "60"), self.start_argv(ctid))

@@ -1,0 +1,193 @@
+"""The Proxmox VE runtime: /etc/pve and `pct`.
+
+Owns Proxmox's paths, locks, quorum test and `pct` argument vectors (measured against
+pve-container 5.3 and 6.1; docs/proxmox.md).  Must not edit a configuration: the codec
+and `containers.steps` do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+
+from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
+from phoenix_hypervisor.containers.gpu import device_nodes
+from phoenix_hypervisor.containers.runtime import Elsewhere
+from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.host.files import TEMPORARY, Directory
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import ContainerSpec
+
+CONF_DIR = "/etc/pve/lxc"
+LOCK_DIR = "/run/lock/lxc"
+LOCK_TIMEOUT = 10.0
+"""Seconds; what PVE::Tools::lock_file waits."""
+
+_CONF_NAME = re.compile(r"([1-9][0-9]*)\.conf")
+
+
+class Proxmox:
+    """`pct` and the files it works on."""
+
+    name = "proxmox"
+    dialect = Dialect.PVE
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._directory: Directory | None = None
+        self._opened = False
+
+    def _conf_dir(self) -> Directory | None:
+        # /etc/pve/lxc is a link to nodes/NAME/lxc; it is resolved once and held open.
+        if not self._opened:
+            self._directory, self._opened = self._host.directory(CONF_DIR), True
+        return self._directory
+
+    def line_value(self, profile: str, explicit_unconfined: bool) -> str | None:
+        if profile == "unconfined":
+            return "unconfined" if explicit_unconfined else None
+        return None if profile == "generated" else profile
+
+    def without_line(self) -> str:
+        return "Proxmox generates a profile for it at every start (lxc-CTID_</var/lib/lxc>)"
+
+    def conf_path(self, ctid: str) -> str:
+        return f"{CONF_DIR}/{ctid}.conf"
+
+    def ctids(self) -> list[str]:
+        directory = self._conf_dir()
+        if directory is None:
+            return []
+        matches = (_CONF_NAME.fullmatch(name) for name in directory.names())
+        return sorted((m[1] for m in matches if m is not None), key=int)
+
+    def read_conf(self, ctid: str) -> bytes | None:
+        directory = self._conf_dir()
+        return None if directory is None else directory.read(f"{ctid}.conf", MAX_CONF)
+
+    def replace_conf(self, ctid: str, data: bytes, *, before: bytes) -> None:
+        directory = self._conf_dir()
+        if directory is None:
+            raise PhoenixError("has vanished", where=CONF_DIR, hint="is pve-cluster running?")
+        directory.replace(f"{ctid}.conf", data, before=before)
+
+    def leftovers(self) -> list[str]:
+        directory = self._conf_dir()
+        names = directory.names() if directory is not None else []
+        return [f"{CONF_DIR}/{name}" for name in sorted(names) if TEMPORARY.match(name)]
+
+    def elsewhere(self) -> Mapping[str, Elsewhere]:
+        """From /etc/pve/.vmlist where pmxcfs offers it, else from the nodes' directories."""
+        here = set(self.ctids())
+        found = {k: v for k, v in self._from_vmlist().items() if k not in here}
+        return found or {k: v for k, v in self._from_nodes().items() if k not in here}
+
+    def _from_vmlist(self) -> dict[str, Elsewhere]:
+        data = self._host.read("/etc/pve/.vmlist")
+        if data is None:
+            return {}
+        try:
+            ids = json.loads(data)["ids"]
+            return {str(k): _elsewhere(str(v["type"]), str(v["node"])) for k, v in ids.items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def _from_nodes(self) -> dict[str, Elsewhere]:
+        found: dict[str, Elsewhere] = {}
+        nodes = self._host.directory("/etc/pve/nodes")
+        names: list[str] = []
+        if nodes is not None:
+            with nodes:
+                names = sorted(nodes.names())
+        places = [("/etc/pve/qemu-server", "qemu", "this node")]
+        places += [(f"/etc/pve/nodes/{n}/{d}", t, n) for n in names for d, t in _GUESTS.items()]
+        for path, kind, node in places:
+            directory = self._host.directory(path)
+            if directory is None:
+                continue
+            with directory:
+                for name in directory.names():
+                    match = _CONF_NAME.fullmatch(name)
+                    if match is not None:
+                        found.setdefault(match[1], _elsewhere(kind, node))
+        return found
+
+    def quorate(self) -> bool:
+        """As PVE::Cluster::check_cfs_quorum: the write bit of /etc/pve/local.
+
+        `os.access` says yes even without quorum.  No such path counts as quorate.
+        """
+        directory = self._host.directory("/etc/pve")
+        if directory is None:
+            return True
+        with directory:
+            info = directory.lstat("local")
+        return info is None or bool(stat.S_IMODE(info.st_mode) & 0o200)
+
+    def lock(self, ctid: str) -> AbstractContextManager[None]:
+        path = f"{LOCK_DIR}/pve-config-{ctid}.lock"
+        return self._host.lock(path, timeout=LOCK_TIMEOUT, what=f"the configuration lock of container {ctid}")
+
+    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+        problems: list[Problem] = []
+        for spec in specs:
+            place = f"/lxc_configs/{spec.ctid}"
+            needed = (("name", spec.name), ("template", spec.template), ("storage_pool", spec.storage_pool))
+            for field, value in needed:
+                if not value:
+                    problems.append(Problem(f"{field} is needed to create the container", place))
+            if not spec.storage_size_gb:
+                problems.append(Problem("storage_size_gb is needed to create the container", place))
+            for path in device_nodes(self._host, spec.gpus)[1]:
+                problems.append(
+                    Problem(
+                        f"{path} does not exist on this host",
+                        f"{place}/gpu_assignment",
+                        hint="is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
+                    )
+                )
+            if spec.template.startswith("/") and not self._host.exists(spec.template):
+                problems.append(Problem(f"{spec.template} does not exist on this host", f"{place}/template"))
+        return problems
+
+    def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """`--unprivileged` is always explicit: its default is 0 on Proxmox VE 8 and 1 on 9."""
+        argv = ["pct", "create", spec.ctid, spec.template, "--hostname", spec.name]
+        argv += ["--memory", str(spec.memory_mb), "--cores", str(spec.cores)]
+        argv += ["--rootfs", f"{spec.storage_pool}:{spec.storage_size_gb}"]
+        argv += ["--unprivileged", "1" if spec.unprivileged else "0"]
+        if spec.network is not None:
+            parts = [f"name={spec.network.name}", f"bridge={spec.network.bridge}", f"ip={spec.network.ip}"]
+            if spec.network.gw:
+                parts.append(f"gw={spec.network.gw}")
+            if spec.mac_address:
+                parts.append(f"hwaddr={spec.mac_address}")
+            argv += ["--net0", ",".join(parts)]
+        if spec.features:
+            argv += ["--features", spec.features]
+        for index, node in enumerate(device_nodes(self._host, spec.gpus)[0]):
+            # The driver makes its nodes 0666, pct 0660 root; capability nodes stay closed.
+            mode = "" if node.startswith("/dev/nvidia-caps/") else ",mode=0666"
+            argv += [f"--dev{index}", node + mode]
+        return tuple(argv)
+
+    def create_file(self, spec: ContainerSpec) -> tuple[str, bytes] | None:
+        return None
+
+    def start_argv(self, ctid: str) -> tuple[str, ...]:
+        return ("pct", "start", ctid)
+
+    def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
+        # `pct restart` does not exist; reboot is stop and start, with a new configuration.
+        return (("pct", "reboot", ctid),)
+
+
+_GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
+
+
+def _elsewhere(kind: str, node: str) -> Elsewhere:
+    is_vm = kind == "qemu"
+    return Elsewhere(f"{'VM' if is_vm else 'container'} on node {node}", is_vm)

@@ -1,0 +1,88 @@
+"""What every runtime offers.
+
+Owns the interface between containers and the programs that run them.  A runtime knows
+where configurations lie, how they are locked, and the exact processes that create,
+start, restart and inspect a container; it must not decide when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from phoenix_hypervisor.containers.conf import Dialect
+from phoenix_hypervisor.errors import Problem
+from phoenix_hypervisor.plan.model import ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A CTID that this node's runtime does not have, but something else does."""
+
+    text: str
+    is_vm: bool
+
+
+class Runtime(Protocol):
+    """Proxmox or plain LXC."""
+
+    name: str
+    dialect: Dialect
+
+    def line_value(self, profile: str, explicit_unconfined: bool) -> str | None:
+        """What `lxc.apparmor.profile` is set to for a declared profile; None: no line."""
+        ...
+
+    def without_line(self) -> str:
+        """What applies to a container that has no line, in one sentence."""
+        ...
+
+    def conf_path(self, ctid: str) -> str:
+        """Host path of a container's configuration."""
+        ...
+
+    def ctids(self) -> list[str]:
+        """Every container with a configuration on this node, in numeric order."""
+        ...
+
+    def read_conf(self, ctid: str) -> bytes | None:
+        """A container's configuration, or None where it has none on this node."""
+        ...
+
+    def replace_conf(self, ctid: str, data: bytes, *, before: bytes) -> None:
+        """Replace a configuration atomically while it still holds `before`."""
+        ...
+
+    def leftovers(self) -> list[str]:
+        """Host paths of temporary files that a killed run left beside configurations."""
+        ...
+
+    def elsewhere(self) -> Mapping[str, Elsewhere]:
+        """Ids that are taken by something that is not a container of this node."""
+        ...
+
+    def quorate(self) -> bool:
+        """Whether configurations can be written."""
+        ...
+
+    def lock(self, ctid: str) -> AbstractContextManager[None]:
+        """The runtime's own lock of one configuration.  Never held while running `pct`."""
+        ...
+
+    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+        """What makes `create` fail for certain: missing device nodes, missing fields."""
+        ...
+
+    def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]: ...
+
+    def create_file(self, spec: ContainerSpec) -> tuple[str, bytes] | None:
+        """A file that the creating process reads: host path and content, if any."""
+        ...
+
+    def start_argv(self, ctid: str) -> tuple[str, ...]: ...
+
+    def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
+        """The processes that stop it cleanly and start it again, in order."""
+        ...

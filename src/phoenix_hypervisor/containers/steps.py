@@ -1,0 +1,123 @@
+"""Doing to containers what a plan says.
+
+Owns the performers for create, assign, start and restart: each does one action and
+returns it as it was done.  Must not decide whether: the plan did.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import ChangedMeanwhile
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import Action, Desired, Kind
+from phoenix_hypervisor.plan.transaction import Performer
+
+CREATE_TIMEOUT = 1800.0
+START_TIMEOUT = 180.0
+_SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
+
+
+class ContainerSteps:
+    """Performers over one runtime."""
+
+    def __init__(self, host: Host, runtime: Runtime, desired: Desired) -> None:
+        self._host = host
+        self._runtime = runtime
+        self._desired = desired
+
+    def performers(self) -> dict[Kind, Performer]:
+        return {
+            Kind.CREATE: self.create,
+            Kind.ASSIGN: self.assign,
+            Kind.START: self.start,
+            Kind.RESTART: self.start,
+        }
+
+    def create(self, action: Action) -> Action:
+        """A created container is never removed again: it may hold data from its first second."""
+        spec = self._desired.containers[action.target]
+        file = self._runtime.create_file(spec)
+        if file is not None:
+            path, data = file
+            parent, name = path.rsplit("/", 1)
+            directory = self._host.directory(parent, create=True, mode=0o700)
+            assert directory is not None
+            with directory:
+                directory.replace(name, data, before=directory.read(name), mode=0o600)
+        self._run(action.processes[0], f"container {action.target}", CREATE_TIMEOUT)
+        return action
+
+    def assign(self, action: Action) -> Action:
+        """Edit the configuration under the runtime's lock, from what it holds at that moment."""
+        ctid, path = action.target, action.path
+        if action.takes_back and self._is_back(action):
+            return action
+        with self._runtime.lock(ctid):
+            if not self._runtime.quorate():
+                raise PhoenixError("the cluster has lost its quorum", where=path)
+            current = self._runtime.read_conf(ctid)
+            if current is None:
+                raise PhoenixError("has no configuration", where=f"container {ctid}")
+            conf = codec.parse(current, self._runtime.dialect)
+            after = action.after
+            if action.before is None or after is None:
+                after = codec.assign_parsed(conf, action.value)
+            elif current != action.before:
+                if not action.takes_back:
+                    raise ChangedMeanwhile(path)
+                # pct has rewritten it meanwhile (a start does): put back the line alone.
+                if conf.assigned not in (action.old_value, action.value):
+                    raise ChangedMeanwhile(path)
+                after = codec.assign_parsed(conf, action.value)
+            if conf.lock is not None and not action.takes_back:
+                raise PhoenixError(f"is locked by Proxmox ({conf.lock})", where=path)
+            if after != current:
+                self._runtime.replace_conf(ctid, after, before=current)
+        return replace(action, before=current, after=after)
+
+    def _is_back(self, action: Action) -> bool:
+        """Whether there is nothing to take back: decided without the lock, which may be held."""
+        current = self._runtime.read_conf(action.target)
+        if current is None:
+            return True
+        if action.after is not None:
+            return current == action.after
+        return codec.parse(current, self._runtime.dialect).assigned == action.value
+
+    def start(self, action: Action) -> Action:
+        """Start, or stop cleanly and start again: the profile takes effect with the start."""
+        self._require_loaded(action)
+        for argv in action.processes:
+            self._run(argv, f"container {action.target}", START_TIMEOUT)
+        return action
+
+    def _require_loaded(self, action: Action) -> None:
+        # LXC's own message is `Failed to write AppArmor profile`, in a log file only.
+        value = action.value
+        if value is None or value in _SPECIAL:
+            return
+        loaded = self._host.kernel.loaded_profiles()
+        missing = [
+            n for n in value.split("//&") if not n.startswith(":") and loaded is not None and n not in loaded
+        ]
+        if missing:
+            raise PhoenixError(
+                f"profile {missing[0]} is not loaded in the kernel, so LXC could not start it",
+                where=f"container {action.target}",
+                hint="`phoenix setup` loads the shipped profiles; others need `apparmor_parser -r FILE`",
+            )
+
+    def _run(self, argv: tuple[str, ...], where: str, timeout: float) -> None:
+        begin = time.monotonic()
+        done = self._host.runner.run(argv, timeout=timeout)
+        if not done.ok:
+            spent = time.monotonic() - begin
+            raise PhoenixError(
+                f"`{' '.join(argv[:3])}` ended with {done.returncode} after {spent:.1f} s: {done.words()}",
+                where=where,
+            )
