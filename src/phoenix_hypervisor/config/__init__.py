@@ -1,0 +1,1 @@
+"""What the operator declares: load, validate, model.  Pure: bytes in, values out."""

@@ -1,0 +1,213 @@
+"""From the operator's JSON to `Desired`.
+
+Owns what the schema cannot say: profiles that exist, deprecated ones, two containers with
+one address, and the forms a value may take.  Pure: bytes and names come in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from phoenix_hypervisor.config.document import Positions, escape, parse
+from phoenix_hypervisor.config.schema import Schema
+from phoenix_hypervisor.errors import Problem, ProblemsError
+from phoenix_hypervisor.plan.model import ContainerSpec, Desired, Network
+
+SPECIAL = ("unconfined", "generated")
+"""Profile names that stand for something else than a file of ours."""
+
+_CTID = re.compile(r"[1-9][0-9]{2,8}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Control characters are escaped in JSON, or two bytes of UTF-8, so most documents need no walk.
+_MAYBE_CONTROL = re.compile(rb"\\(?:[bfnrt]|u00[0189]|u007|u[dD][89a-fA-F])|\x7f|\xc2[\x80-\x9f]")
+
+
+def load(
+    data: bytes,
+    schema: Schema,
+    *,
+    where: str,
+    shipped: Iterable[str],
+    installed: Callable[[], Iterable[str]] = lambda: (),
+) -> Desired:
+    """Read and judge a whole configuration.
+
+    `shipped` are the names of profile sources; `installed` is asked only when a profile is
+    not among them.  Raises ProblemsError with every fault, its JSON pointer and its line.
+    """
+    document, problems = parse(data, where)
+    if problems or not schema.is_valid(document):
+        problems += schema.problems(document)
+    containers = document.get("lxc_configs")
+    entries = containers if isinstance(containers, dict) else {}
+    deprecated = _deprecated(document)
+    shipped_names = frozenset(shipped)
+    problems += _profile_problems(entries, schema.default_profile, shipped_names, installed, deprecated)
+    problems += _retired_and_shipped(deprecated, shipped_names)
+    problems += _address_problems(entries)
+    if _MAYBE_CONTROL.search(data):
+        problems += _form_problems(entries)
+    problems += [
+        Problem("is no profile name", f"/deprecated_profiles/{escape(name)}")
+        for name in deprecated
+        if _CONTROL.search(name) or name in (".", "..")
+    ]
+    if problems:
+        raise ProblemsError("the configuration has faults", _placed(data, problems), where=where)
+    try:
+        specs = {c: _container(c, entries[c], schema.default_profile) for c in sorted(entries, key=int)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        fault = Problem(f"{schema.where} allows what cannot be used: {error}", "/lxc_configs")
+        raise ProblemsError("the configuration has faults", [fault], where=where) from error
+    return Desired(
+        specs,
+        deprecated,
+        document.get("unconfined_means") == "explicit-line",
+        document.get("reload") == "service",
+    )
+
+
+def _placed(data: bytes, problems: list[Problem]) -> list[Problem]:
+    positions = Positions(data.decode("utf-8-sig"))
+    placed = [Problem(p.message, p.pointer, p.line or positions.line(p.pointer), p.hint) for p in problems]
+    return sorted(set(placed), key=lambda p: (p.line or 0, p.pointer, p.message))
+
+
+def _deprecated(document: dict[str, Any]) -> dict[str, str]:
+    value = document.get("deprecated_profiles")
+    if not isinstance(value, dict):
+        return {}
+    return {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}
+
+
+def _profile_problems(
+    entries: dict[str, Any],
+    default: str,
+    shipped: frozenset[str],
+    installed: Callable[[], Iterable[str]],
+    deprecated: dict[str, str],
+) -> list[Problem]:
+    import difflib
+
+    problems: list[Problem] = []
+    known: frozenset[str] | None = None
+    for ctid, entry in entries.items():
+        if not isinstance(entry, dict):
+            continue
+        profile = entry.get("apparmor_profile", default)
+        pointer = f"/lxc_configs/{escape(ctid)}/apparmor_profile"
+        if not isinstance(profile, str):
+            continue
+        if profile in deprecated:
+            problems.append(
+                Problem(f"profile {profile} is deprecated", pointer, hint=f"use {deprecated[profile]}")
+            )
+            continue
+        if profile in shipped or profile in SPECIAL:
+            continue
+        if known is None:
+            known = frozenset(installed())
+        if profile in known:
+            continue
+        near = difflib.get_close_matches(profile, [*shipped, *SPECIAL, *known], 1)
+        hint = f"did you mean {near[0]}?" if near else "shipped: " + ", ".join(sorted(shipped) or ["none"])
+        problems.append(
+            Problem(f"profile {profile!r} is neither shipped nor installed nor special", pointer, hint=hint)
+        )
+    return problems
+
+
+def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) -> list[Problem]:
+    problems = []
+    for name, successor in deprecated.items():
+        pointer = f"/deprecated_profiles/{escape(name)}"
+        if name in shipped:
+            problems.append(
+                Problem(f"{name} is deprecated and still shipped", pointer, hint="remove its source file")
+            )
+        if successor in deprecated:
+            problems.append(
+                Problem(f"the successor {successor} is deprecated too", pointer, hint=deprecated[successor])
+            )
+    return problems
+
+
+def _address_problems(entries: dict[str, Any]) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: dict[tuple[str, str], str] = {}
+    for ctid, entry in entries.items():
+        if not isinstance(entry, dict):
+            continue
+        base = f"/lxc_configs/{escape(ctid)}"
+        network = entry.get("network_config")
+        ip = network.get("ip") if isinstance(network, dict) else None
+        mac = entry.get("mac_address")
+        found: list[tuple[str, str, str]] = []
+        if isinstance(ip, str) and "/" in ip:
+            address = ip.partition("/")[0]
+            found.append(("IP", address, f"{base}/network_config/ip"))
+            if not _is_ipv4(address):
+                problems.append(Problem(f"{ip} is no IPv4 address", f"{base}/network_config/ip"))
+        gw = network.get("gw") if isinstance(network, dict) else None
+        if isinstance(gw, str) and not _is_ipv4(gw):
+            problems.append(Problem(f"{gw} is no IPv4 address", f"{base}/network_config/gw"))
+        if isinstance(mac, str):
+            found.append(("MAC", mac.lower(), f"{base}/mac_address"))
+            if re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
+                problems.append(Problem(f"{mac} is a multicast address", f"{base}/mac_address"))
+        for kind, value, pointer in found:
+            other = seen.setdefault((kind, value), ctid)
+            if other != ctid:
+                problems.append(Problem(f"{kind} {value} is also that of container {other}", pointer))
+    return problems
+
+
+def _is_ipv4(text: str) -> bool:
+    return all(int(part) <= 255 for part in text.split(".") if part.isdecimal() and part.isascii())
+
+
+def _form_problems(entries: dict[str, Any]) -> list[Problem]:
+    """Control characters, which `$` in a pattern lets through at the end."""
+    problems = []
+    for ctid, entry in entries.items():
+        base = f"/lxc_configs/{escape(ctid)}"
+        if _CTID.fullmatch(ctid) is None and _CONTROL.search(ctid):
+            problems.append(Problem("a CTID holds a control character", base))
+        # vllm_* is not used, and a chat template has lines.
+        used = entry.items() if isinstance(entry, dict) else ()
+        pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith("vllm_")]
+        while pending:
+            pointer, value = pending.pop()
+            if isinstance(value, dict):
+                pending += [(f"{pointer}/{escape(k)}", v) for k, v in value.items()]
+            elif isinstance(value, list):
+                pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
+            elif isinstance(value, str) and _CONTROL.search(value):
+                problems.append(Problem("holds a control character", pointer))
+    return problems
+
+
+def _container(ctid: str, entry: dict[str, Any], default: str) -> ContainerSpec:
+    network = entry.get("network_config")
+    features = entry.get("features") or ""
+    gpus = entry.get("gpu_assignment", "none")
+    return ContainerSpec(
+        ctid,
+        entry.get("name", ""),
+        entry.get("apparmor_profile", default),
+        entry.get("start", True),
+        entry.get("unprivileged", True),
+        int(entry.get("memory_mb", 512)),  # JSON Schema takes 512.0 for an integer
+        int(entry.get("cores", 1)),
+        entry.get("template", ""),
+        entry.get("storage_pool", ""),
+        int(entry.get("storage_size_gb", 0)),
+        None
+        if network is None
+        else Network(network["name"], network["bridge"], network["ip"], network.get("gw")),
+        features if isinstance(features, str) else ",".join(features),
+        entry.get("mac_address"),
+        () if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
+    )

@@ -1,0 +1,115 @@
+"""The JSON Schema: the contract between operator, editor and loader.
+
+Owns applying it: a generated validator as the fast gate, and the slow one, which finds
+every fault, only for documents that fail.  Pure: the schema comes in as bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import phoenix_hypervisor
+from phoenix_hypervisor.config.document import escape
+from phoenix_hypervisor.errors import PhoenixError, Problem
+
+SCHEMA_NAME = "phoenix_lxc_configs.schema.json"
+
+
+class Schema:
+    """A parsed schema; `where` names it in messages."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        try:
+            self.document: dict[str, Any] = json.loads(data)
+            container = self.document["definitions"]["container"]["properties"]
+            self.default_profile = str(container["apparmor_profile"]["default"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PhoenixError(
+                "is no schema of Phoenix: it has no default for apparmor_profile",
+                where=where,
+                hint="restore the shipped schema file",
+            ) from error
+        self.where = where
+
+    def is_valid(self, document: object) -> bool:
+        """The fast gate: one generated function.  Raises PhoenixError for a broken schema."""
+        import fastjsonschema
+
+        try:
+            validate = fastjsonschema.compile(self.document, use_default=False)
+        except Exception as error:
+            raise PhoenixError(f"cannot be used as a schema: {error}", where=self.where) from error
+        try:
+            validate(document)
+        except fastjsonschema.JsonSchemaException:
+            return False
+        return True
+
+    def problems(self, document: object) -> list[Problem]:
+        """Every fault of `document`, in document order."""
+        import jsonschema
+
+        validator = jsonschema.Draft7Validator(self.document)
+        found = [p for error in validator.iter_errors(document) for p in _explain(error)]
+        return sorted(found, key=lambda p: p.pointer)
+
+
+def packaged_schema() -> bytes:
+    """The schema that Phoenix ships, for configurations without one beside them."""
+    path = os.path.join(os.path.dirname(phoenix_hypervisor.__file__), "data", SCHEMA_NAME)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _explain(error: Any) -> Iterator[Problem]:
+    pointer = "".join(f"/{escape(part)}" for part in error.absolute_path)
+    description = error.schema.get("description") if isinstance(error.schema, dict) else None
+    if error.validator == "additionalProperties" and error.schema.get("additionalProperties") is False:
+        known = list(error.schema.get("properties", {}))
+        patterns = list(error.schema.get("patternProperties", {}))
+        for key in error.instance:
+            if key not in known and not any(_matches(pattern, key) for pattern in patterns):
+                yield _unknown(pointer, key, known, patterns)
+    elif error.validator == "required":
+        for key in error.validator_value:
+            if key not in error.instance:
+                yield Problem(f"{key} is missing", pointer)
+    elif error.validator == "anyOf":
+        yield Problem(f"{_shown(error.instance)} is none of what is allowed", pointer, hint=description)
+    elif error.validator == "enum":
+        allowed = ", ".join(map(str, error.validator_value))
+        yield Problem(f"{_shown(error.instance)} is not one of {allowed}", pointer)
+    elif error.validator == "type":
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        yield Problem(f"{_shown(error.instance)} is not of type {wanted}", pointer, hint=description)
+    elif error.validator == "pattern":
+        yield Problem(f"{_shown(error.instance)} does not have the form wanted", pointer, hint=description)
+    else:
+        yield Problem(error.message, pointer, hint=description)
+
+
+def _unknown(pointer: str, key: str, known: list[str], patterns: list[str]) -> Problem:
+    close = difflib.get_close_matches(key, known, 1)
+    if close:
+        hint = f"did you mean {close[0]}?"
+    elif known:
+        hint = "known keys: " + ", ".join(sorted(known))
+    else:
+        hint = f"keys here match {' or '.join(patterns)}"
+    return Problem(f"unknown key {key!r}", f"{pointer}/{escape(key)}", hint=hint)
+
+
+def _matches(pattern: str, key: str) -> bool:
+    import re
+
+    return re.search(pattern, key) is not None
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
