@@ -1,0 +1,1 @@
+"""A real AppArmor kernel with real LXC inside QEMU."""
