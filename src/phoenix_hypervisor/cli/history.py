@@ -1,0 +1,265 @@
+"""`phoenix history` and `phoenix rollback`.
+
+Owns their arguments and what they print, and gathering what a rollback asks of the host;
+what may be undone is decided in `plan.rollback`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from typing import Any
+
+import click
+
+from phoenix_hypervisor.cli.apply import show_plan, show_unfinished
+from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.output import (
+    MAX_DIFF_LINES,
+    describe,
+    emit,
+    plan_document,
+    printable,
+    recap,
+    say,
+    show_notes,
+    table,
+)
+from phoenix_hypervisor.cli.recovery import back, locked, recover, run
+from phoenix_hypervisor.cli.session import Session
+from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.plan.entries import COMMITTED, Entry
+from phoenix_hypervisor.plan.journal import Journal
+from phoenix_hypervisor.plan.model import Kind
+from phoenix_hypervisor.plan.rollback import Conflict, Facts, Line, Rollback, plan_rollback, undone_by
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.installed import includers
+from phoenix_hypervisor.profiles.steps import ProfileSteps
+
+_WORDS = {
+    Kind.INSTALL: "installed",
+    Kind.ADOPT: "adopted",
+    Kind.LOAD: "loaded",
+    Kind.RELOAD_SERVICE: "reloaded",
+    Kind.CREATE: "created",
+    Kind.ASSIGN: "assigned",
+    Kind.START: "started",
+    Kind.RESTART: "restarted",
+    Kind.UNLOAD: "unloaded",
+    Kind.REMOVE: "removed",
+    Kind.SWEEP: "swept",
+}
+
+
+def summary(entry: Entry) -> str:
+    """What a transaction was about, in one cell."""
+    counts = Counter(action.kind for action in entry.header.actions)
+    parts = [f"{_WORDS[kind]} {number}" for kind, number in counts.items()]
+    ctids = list(dict.fromkeys(a.target for a in entry.header.actions if a.target.isdigit()))
+    if ctids:
+        more = f" and {len(ctids) - 5} more" if len(ctids) > 5 else ""
+        parts.append(f"container {', '.join(ctids[:5])}{more}")
+    if entry.header.undoes is not None:
+        parts.insert(0, f"rollback of {entry.header.undoes}")
+    return ", ".join(parts)
+
+
+def state_of(entry: Entry, undone: dict[int, int]) -> str:
+    return f"rolled back by {undone[entry.id]}" if entry.id in undone else entry.state
+
+
+@click.command()
+@global_options
+@click.pass_obj
+def history(settings: Settings) -> int:
+    """Transactions, newest first: who, when, what."""
+    session = Session(settings)
+    entries, unreadable = Journal(session.host).entries()
+    undone = undone_by(entries)
+    show_unfinished(session)
+    rows = []
+    for entry in entries:
+        header, state = entry.header, state_of(entry, undone)
+        cells = (
+            str(entry.id),
+            header.time,
+            header.user,
+            " ".join(header.command),
+            state,
+            "; ".join([summary(entry), *entry.left]),
+        )
+        rows.append((cells, {COMMITTED: "green"}.get(state, "yellow")))
+    table(settings, "Transactions", ("id", "when", "who", "command", "state", "what"), rows)
+    for error in unreadable:
+        click.echo(f"warning: {error}", err=True)
+    if settings.json:
+        emit(
+            {
+                "transactions": [_document(entry, undone) for entry in entries],
+                "unreadable": [{"path": e.where, "message": e.message} for e in unreadable],
+            }
+        )
+    return 0
+
+
+def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
+    header = entry.header
+    return {
+        "id": entry.id,
+        "time": header.time,
+        "user": header.user,
+        "command": list(header.command),
+        "state": entry.state,
+        "undoes": header.undoes,
+        "rolled_back_by": undone.get(entry.id),
+        "left": list(entry.left),
+        "actions": [
+            {"kind": a.kind.value, "target": a.target, "summary": a.summary, "path": a.path or None}
+            for a in header.actions
+        ],
+    }
+
+
+@click.command()
+@click.argument("number", required=False, metavar="[ID]")
+@click.option("--dry-run", is_flag=True, help="Show what would be undone and do nothing.")
+@global_options
+@click.pass_obj
+def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
+    """Undo a transaction; without ID the last committed one that is not undone.
+
+    A rollback is a transaction as well: rolling it back does again what it undid.
+    """
+    if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
+        raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
+    session = Session(settings)
+    if dry_run or Journal(session.host).unfinished() is None:
+        # Without the lock: what is refused or has nothing to do writes nothing, not even that.
+        entry, found = _prepare(session, number)
+        _refuse(entry, found)
+    if dry_run:
+        show_unfinished(session)
+        show_plan(settings, found.plan())
+    else:
+        with locked(session):
+            recovered = recover(session)
+            if recovered is not None:
+                say(settings, f"recovered: {recovered}", fg="yellow")
+            entry, found = _prepare(session, number)
+            _refuse(entry, found)
+            if found.actions:
+                runtime = session.runtime_named(entry.header.runtime)
+                run(
+                    session,
+                    found.plan(),
+                    lambda action: say(settings, describe(action)),
+                    undoes=entry.id,
+                    runtime=runtime,
+                )
+        show_notes(settings, "skipped", found.skipped, "cyan")
+    if settings.json:
+        emit(
+            {
+                "dry_run": dry_run,
+                "undoes": entry.id,
+                **plan_document(found.plan()),
+                "changed": len(found.actions),
+            }
+        )
+    recap(settings, ok=found.ok, changed=len(found.actions), skipped=len(found.skipped))
+    return 0
+
+
+def _chosen(session: Session, number: str | None) -> Entry:
+    entries, _ = Journal(session.host).entries()
+    undone = undone_by(entries)
+    if number is None:
+        for entry in entries:
+            if entry.state == COMMITTED and entry.id not in undone:
+                return entry
+        raise PhoenixError(
+            "there is no transaction to undo", hint="`phoenix history` lists all that are kept"
+        )
+    for entry in entries:
+        if entry.id == int(number):
+            if entry.state == COMMITTED and entry.id not in undone:
+                return entry
+            state = state_of(entry, undone)
+            raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing of it to undo")
+    raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
+
+
+def _prepare(session: Session, number: str | None) -> tuple[Entry, Rollback]:
+    entry = _chosen(session, number)
+    runtime = session.runtime_named(entry.header.runtime)
+    return entry, plan_rollback(back(session, entry.actions), _facts(session, runtime))
+
+
+def _facts(session: Session, runtime: Runtime) -> Facts:
+    host = session.host
+    manifest, _ = record.load(host)
+
+    def line(ctid: str) -> Line:
+        try:
+            data = runtime.read_conf(ctid)
+            if data is None:
+                return Line(None)
+            conf = codec.parse(data, runtime.dialect)
+            codec.check_editable(conf)
+        except PhoenixError as error:
+            return Line(None, fault=error.message)
+        return Line(data, conf.assigned, conf.lock)
+
+    return Facts(
+        live=host.is_live and host.kernel.has_apparmor(),
+        quorate=runtime.quorate(),
+        file=host.read,
+        line=line,
+        with_line=lambda data, value: codec.assign(data, value, runtime.dialect),
+        compiled=lambda name: host.read(f"{record.COMPILED_DIR}/{name}"),
+        closures=manifest.loaded,
+        loaded=host.kernel.loaded_profiles() or {},
+        carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
+        assignments=Containers(host, runtime).assignments(),
+        includers=lambda path: includers(host, manifest, path),
+    )
+
+
+def _refuse(entry: Entry, found: Rollback) -> None:
+    """Raise where anything stands in the way, showing then, now and what would be."""
+    if not found.conflicts and not found.refusals:
+        return
+    shown = []
+    for conflict in found.conflicts:
+        shown += [f"{conflict.path}: changed since transaction {entry.id}", *_three_ways(conflict, entry.id)]
+    if shown:
+        click.echo(printable("\n".join(shown)), err=True)
+    problems = [
+        Problem("has been changed since; its three states are shown above", c.path) for c in found.conflicts
+    ]
+    problems += [Problem(n.text, n.target, hint=n.hint) for n in found.refusals]
+    raise ProblemsError(f"transaction {entry.id} cannot be undone, and nothing was changed", problems)
+
+
+def _three_ways(conflict: Conflict, number: int) -> list[str]:
+    names = (f"then (transaction {number} left it)", "now", "would become")
+    states = (conflict.then, conflict.now, conflict.becomes)
+    lines = []
+    for index in (0, 1):
+        lines += _diff(states[index], states[index + 1], names[index], names[index + 1])
+    return [f"  {line}" for line in lines]
+
+
+def _diff(old: bytes | None, new: bytes | None, before: str, after: str) -> list[str]:
+    first, second = (
+        [] if data is None else data.decode("utf-8", "backslashreplace").splitlines() for data in (old, new)
+    )
+    before += " (no such file)" if old is None else ""
+    after += " (no such file)" if new is None else ""
+    lines = list(difflib.unified_diff(first, second, before, after, lineterm="", n=1))
+    if len(lines) > MAX_DIFF_LINES:
+        lines = [*lines[:MAX_DIFF_LINES], f"... and {len(lines) - MAX_DIFF_LINES} more lines"]
+    return lines or [f"{before} and {after}: equal"]

@@ -1,0 +1,126 @@
+"""The `phoenix` command.
+
+Owns the table of sub-commands, which are imported only when they run, and the rule by
+which errors become messages and exit codes.  Must not do any work itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from phoenix_hypervisor import __version__
+from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "setup": ("phoenix_hypervisor.cli.apply:setup", "Prove, install and load the profiles."),
+    "apply": ("phoenix_hypervisor.cli.apply:apply", "Setup, then create, assign and start containers."),
+    "plan": ("phoenix_hypervisor.cli.apply:plan", "Show exactly what apply would do."),
+    "status": ("phoenix_hypervisor.cli.status:status", "Show declared, assigned and running profiles."),
+    "verify": ("phoenix_hypervisor.cli.status:verify", "Exit 3 where anything is not as declared."),
+    "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
+    "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
+    "check": ("phoenix_hypervisor.cli.check:check", "Everything that needs no host: config, profiles."),
+    "policy": ("phoenix_hypervisor.cli.policy_bench:policy", "Ask compiled policy what it allows."),
+    "lab": ("phoenix_hypervisor.cli.lab:lab", "A real AppArmor kernel with real LXC, in QEMU."),
+    "doctor": ("phoenix_hypervisor.cli.doctor:doctor", "What this machine lacks, with the apt line."),
+}
+"""Command -> where it is, and its line in `phoenix --help`."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named in a table and imported when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # click would import every module for its one line of help.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="phoenix", message="%(prog)s %(version)s")
+@global_options
+def phoenix() -> None:
+    """Confinement as code for LXC containers.
+
+    One JSON file says which AppArmor profile each container gets; Phoenix proves, installs,
+    loads and assigns the profiles, and shows from the host what really runs under them.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is the caller's to use."""
+    return run(phoenix, "phoenix", arguments)
+
+
+def _end_as_interrupted() -> None:
+    """Let SIGTERM and SIGHUP undo a transaction as Ctrl-C does, where we own the process."""
+    import signal
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Not where it is ignored, as under nohup.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> int:
+    """Run any of our commands under the one rule for errors."""
+    settings = Settings(command=(name, *(sys.argv[1:] if arguments is None else arguments)))
+    if arguments is None:
+        _end_as_interrupted()
+    try:
+        result = command.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name=name,
+            standalone_mode=False,
+            obj=settings,
+        )
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{name}: interrupted; files are old or new, never half; the next run goes on", err=True)
+        return EXIT_FAILED
+    except PhoenixError as error:
+        from phoenix_hypervisor.cli.output import report_error
+
+        report_error(name, error, settings)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_FAILED
+    except Exception as error:
+        if settings.verbose:
+            raise
+        click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo("  next: run it again with -v and report what it prints", err=True)
+        return EXIT_FAILED

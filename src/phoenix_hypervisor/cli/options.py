@@ -1,0 +1,68 @@
+"""Global options, and the settings that they fill.
+
+Owns the one table from which the group and every sub-command take them, so that they
+work before and after the command.  Must not act on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the operator asked for in general."""
+
+    root: str = "/"
+    config: str | None = None
+    runtime: str | None = None
+    parser: str | None = None
+    features: str | None = None
+    json: bool = False
+    no_color: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    command: tuple[str, ...] = ()
+    """The command line itself, for the journal."""
+
+
+_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--root",), {"metavar": "DIR", "help": "Work on the files of a host below DIR; touches no kernel."}),
+    (
+        ("--config",),
+        {"metavar": "FILE", "help": "Configuration; profile sources lie in apparmor/ beside it."},
+    ),
+    (
+        ("--runtime",),
+        {"type": click.Choice(["proxmox", "lxc"]), "help": "Default: proxmox where /etc/pve/lxc is."},
+    ),
+    (("--parser",), {"metavar": "FILE", "help": "The apparmor_parser to use."}),
+    (("--features",), {"metavar": "FILE", "help": "Kernel feature dump to compile for."}),
+    (("--json",), {"is_flag": True, "default": None, "help": "Print one JSON object and nothing else."}),
+    (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),
+    (
+        ("-v", "--verbose"),
+        {"is_flag": True, "default": None, "help": "Say more; tracebacks of internal errors."},
+    ),
+    (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Say only what went wrong."}),
+)
+
+
+def _store(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    settings = context.ensure_object(Settings)
+    if value is not None:
+        assert parameter.name is not None
+        setattr(settings, parameter.name, value)
+
+
+def global_options(function: F) -> F:
+    """Decorate a command so that it takes every global option."""
+    for names, arguments in reversed(_OPTIONS):
+        function = click.option(*names, expose_value=False, callback=_store, **arguments)(function)
+    return function

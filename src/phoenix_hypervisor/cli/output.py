@@ -1,0 +1,173 @@
+"""Words and JSON.
+
+Owns everything that is printed: errors, plans, tables, recaps.  Must not decide anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from phoenix_hypervisor.cli.options import Settings
+from phoenix_hypervisor.errors import PhoenixError, ProblemsError
+from phoenix_hypervisor.plan.model import Action, Kind, Note, Plan
+
+_SIGNS = {
+    Kind.INSTALL: "+",
+    Kind.CREATE: "+",
+    Kind.REMOVE: "-",
+    Kind.UNLOAD: "-",
+    Kind.SWEEP: "-",
+}
+MAX_DIFF_LINES = 40
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def colored(settings: Settings) -> bool:
+    """Colour on a terminal, unless NO_COLOR or --no-color says otherwise."""
+    return sys.stdout.isatty() and not settings.no_color and not os.environ.get("NO_COLOR")
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey or an encoding refuse: much of it is others' words."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def say(settings: Settings, text: str = "", **style: Any) -> None:
+    """A line for people; nothing with --json or --quiet."""
+    text = printable(text)
+    if not settings.json and not settings.quiet:
+        click.echo(click.style(text, **style) if style and colored(settings) else text)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """The one JSON object of a `--json` run."""
+    text = json.dumps({"version": 1, **document}, ensure_ascii=False)
+    # Bytes that are no UTF-8 came in as lone surrogates, which no stream takes.
+    click.echo(text if text.isascii() or _encodes(text) else json.dumps({"version": 1, **document}))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
+    click.echo(printable(f"{name}: {error}"), err=True)
+    if settings.json:
+        problems = error.problems if isinstance(error, ProblemsError) else ()
+        emit(
+            {
+                "error": {
+                    "message": error.message,
+                    "where": error.where,
+                    "hint": error.hint,
+                    "problems": [
+                        {"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint}
+                        for p in problems
+                    ],
+                }
+            }
+        )
+
+
+def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped: int = 0) -> None:
+    """The Ansible-like last line."""
+    color = "red" if failed else "yellow" if changed else "green"
+    say(settings, f"ok={ok} changed={changed} failed={failed} skipped={skipped}", fg=color)
+
+
+def describe(action: Action) -> str:
+    """One action in one line."""
+    target = f"container {action.target}" if action.target.isdigit() else action.target
+    return f"{_SIGNS.get(action.kind, '~')} {target}: {action.summary}"
+
+
+def show_action(settings: Settings, action: Action) -> None:
+    sign = _SIGNS.get(action.kind, "~")
+    say(settings, describe(action), fg={"+": "green", "-": "red"}.get(sign, "yellow"))
+    for line in diff_lines(action):
+        color = {"+": "green", "-": "red"}.get(line[:1])
+        say(settings, f"    {line}", **({"fg": color} if color else {}))
+    for argv in action.processes:
+        say(settings, f"    $ {' '.join(argv)}")
+
+
+def diff_lines(action: Action) -> list[str]:
+    """What changes in a file, as a unified diff without context of its own header."""
+    if action.kind not in (Kind.INSTALL, Kind.ASSIGN) or action.after is None:
+        return []
+    if action.before is None:
+        count = len(action.after.splitlines())
+        return [f"new file {action.path}, {count} lines"]
+    old = action.before.decode("utf-8", "backslashreplace").splitlines()
+    new = action.after.decode("utf-8", "backslashreplace").splitlines()
+    lines = list(difflib.unified_diff(old, new, action.path, action.path, lineterm="", n=1))
+    if len(lines) > MAX_DIFF_LINES:
+        more = len(lines) - MAX_DIFF_LINES
+        lines = [*lines[:MAX_DIFF_LINES], f"... and {more} more lines"]
+    return lines
+
+
+def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str) -> None:
+    for note in notes:
+        hint = f"  ({note.hint})" if note.hint else ""
+        say(settings, f"{title} {note.target}: {note.text}{hint}", fg=color)
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """A plan as `plan --json` and `apply --json` print it."""
+    return {
+        "changes": len(plan.actions),
+        "ok": plan.ok,
+        "actions": [
+            {
+                "kind": action.kind.value,
+                "target": action.target,
+                "summary": action.summary,
+                "path": action.path or None,
+                "diff": diff_lines(action),
+                "processes": [list(argv) for argv in action.processes],
+            }
+            for action in plan.actions
+        ],
+        "proofs": [list(argv) for argv in plan.proofs],
+        "skipped": [_note(note) for note in plan.skipped],
+        "warnings": [_note(note) for note in plan.warnings],
+    }
+
+
+def _note(note: Note) -> dict[str, str | None]:
+    return {"target": note.target, "text": note.text, "hint": note.hint}
+
+
+def table(
+    settings: Settings, title: str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], str | None]]
+) -> None:
+    """A table; each row comes with a colour or None."""
+    if settings.json or settings.quiet:
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for cells, color in rows:
+        drawn.add_row(*(Text(printable(cell), style=color or "") for cell in cells))
+    # Piped output is for grep: no wrapping at 80 columns.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, no_color=not colored(settings), highlight=False).print(drawn)

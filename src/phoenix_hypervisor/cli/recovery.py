@@ -1,0 +1,168 @@
+"""One transaction at a time: lock, journal, recovery.
+
+Owns running a plan as a journaled transaction, and taking back what a killed run left.
+Recovery needs the journal and the host only: neither a configuration nor sources, which
+may be broken by then.  Must not decide what a plan holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from phoenix_hypervisor.cli.session import Session
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.containers.steps import ContainerSteps
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import temporary_name
+from phoenix_hypervisor.plan.entries import UNDONE, Entry
+from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
+from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
+from phoenix_hypervisor.plan.model import Action, Desired, Kind, Plan
+from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
+from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.steps import ProfileSteps
+
+LOCK = "/run/lock/phoenix.lock"
+LOCK_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A transaction of another run that was taken back."""
+
+    entry: Entry
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"transaction {self.entry.id} of {self.entry.header.time} was cut short and has been undone"
+        return "; ".join([text, *self.left])
+
+
+def locked(session: Session) -> AbstractContextManager[None]:
+    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock")
+
+
+def under_way(session: Session) -> bool:
+    """Whether another Phoenix is at work now."""
+    return session.host.is_locked(LOCK)
+
+
+def who() -> str:
+    """The operator, as sudo or the user id tells."""
+    name = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or ""
+    return f"{name}({os.getuid()})" if name else f"uid {os.getuid()}"
+
+
+def performers(session: Session, runtime: Runtime, desired: Desired) -> dict[Kind, Performer]:
+    """What does each kind of action on this session's host."""
+    profiles = ProfileSteps(session.host, session.parser_of_installed())
+    return {**profiles.performers(), **ContainerSteps(session.host, runtime, desired).performers()}
+
+
+def back(session: Session, actions: Sequence[Action]) -> list[Step]:
+    """What takes `actions` back on this session's host."""
+    parser = session.parser_of_installed()
+
+    def load(name: str) -> tuple[str, ...]:
+        return parser.load_argv(session.host.root.locate(f"{record.COMPILED_DIR}/{name}"))
+
+    return inverse(actions, KernelArgv(load, parser.unload_argv()))
+
+
+def run(
+    session: Session,
+    plan: Plan,
+    progress: Callable[[Action], None],
+    *,
+    undoes: int | None = None,
+    runtime: Runtime | None = None,
+) -> None:
+    """Apply a plan as one journaled transaction; Phoenix's lock must be held.  Raises PhoenixError."""
+    if undoes is None:
+        manifest, data = session.store.manifest, session.store.manifest_bytes
+    else:
+        manifest, data = record.load(session.host)
+    keeper = record.Keeper(session.host, manifest, data)
+    desired = session.desired if undoes is None else Desired({})
+    runtime = session.runtime if runtime is None else runtime
+    journal = Journal(session.host).record(
+        plan.actions,
+        manifest=data,
+        user=who(),
+        command=session.settings.command,
+        runtime=runtime.name,
+        undoes=undoes,
+    )
+    with journal as log:
+        transaction = Transaction(
+            performers(session, runtime, desired),
+            lambda actions: back(session, actions),
+            keeper.settle,
+            log,
+        )
+        transaction.execute(plan, progress, lambda: keeper.announce(plan.actions))
+
+
+def recover(session: Session) -> Recovered | None:
+    """Take back what a killed run left; Phoenix's lock must be held.
+
+    Raises PhoenixError where that fails: then the transaction stays unfinished, and the next
+    run tries again.
+    """
+    journal = Journal(session.host)
+    entry = journal.unfinished()
+    if entry is None:
+        return None
+    runtime = session.runtime_named(entry.header.runtime)
+    _sweep(session, entry)
+    outcome = take_back(back(session, entry.actions), performers(session, runtime, Desired({})))
+    keeper = record.Keeper.resumed(session.host, entry.header.manifest)
+    keeper.settle(outcome.effective)
+    if outcome.failed:
+        raise PhoenixError(
+            f"transaction {entry.id} of {entry.header.time} was cut short and could not be undone: "
+            + "; ".join(outcome.failed),
+            where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
+            hint="remove the cause and run it again; docs/transactions.md tells how to do it by hand",
+        )
+    journal.finish(entry, UNDONE, outcome.left)
+    return Recovered(entry, tuple(outcome.left))
+
+
+def _sweep(session: Session, entry: Entry) -> None:
+    """Remove the temporary files of that run: of what it changed, and of its records."""
+    paths = [action.path for action in entry.header.actions if action.path]
+    paths += [f"{record.COMPILED_DIR}/{a.target}" for a in entry.header.actions if a.kind is Kind.LOAD]
+    paths.append(f"{record.STATE_DIR}/manifest.json")
+    for path in dict.fromkeys(paths):
+        parent, name = os.path.split(path)
+        directory = session.host.directory(parent)
+        if directory is None:
+            continue
+        with directory:
+            if directory.lstat(temporary_name(name)) is not None:
+                directory.remove(temporary_name(name))
+
+
+def recover_first(session: Session) -> Recovered | None:
+    """As `recover`, taking the lock only where there is something to take back."""
+    if Journal(session.host).unfinished() is None:
+        return None
+    with locked(session):
+        return recover(session)
+
+
+def judge_journal(session: Session) -> list[Finding]:
+    """What status, verify and plan say of a transaction that has not ended; nothing is written."""
+    try:
+        entry = Journal(session.host).unfinished()
+    except PhoenixError as error:
+        cause = f"{error.where}: {error.message}"
+        return [Finding("journal-unreadable", cause, error.hint or "run it as root")]
+    if entry is None:
+        return []
+    return [judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), under_way(session))]

@@ -1,0 +1,159 @@
+"""Where the rooms meet.
+
+Owns building host, configuration, profile store and runtime from the settings, once and
+only when asked for.  Composition, no decisions.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.cli.options import Settings
+from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.schema import SCHEMA_NAME, Schema, packaged_schema
+from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.host.files import open_to_others
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import Desired
+from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.profiles.prove import Proven, read_tests
+from phoenix_hypervisor.profiles.sources import Sources, read_sources
+from phoenix_hypervisor.profiles.store import Store
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.assertions import PolicyTest
+
+MAX_CONFIG = 64 * 1024 * 1024
+"""Bytes; 10,000 containers take 5 MB."""
+DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+
+
+class Session:
+    """Everything that one command works with."""
+
+    def __init__(self, settings: Settings, host: Host | None = None) -> None:
+        self.settings = settings
+        self.host = Host(settings.root) if host is None else host
+        self.proven: Proven = {}
+
+    def again(self) -> Session:
+        """A session that reads everything anew, but compiles nothing that is already proven."""
+        other = Session(self.settings, self.host)
+        other.parser = self.parser
+        other.proven = self.proven
+        return other
+
+    @cached_property
+    def config_path(self) -> str:
+        """Where the configuration is on this machine; a path that was given is not prefixed."""
+        if self.settings.config is not None:
+            path = os.path.abspath(self.settings.config)
+            if not os.path.isfile(path):
+                raise UsageError("--config is not a file", where=self.settings.config)
+            return path
+        path = self.host.root.locate(DEFAULT_CONFIG)
+        if not os.path.isfile(path):
+            raise UsageError(
+                "there is no configuration",
+                where=self.host.root.shown(DEFAULT_CONFIG),
+                hint="name one with --config FILE, or `make install` the shipped one",
+            )
+        return path
+
+    def beside(self, name: str) -> str:
+        """A path beside the configuration."""
+        return os.path.join(os.path.dirname(self.config_path), name)
+
+    @cached_property
+    def config_bytes(self) -> bytes:
+        try:
+            with open(self.config_path, "rb") as file:
+                writable = open_to_others(os.fstat(file.fileno()))
+                data = file.read(MAX_CONFIG + 1)
+        except OSError as error:
+            raise PhoenixError(f"cannot be read: {error.strerror}", where=self.config_path) from error
+        if writable is not None:
+            raise PhoenixError(writable, where=self.config_path, hint=f"chmod o-w {self.config_path}")
+        if len(data) > MAX_CONFIG:
+            raise PhoenixError(f"is over {MAX_CONFIG} bytes", where=self.config_path)
+        return data
+
+    @cached_property
+    def schema(self) -> Schema:
+        path = self.beside(SCHEMA_NAME)
+        if not os.path.isfile(path):
+            return Schema(packaged_schema(), "the packaged schema")
+        with open(path, "rb") as file:
+            return Schema(file.read(), path)
+
+    @cached_property
+    def sources(self) -> Sources:
+        return read_sources(self.beside("apparmor"))
+
+    @cached_property
+    def desired(self) -> Desired:
+        return load(
+            self.config_bytes,
+            self.schema,
+            where=self.config_path,
+            shipped=self.sources.profiles,
+            installed=self._installed_profiles,
+        )
+
+    def _installed_profiles(self) -> list[str]:
+        """Profiles that others installed: in the kernel, else defined in /etc/apparmor.d."""
+        names = set(self.host.kernel.loaded_profiles() or ())
+        directory = self.host.directory("/etc/apparmor.d")
+        if directory is not None:
+            with directory:
+                names.update(name for name in directory.names() if name.startswith("lxc-"))
+        inner = self.host.directory("/etc/apparmor.d/lxc")
+        if inner is not None:
+            with inner:
+                # The stock files lxc/lxc-default* define lxc-container-default*.
+                names.update(
+                    name.replace("lxc-default", "lxc-container-default", 1) for name in inner.names()
+                )
+        return sorted(names)
+
+    @cached_property
+    def policy_tests(self) -> list[PolicyTest]:
+        return read_tests(self.beside("policy_tests"))
+
+    @cached_property
+    def parser(self) -> Parser:
+        directory = self.beside("apparmor")
+        return Parser(self.host, directory, executable=self.settings.parser, features=self.settings.features)
+
+    def parser_of_installed(self) -> Parser:
+        """The parser for what is installed: no sources, so no configuration is needed."""
+        return Parser(self.host, "", executable=self.settings.parser, features=self.settings.features)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.host, self.sources, self.parser)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        name = self.settings.runtime
+        if name is None:
+            name = "proxmox" if self.host.exists("/etc/pve/lxc") else "lxc"
+        return self.runtime_named(name)
+
+    def runtime_named(self, name: str) -> Runtime:
+        """That runtime: the one in use, or the one that a journal names."""
+        if name == "proxmox":
+            from phoenix_hypervisor.containers.proxmox import Proxmox
+
+            return Proxmox(self.host)
+        from phoenix_hypervisor.containers.lxc import PlainLxc
+
+        return PlainLxc(self.host)
+
+    @cached_property
+    def containers(self) -> Containers:
+        return Containers(self.host, self.runtime, self.store.manifest.assigned)

@@ -1,0 +1,171 @@
+"""setup, plan and apply, put together from the rooms' own parts.
+
+Owns the order in which they are asked: configuration, profiles, proof, containers,
+retirement; then one transaction.  What is to be done is decided in `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from phoenix_hypervisor.cli.recovery import locked, recover, run
+from phoenix_hypervisor.cli.session import Session
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
+from phoenix_hypervisor.plan.model import Action, ContainerSpec, Kind, Note, Plan
+from phoenix_hypervisor.plan.profiles import (
+    LoadPolicy,
+    file_actions,
+    load_actions,
+    load_reason,
+    name_refusals,
+    retire_actions,
+    sweep_action,
+    to_prove,
+)
+from phoenix_hypervisor.profiles.prove import foreign_definitions, prove
+from phoenix_hypervisor.profiles.retire import find
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What apply, plan or setup was asked."""
+
+    ctids: tuple[str, ...] | None = ()
+    """None: all declared; (): none, `setup` only."""
+    start: bool = True
+    restart: bool = False
+    adopt: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, with the proven policy in the actions that load it."""
+
+    plan: Plan
+
+
+def prepare(session: Session, request: Request) -> Prepared:
+    """Work out the whole plan; nothing is written.
+
+    Raises ProblemsError when the configuration, a proof or anything else refuses.
+    """
+    specs = _chosen(session, request)
+    profiles = _profile_plan(session, request)
+    containers = _container_plan(session, request, specs, profiles)
+    retired = _retire_plan(session, request, containers)
+    plan = profiles + containers + retired
+    if plan.refusals:
+        raise ProblemsError(
+            "refused, and nothing was changed",
+            [Problem(note.text, note.target, hint=note.hint) for note in plan.refusals],
+        )
+    return Prepared(plan)
+
+
+def execute(
+    session: Session, request: Request, prepared: Prepared, progress: Callable[[Action], None]
+) -> Prepared:
+    """Apply under Phoenix's own lock; the plan is made anew there, so that it is never stale."""
+    if not prepared.plan.actions:
+        return prepared
+    with locked(session):
+        fresh = session.again()
+        recover(fresh)
+        prepared = prepare(fresh, request)
+        if prepared.plan.actions:
+            run(fresh, prepared.plan, progress)
+    return prepared
+
+
+def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
+    declared = session.desired.containers
+    if request.ctids is None:
+        return list(declared.values())
+    missing = [ctid for ctid in request.ctids if ctid not in declared]
+    if missing:
+        known = ", ".join(list(declared)[:10]) or "none"
+        raise PhoenixError(
+            f"container {', '.join(missing)} is not declared",
+            where=session.config_path,
+            hint=f"declared: {known}",
+        )
+    return [declared[ctid] for ctid in dict.fromkeys(request.ctids)]
+
+
+def _profile_plan(session: Session, request: Request) -> Plan:
+    store = session.store
+    host = session.host
+    kernel = host.is_live and host.kernel.has_apparmor()
+    files = store.files()
+    unknown = (
+        request.adopt - {f.path for f in files} - {f.path.removeprefix("/etc/apparmor.d/") for f in files}
+    )
+    if unknown:
+        raise UsageError(f"--adopt {min(unknown)}: no profile source or include has that name")
+    profiles = store.profiles()
+    stale = (sweep_action(cache.path, "a stale cache entry") for cache in store.caches() if cache.newer)
+    left = (*store.sweep(), *stale, *(sweep_action(path) for path in session.runtime.leftovers()))
+    plan = Plan(left, warnings=tuple(store.orphans()), refusals=tuple(store.open_places()))
+    plan += file_actions(files, request.adopt)
+    new = [f.profile for f in files if f.profile and f.installed != f.wanted and not f.recorded]
+    new = [n for n in new if f"/etc/apparmor.d/{n}" not in store.manifest.files]
+    foreign = foreign_definitions(store, new)
+    plan += name_refusals(new, foreign, store.loaded or {}, store.manifest.loaded, request.adopt)
+    if plan.refusals:
+        # Refuse before compiling: what others own is not ours to prove.
+        return plan
+    changed = to_prove(plan, profiles, kernel)
+    proof = prove(store, changed, session.policy_tests if changed else (), session.proven)
+    service = session.desired.reload_service
+    policy = LoadPolicy(kernel, service, store.load_argv, store.compiled, proof.blobs)
+    plan += load_actions(profiles, policy)
+    warnings = [Note(path, text) for path, text in proof.warnings]
+    skipped = []
+    if changed and not store.optional_accepted()[0]:
+        left_out = ", ".join(sorted(session.sources.optional))
+        skipped.append(Note(left_out, "not installed: this parser does not know its rules"))
+    pending = [p.name for p in profiles if load_reason(p) is not None]
+    if not kernel and pending and host.is_live:
+        skipped.append(Note("profiles", "not loaded: AppArmor is off in this kernel", "boot with apparmor=1"))
+    elif not host.is_live and changed:
+        skipped.append(Note("profiles", "not loaded: --root touches no kernel"))
+    return plan + Plan(warnings=tuple(warnings), skipped=tuple(skipped), proofs=tuple(proof.argv))
+
+
+def _container_plan(
+    session: Session, request: Request, specs: Sequence[ContainerSpec], profiles: Plan
+) -> Plan:
+    if not specs:
+        return Plan()
+    runtime = session.runtime
+    mode = Mode(
+        session.host.is_live, runtime.quorate(), request.start, request.restart, request.ctids is not None
+    )
+    argv = Argv(runtime.create_argv, runtime.start_argv, runtime.restart_argv)
+    states = session.containers.declared(specs, session.desired)
+    plan = container_actions(zip(specs, states, strict=True), mode, argv)
+    created = {a.target for a in plan.actions if a.kind is Kind.CREATE}
+    problems = runtime.creation_problems(s for s in specs if s.ctid in created)
+    refusals = [Note(p.pointer, p.message, p.hint) for p in problems]
+    refusals += unloaded_starts(plan, profiles, session.store.loaded)
+    return plan + Plan(refusals=tuple(refusals))
+
+
+def _retire_plan(session: Session, request: Request, containers: Plan) -> Plan:
+    retirements = find(session.store, session.desired.deprecated)
+    if not retirements:
+        return Plan()
+    assigned = session.containers.assignments()
+    assigned.update({a.target: a.value for a in containers.actions if a.kind is Kind.ASSIGN})
+    restarted = [a.target for a in containers.actions if a.kind is Kind.RESTART]
+    ending = session.containers.pids(restarted)
+    return retire_actions(
+        [replace(r, processes=tuple(p for p in r.processes if p not in ending)) for r in retirements],
+        assigned,
+        frozenset(session.desired.containers),
+        refuse_declared=request.ctids == (),
+        live=session.host.is_live,
+        unload_argv=session.parser.unload_argv(),
+    )
