@@ -1,0 +1,1 @@
+"""What profiles stop and what they let work, tried out in real containers: `make efficacy`."""
