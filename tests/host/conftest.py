@@ -1,0 +1,35 @@
+"""Every test here needs the real apparmor_parser; without it they skip on a laptop and fail under CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.hosts import DirectoryHost, LiveHost
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(autouse=True)
+def _parser() -> None:
+    if shutil.which("apparmor_parser") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("apparmor_parser is not installed")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> DirectoryHost:
+    return DirectoryHost(tmp_path / "host")
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> LiveHost:
+    return LiveHost(tmp_path / "live")

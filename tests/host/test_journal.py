@@ -1,0 +1,300 @@
+"""The journal on a live host: what it holds, and what the next run makes of a killed one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from phoenix_hypervisor.plan import journal as journal_module
+from phoenix_hypervisor.plan.journal import Recorder
+from phoenix_hypervisor.plan.model import Action
+from phoenix_hypervisor.plan.transaction import Outcome, Transaction
+from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
+
+FIELDS: dict[str, Any] = {
+    "name": "new",
+    "apparmor_profile": "lxc-a",
+    "template": "local:vztmpl/x.tar.zst",
+    "storage_pool": "local-zfs",
+    "storage_size_gb": 8,
+}
+JOURNAL = "var/lib/phoenix/journal"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours runs after it."""
+
+
+@contextmanager
+def killed(when: str, number: int) -> Iterator[None]:
+    """The next run dies when step `number` is about to begin, or is about to be called done."""
+    real = {"begin": Recorder.begin, "done": Recorder.done, "end": Recorder.end}
+
+    def begin(self: Recorder, at: int) -> None:
+        if (when, number) == ("begin", at):
+            raise Killed
+        real["begin"](self, at)  # type: ignore[call-arg]
+
+    def done(self: Recorder, at: int, action: Action) -> None:
+        if (when, number) == ("done", at):
+            raise Killed
+        real["done"](self, at, action)  # type: ignore[call-arg]
+
+    def end(self: Recorder, state: str, left: Any = ()) -> None:
+        if when == "end":
+            raise Killed
+        real["end"](self, state, left)  # type: ignore[call-arg]
+
+    def nothing(self: Transaction) -> Outcome:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Recorder, "begin", begin)
+        patch.setattr(Recorder, "done", done)
+        patch.setattr(Recorder, "end", end)
+        patch.setattr(Transaction, "_take_back", nothing)
+        yield
+
+
+def lines(live: LiveHost, number: int) -> list[dict[str, Any]]:
+    text = (live.root / JOURNAL / f"{number:08d}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+def world(live: LiveHost) -> tuple[object, ...]:
+    state = {
+        k: v
+        for k, v in contents(live.root / "var/lib").items()
+        if not k.startswith(("phoenix/journal", "phoenix/replaced"))
+    }
+    return contents(live.installed), contents(live.lxc), live.loaded(), live.policy(), state
+
+
+@pytest.fixture
+def busy(live: LiveHost) -> LiveHost:
+    """Applied once; then sources, an include and the declaration change, and a profile is retired."""
+    live.source("abstractions/phoenix/x", data=b"  network,\n")
+    live.source("lxc-a", "include <abstractions/phoenix/x>")
+    live.source("lxc-b")
+    live.conf("101")
+    live.conf("102", "a: 1\r\nlxc.apparmor.profile = lxc-old\r\nb: 2")
+    (live.installed / "lxc-old").write_bytes(profile("lxc-old"))
+    live.load_file("lxc-old")
+    live.declare({"101": "lxc-a", "102": "lxc-old"})
+    assert live.apply("--all", "--no-start").code == 0
+    live.source("abstractions/phoenix/x", data=b"  network inet,\n")
+    live.source("lxc-c")
+    live.declare(
+        {"101": "lxc-b", "102": "lxc-c", "950": {**FIELDS, "apparmor_profile": "lxc-c"}},
+        deprecated_profiles={"lxc-old": "lxc-a"},
+    )
+    return live
+
+
+STEPS = 10
+
+
+def test_what_a_journal_holds(busy: LiveHost) -> None:
+    before = (busy.lxc / "102.conf").read_bytes()
+    assert busy.apply("--all", "--no-start").code == 0
+    header, *rest = lines(busy, 2)
+    assert header["version"] == 1 and header["id"] == 2
+    assert header["command"][0] == "phoenix" and "--no-start" in header["command"]
+    assign = next(a for a in header["actions"] if (a["kind"], a["target"]) == ("assign", "102"))
+    assert base64.b64decode(assign["before"]) == before
+    load = next(a for a in header["actions"] if (a["kind"], a["target"]) == ("load", "lxc-a"))
+    assert base64.b64decode(load["before"]) and load["after"] is None
+    assert [next(iter(line)) for line in rest[:4]] == ["begin", "done", "begin", "done"]
+    assert rest[-1]["end"] == "committed"
+    created = next(line for line in rest if "after" in line)
+    assert header["actions"][created["done"]]["target"] == "950"
+    for path in (busy.root / JOURNAL).iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [k for k in contents(busy.root / "etc/pve") if "jsonl" in k]
+
+
+def test_a_run_that_changes_nothing_writes_no_journal(busy: LiveHost) -> None:
+    assert busy.apply("--all", "--no-start").code == 0
+    before = snapshot(busy.root, without=("double",))
+    assert busy.apply("--all", "--no-start").recap["changed"] == 0
+    assert busy.phoenix("setup").recap["changed"] == 0
+    assert snapshot(busy.root, without=("double",)) == before
+
+
+def test_a_failed_run_is_on_record_as_undone(busy: LiveHost) -> None:
+    busy.fail(pct_create=1)
+    assert busy.apply("--all", "--no-start").code == 1
+    assert lines(busy, 2)[-1]["end"] == "undone"
+
+
+def _created_is_left(busy: LiveHost, state: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Created containers stay, without a line."""
+    made = state[1].pop("950.conf", None)
+    assert made is None or b"lxc.apparmor" not in made
+    return state
+
+
+@pytest.mark.parametrize(
+    ("when", "number"), [*(("begin", n) for n in range(STEPS)), *(("done", n) for n in (0, 3, 5, 7, 8, 9))]
+)
+def test_the_next_run_undoes_what_a_killed_one_left(busy: LiveHost, when: str, number: int) -> None:
+    before = world(busy)
+    with killed(when, number):
+        busy.apply("--all", "--no-start")
+    halfway = snapshot(busy.root, without=("double",))
+    verify = busy.phoenix("verify")
+    assert verify.code == 3 and "unfinished-transaction: transaction 2" in verify.out
+    assert "unfinished-transaction" in busy.phoenix("plan").out
+    assert busy.apply("--all", "--dry-run").code == 0
+    assert (
+        busy.phoenix("status", "--json").document["host"]["findings"][0]["code"] == "unfinished-transaction"
+    )
+    assert snapshot(busy.root, without=("double",)) == halfway, "a command that reads has written"
+    # A configuration that is broken by now does not stand in the way.
+    good = busy.config.read_bytes()
+    busy.config.write_text("{")
+    result = busy.apply("--all", "--no-start")
+    assert result.code == 1
+    assert "recovered: transaction 2" in result.out and "has been undone" in result.out
+    assert _created_is_left(busy, world(busy)) == before
+    assert lines(busy, 2)[-1]["end"] == "undone"
+    assert temporary_files(busy.root) == []
+    busy.config.write_bytes(good)
+    assert busy.apply("--all").code == 0
+    assert busy.phoenix("verify").code == 0
+    assert busy.apply("--all").recap["changed"] == 0
+
+
+def test_there_are_that_many_steps(busy: LiveHost) -> None:
+    actions = busy.phoenix("plan", "--no-start", "--json").document["actions"]
+    assert len(actions) == STEPS
+    kinds = {a["kind"] for a in actions}
+    assert kinds == {"install", "load", "create", "assign", "unload", "remove"}
+
+
+def test_killed_between_the_last_step_and_the_end(busy: LiveHost) -> None:
+    before = world(busy)
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    busy.config.write_text("{")
+    assert "recovered" in busy.apply("--all", "--no-start").out
+    assert _created_is_left(busy, world(busy)) == before
+
+
+def test_recovery_leaves_alone_what_somebody_changed_meanwhile(busy: LiveHost) -> None:
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    (busy.installed / "lxc-c").write_bytes(profile("lxc-c", "/srv/theirs r,"))
+    busy.conf("102", "lxc.apparmor.profile: theirs\n")
+    text = (busy.lxc / "101.conf").read_text()
+    busy.conf("101", f"cores: 3\n{text}")
+    busy.config.write_text("{")
+    out = busy.apply().out
+    assert "lxc-c: changed by someone else" in out and "102.conf: changed by someone else" in out
+    assert b"/srv/theirs" in (busy.installed / "lxc-c").read_bytes()
+    assert (busy.lxc / "102.conf").read_text() == "lxc.apparmor.profile: theirs\n"
+    assert (busy.lxc / "101.conf").read_text() == f"cores: 3\n{text.replace('lxc-b', 'lxc-a')}"
+    assert lines(busy, 2)[-1]["end"] == "undone" and len(lines(busy, 2)[-1]["left"]) == 2
+
+
+def test_recovery_unloads_nothing_that_a_process_carries(busy: LiveHost) -> None:
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    assert busy.pct("start", "102").ok
+    busy.config.write_text("{")
+    assert "profile lxc-c stays loaded: PID" in busy.apply().out
+    assert busy.loaded()["lxc-c"] == "enforce"
+    assert busy.labels()["102"] == "lxc-c (enforce)"
+
+
+def test_recovery_that_fails_is_tried_again(busy: LiveHost) -> None:
+    before = world(busy)
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    busy.fail(parser_replace=1)
+    result = busy.apply()
+    assert result.code == 1 and "could not be undone" in result.err and "docs/transactions.md" in result.err
+    assert "unfinished-transaction" in busy.phoenix("status").out
+    busy.no_more_failures()
+    busy.config.write_text("{")
+    assert "recovered" in busy.apply().out
+    assert _created_is_left(busy, world(busy)) == before
+
+
+def test_recovery_after_a_reboot_into_a_kernel_without_apparmor(busy: LiveHost) -> None:
+    before = world(busy)
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    import shutil
+
+    shutil.rmtree(busy.root / "sys")
+    busy.config.write_text("{")
+    assert "recovered" in busy.apply().out
+    assert contents(busy.installed) == before[0]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"version":1', b'{"version":1,"id":2}'])
+def test_a_torn_header_never_began(busy: LiveHost, torn: bytes) -> None:
+    path = busy.root / JOURNAL / "00000002.jsonl"
+    path.write_bytes(torn)
+    assert "unfinished" not in busy.phoenix("status").out
+    assert busy.apply("--all", "--no-start").code == 0
+    assert not path.exists(), "it stays for ever"
+
+
+def test_a_torn_last_line(busy: LiveHost) -> None:
+    before = world(busy)
+    with killed("done", 6):
+        busy.apply("--all", "--no-start")
+    path = busy.root / JOURNAL / "00000002.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"done":6,"aft')
+    busy.config.write_text("{")
+    assert "recovered" in busy.apply().out
+    assert _created_is_left(busy, world(busy)) == before
+
+
+def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost) -> None:
+    (busy.root / JOURNAL / "00000002.jsonl").write_bytes(b'{"version":7,"id":2}\n')
+    verify = busy.phoenix("verify")
+    assert verify.code == 3 and "journal-unreadable" in verify.out and "version 7" in verify.out
+    result = busy.apply()
+    assert result.code == 1 and "version 7" in result.err and "docs/transactions.md" in result.err
+
+
+def test_another_phoenix_at_work_is_not_taken_for_a_killed_one(busy: LiveHost) -> None:
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    with busy.host.lock("/run/lock/phoenix.lock", timeout=1, what="the test"):
+        assert "transaction-under-way" in busy.phoenix("status").out
+    assert "unfinished-transaction" in busy.phoenix("status").out
+
+
+def test_retention(busy: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy.declare({})
+    monkeypatch.setattr(journal_module, "KEPT", 3)
+    for index in range(6):
+        busy.source("lxc-b", f"/srv/{index} r,")
+        assert busy.phoenix("setup").code == 0
+    names = sorted(path.name for path in (busy.root / JOURNAL).iterdir())
+    assert names == ["00000005.jsonl", "00000006.jsonl", "00000007.jsonl"]
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 1)
+    busy.source("lxc-b", "/srv/last r,")
+    assert busy.phoenix("setup").code == 0
+    names = sorted(path.name for path in (busy.root / JOURNAL).iterdir())
+    assert names == ["00000007.jsonl", "00000008.jsonl"], "the newest stay whatever they weigh"
+
+
+def test_a_journal_that_cannot_be_written_changes_nothing(busy: LiveHost) -> None:
+    before = world(busy)
+    (busy.root / JOURNAL).rename(busy.root / "away")
+    (busy.root / JOURNAL).write_text("in the way")
+    result = busy.apply()
+    assert result.code == 1 and "journal" in result.err
+    (busy.root / JOURNAL).unlink()
+    assert world(busy)[:4] == before[:4]

@@ -1,0 +1,153 @@
+"""The shipped profiles, as the machine's own parser compiles them.
+
+Every deny rule is there for something that a policy test asks; no mount of proc or sysfs, and no bind of
+them, leaves its place, whatever the flags; budgets; labels cannot be left.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from phoenix_hypervisor.policy import perms
+from phoenix_hypervisor.policy.assertions import load_tests, run_tests
+from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.product import Search
+from phoenix_hypervisor.policy.reader import read_policy
+from phoenix_hypervisor.policy.source import Source, Statement, read_source
+from phoenix_hypervisor.policy.spaces import kind
+
+TOP = Path(__file__).parents[2]
+ETC = TOP / "etc" / "apparmor"
+DUMPS = TOP / "src/phoenix_hypervisor/data/features"
+POLICY_FEATURES = Path("/usr/share/apparmor-features/features")
+PARSER = next(
+    (p for p in ("/sbin/apparmor_parser", "/usr/sbin/apparmor_parser") if os.access(p, os.X_OK)), ""
+)
+NAMES = sorted(path.name for path in ETC.iterdir() if path.is_file())
+PROBE = "include <tunables/global>\ninclude <tunables/phoenix>\nprofile probe {\n%s\n}\n"
+CONFINED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker", "lxc-gpu-docker-storage")
+pytestmark = [
+    pytest.mark.host,
+    pytest.mark.skipif(not PARSER or not POLICY_FEATURES.exists(), reason="apparmor_parser is not installed"),
+]
+
+
+@cache
+def _is_old() -> bool:
+    return b" 3." in subprocess.run([PARSER, "--version"], capture_output=True, check=True).stdout
+
+
+def compile_text(text: bytes) -> bytes:
+    argv = [PARSER, "-QSK", "--config-file", "/dev/null", "-I", str(ETC)]
+    dump = DUMPS / ("bookworm-6.1" if _is_old() else "trixie-6.12")
+    argv += ["--policy-features", str(POLICY_FEATURES), "--kernel-features", str(dump)]
+    done = subprocess.run(argv, input=text, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def source_of(name: str) -> Source:
+    folders = (ETC,) if _is_old() else (ETC, ETC / "if-parser-accepts")
+
+    def include(path: str) -> tuple[str, bytes] | None:
+        for folder in folders:
+            if (folder / path).is_file():
+                return str(folder / path), (folder / path).read_bytes()
+        return None
+
+    return read_source(str(ETC / name), (ETC / name).read_bytes(), include)
+
+
+@cache
+def compiled(name: str) -> Profile:
+    return read_policy(compile_text(source_of(name).text)).profiles[0]
+
+
+def denies(name: str) -> list[Statement]:
+    return [s for s in source_of(name).rules() if s.text.startswith("deny ") and str(ETC) in s.file]
+
+
+def shipped_tests() -> list[object]:
+    path = TOP / "etc" / "policy_tests" / "shipped.toml"
+    return list(load_tests(path.read_bytes(), path.name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_removing_any_deny_rule_fails_a_policy_test(name: str) -> None:
+    source, tests = source_of(name), shipped_tests()
+    assert run_tests(tests, {name: compiled(name)}).ok  # type: ignore[arg-type]
+    rules = denies(name)
+    assert len(rules) > 25
+    untested = []
+    for rule in rules:
+        profile = read_policy(compile_text(source.without([rule]))).profiles[0]
+        if run_tests(tests, {name: profile}).ok:  # type: ignore[arg-type]
+            untested.append(f"{rule.place}: {rule.text}")
+    assert untested == []
+
+
+def both_allow(one: Profile, two: Profile, what: str) -> Iterator[str]:
+    """Shortest questions of a class that both profiles allow."""
+    space = kind(what)
+    grammar = space.grammar()
+    a, b = space.space(one, False), space.space(two, False)
+    search = Search(grammar, a.side, b.side)
+    for node in search:
+        mask = grammar.reads[node[0]]
+        if mask & a.grants(node[1]).allow & b.grants(node[2]).allow & perms.MAY_MOUNT:
+            yield str(space.query(search.string(node), perms.MAY_MOUNT, False))
+
+
+ALIASES = {
+    "a procfs or sysfs": "mount fstype=(proc, sysfs), {deny}",
+    "a bind of one": "mount options=(bind) /{{proc,sys}}/{{,**}} -> /**, {deny}",
+    "a recursive bind of one": "mount options=(rbind) /{{proc,sys}}/{{,**}} -> /**, {deny}",
+    "a bind of what has them below": "mount options=(rbind) / -> /**, {deny}",
+    "a moved one": "mount options=(move) /{{proc,sys}}/{{,**}} -> /**, {deny}",
+}
+
+
+@pytest.mark.parametrize("name", CONFINED)
+@pytest.mark.parametrize("what", ALIASES)
+def test_no_alias_of_proc_and_sysfs_outside_their_places_with_any_flags(name: str, what: str) -> None:
+    """Their own places, and for Docker its directories, are left out of what is looked for."""
+    places = ["/{proc,sys}/{,**}"] + (["@{phoenix_docker}/{,**}"] if "docker" in name else [])
+    kind_of = ALIASES[what].split("{deny}")[0].strip(" ,").replace("{{", "{").replace("}}", "}")
+    head = kind_of.split(" -> ")[0]
+    deny = " ".join(f"deny {head} -> {place}," for place in places)
+    text = PROBE % ALIASES[what].format(deny=deny)
+    probe = read_policy(compile_text(text.encode())).profiles[0]
+    assert list(both_allow(compiled(name), probe, "mount")) == []
+
+
+def test_the_search_finds_an_alias_where_there_is_one() -> None:
+    probe = read_policy(compile_text((PROBE % "mount fstype=(proc, sysfs),").encode())).profiles[0]
+    assert list(both_allow(compiled("lxc-nesting-v1"), probe, "mount"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_label_but_its_own_can_be_taken(name: str) -> None:
+    one = kind("change_profile")
+    space, grammar = one.space(compiled(name), False), one.grammar()
+    search = Search(grammar, space.side, space.side)
+    found = [
+        search.string(node)
+        for node in search
+        if grammar.reads[node[0]] & space.grants(node[1]).allow & perms.CHANGE_PROFILE
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_keeps_its_budget_and_reads_in_a_screen(name: str) -> None:
+    assert len(compile_text(source_of(name).text)) <= 400_000
+    assert len((ETC / name).read_text().splitlines()) <= 45
+    assert f"include if exists <local/{name}>" in (ETC / name).read_text()
+    for path in (ETC / "abstractions" / "phoenix").iterdir():
+        assert len(path.read_text().splitlines()) <= 60, path.name

@@ -1,0 +1,242 @@
+"""`phoenix history` and `phoenix rollback` on a live host and on a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+
+from support.hosts import DirectoryHost, LiveHost, contents, profile, snapshot, temporary_files
+
+FIELDS: dict[str, Any] = {
+    "name": "new",
+    "apparmor_profile": "lxc-c",
+    "template": "local:vztmpl/x.tar.zst",
+    "storage_pool": "local-zfs",
+    "storage_size_gb": 8,
+}
+
+
+def world(live: LiveHost) -> tuple[Any, ...]:
+    return contents(live.installed), contents(live.lxc), live.loaded(), live.policy()
+
+
+@pytest.fixture
+def busy(live: LiveHost) -> LiveHost:
+    """Transaction 1 has been applied; a second one is prepared, with every kind of change."""
+    live.source("abstractions/phoenix/x", data=b"  network,\n")
+    live.source("lxc-a", "include <abstractions/phoenix/x>")
+    live.source("lxc-b")
+    live.conf("101", "#d\r\nlxc.apparmor.profile = x\r\nb: 2\n\n[snap]\nlxc.apparmor.profile: s\n")
+    live.conf("102", "lxc.apparmor.profile: lxc-old")
+    (live.installed / "lxc-old").write_bytes(profile("lxc-old"))
+    live.load_file("lxc-old")
+    live.declare({"101": "lxc-a", "102": "lxc-old"})
+    assert live.apply("--all", "--no-start").code == 0
+    live.source("abstractions/phoenix/x", data=b"  network inet,\n")
+    live.source("lxc-c", "include <abstractions/phoenix/y>")
+    live.source("abstractions/phoenix/y", data=b"  network unix,\n")
+    live.declare({"101": "lxc-b", "102": "lxc-c", "950": FIELDS}, deprecated_profiles={"lxc-old": "lxc-a"})
+    return live
+
+
+@pytest.fixture
+def done(busy: LiveHost) -> LiveHost:
+    """The second transaction is applied too."""
+    assert busy.apply("--all", "--no-start").code == 0
+    return busy
+
+
+def _refused(live: LiveHost, *words: str, arguments: tuple[str, ...] = ()) -> str:
+    before = snapshot(live.root, without=("double", "run"))
+    for more in ((), ("--dry-run",)):
+        result = live.phoenix("rollback", *arguments, *more)
+        assert result.code == 1, result
+        for word in words:
+            assert word in result.err, result.err
+    assert snapshot(live.root, without=("double", "run")) == before
+    return result.err
+
+
+def test_it_restores_bytes_policy_and_lines(busy: LiveHost) -> None:
+    before = world(busy)
+    old = {path: path.stat().st_mtime_ns for path in busy.installed.rglob("*")}
+    assert busy.apply("--all", "--no-start").code == 0
+    after = world(busy)
+    written = {path: path.stat().st_mtime_ns for path in busy.installed.rglob("lxc-*")}
+    dry = busy.phoenix("rollback", "--dry-run")
+    assert dry.code == 0 and world(busy) == after
+    result = busy.phoenix("rollback")
+    assert (result.code, result.err) == (0, "")
+    now = world(busy)
+    created = now[1].pop("950.conf")
+    assert b"lxc.apparmor" not in created
+    assert now == before
+    # Parser caches go by the time of a file.
+    include = busy.installed / "abstractions/phoenix/x"
+    assert include.stat().st_mtime_ns > max(old[include], max(written.values()))
+    assert temporary_files(busy.root) == []
+    assert [line.split(":")[0] for line in dry.out.splitlines() if line[:1] in "+-~"] == [
+        line.split(":")[0] for line in result.out.splitlines() if line[:1] in "+-~"
+    ]
+    # A rollback is a transaction too.
+    assert busy.phoenix("rollback").code == 0
+    again = world(busy)
+    assert again[:3] == after[:3]
+    assert {k: v for k, v in again[3].items() if k != "lxc-old"} == after[3]
+    assert busy.phoenix("verify").code == 0 or "stopped" in busy.phoenix("status").out
+
+
+def test_history(done: LiveHost) -> None:
+    def states() -> dict[str, str]:
+        out = done.phoenix("history").out
+        return dict(re.findall(r"^ *(\d+) .*? (committed|undone|rolled back by \d+) ", out, re.M))
+
+    assert states() == {"2": "committed", "1": "committed"}
+    assert done.phoenix("rollback").code == 0
+    assert states() == {"3": "committed", "2": "rolled back by 3", "1": "committed"}
+    out = done.phoenix("history").out
+    assert ("rollback of 2" in out and f"uid {os.getuid()}" in out) or f"({os.getuid()})" in out
+    assert done.phoenix("rollback").code == 0
+    assert states() == {
+        "4": "committed", "3": "rolled back by 4", "2": "committed", "1": "committed",
+    }  # fmt: skip
+    document = done.phoenix("history", "--json").document
+    assert [t["id"] for t in document["transactions"]] == [4, 3, 2, 1]
+    assert document["transactions"][0]["undoes"] == 3
+    before = snapshot(done.root, without=("double",))
+    assert done.phoenix("history").code == 0
+    assert snapshot(done.root, without=("double",)) == before
+
+
+def test_which_one_is_undone_next(done: LiveHost) -> None:
+    assert done.phoenix("rollback", "2").code == 0
+    assert "transaction 2 is rolled back by 3" in done.phoenix("rollback", "2").err
+    assert done.phoenix("rollback", "1").code == 0
+    assert not (done.installed / "lxc-a").exists()
+    assert (done.lxc / "101.conf").read_bytes().startswith(b"#d\r\nlxc.apparmor.profile = x\r\n")
+    assert done.phoenix("rollback", "9").code == 1
+    for word in ("x", "-1", "1.0", "", "９", "999999999999"):
+        assert done.phoenix("rollback", "--", word).code == 2, word
+
+
+def test_nothing_to_undo(host: DirectoryHost) -> None:
+    result = host.phoenix("rollback")
+    assert result.code == 1 and "there is no transaction to undo" in result.err
+    assert host.phoenix("history").code == 0
+    assert not (host.root / "var").exists()
+
+
+def test_over_a_foreign_change(done: LiveHost) -> None:
+    (done.installed / "lxc-c").write_bytes(profile("lxc-c", "/srv/theirs r,"))
+    err = _refused(done, "cannot be undone, and nothing was changed", "lxc-c: changed since transaction 2")
+    assert "-  /etc/hosts" not in err.split("now")[0]
+    assert "+  /srv/theirs r," in err and "-  /srv/theirs r," in err
+    assert "then (transaction 2 left it)" in err and "would become (no such file)" in err
+
+
+def test_over_a_foreign_line(done: LiveHost) -> None:
+    text = (done.lxc / "101.conf").read_bytes()
+    (done.lxc / "101.conf").write_bytes(text.replace(b"lxc-b", b"lxc-theirs"))
+    _refused(
+        done, "/etc/pve/lxc/101.conf", "-lxc.apparmor.profile: lxc-b", "+lxc.apparmor.profile: lxc-theirs"
+    )
+
+
+def test_other_lines_of_a_configuration_stay(done: LiveHost) -> None:
+    assert done.pct("set", "101", "--memory", "4096").ok
+    result = done.phoenix("rollback")
+    assert (result.code, result.err) == (0, "")
+    assert "its line alone" in result.out
+    text = (done.lxc / "101.conf").read_text()
+    assert "memory: 4096\nlxc.apparmor.profile: lxc-a\n" in text
+    assert text.endswith("[snap]\nlxc.apparmor.profile: s\n")
+
+
+def test_a_profile_that_a_process_carries(done: LiveHost) -> None:
+    assert done.pct("start", "102").ok
+    _refused(done, "profile lxc-c", "would be unloaded, but PID", "runs under it")
+
+
+def test_a_profile_that_a_container_is_assigned_to(done: LiveHost) -> None:
+    done.conf("103", "lxc.apparmor.profile: lxc-c\n")
+    _refused(done, "profile lxc-c", "assigned to container 103")
+
+
+def test_an_include_that_a_later_profile_needs(done: LiveHost) -> None:
+    done.source("lxc-d", "include <abstractions/phoenix/y>")
+    assert done.phoenix("setup").code == 0
+    _refused(done, "abstractions/phoenix/y", "profile lxc-d includes it", arguments=("2",))
+    assert done.phoenix("rollback").code == 0
+    assert done.phoenix("rollback", "2").code == 0
+
+
+def test_a_later_version_of_a_profile(done: LiveHost) -> None:
+    done.source("lxc-c", "/etc/passwd r,")
+    assert done.phoenix("setup").code == 0
+    _refused(done, "lxc-c: changed since transaction 2", "a later transaction loaded another version",
+             arguments=("2",))  # fmt: skip
+
+
+def test_a_locked_container_and_no_quorum(done: LiveHost) -> None:
+    text = (done.lxc / "101.conf").read_bytes()
+    (done.lxc / "101.conf").write_bytes(text.replace(b"#d", b"#d\nlock: backup\r", 1))
+    _refused(done, "is locked by Proxmox (backup")
+    (done.lxc / "101.conf").write_bytes(text)
+    done.lose_quorum()
+    _refused(done, "no quorum")
+
+
+def test_a_container_that_is_gone(done: LiveHost) -> None:
+    (done.lxc / "950.conf").unlink()
+    result = done.phoenix("rollback")
+    assert result.code == 0 and "container 950: does not exist on this node any more" in result.out
+
+
+def test_what_somebody_undid_already(done: LiveHost) -> None:
+    before = (done.installed / "abstractions/phoenix/x").read_bytes()
+    (done.installed / "abstractions/phoenix/x").write_bytes(before.replace(b" inet", b""))
+    assert done.phoenix("rollback").code == 0
+
+
+def test_a_rollback_that_fails_changes_nothing(done: LiveHost) -> None:
+    before = world(done)
+    for calls in ({"parser_replace": 1}, {"parser_remove": 1}):
+        done.fail(**calls)
+        result = done.phoenix("rollback")
+        assert result.code == 1 and "files and kernel are as before" in result.err, result
+        now = world(done)
+        assert now[:2] == before[:2] and now[2] == before[2]
+    done.no_more_failures()
+    assert done.phoenix("rollback").code == 0
+    assert [t["state"] for t in done.phoenix("history", "--json").document["transactions"]] == [
+        "committed", "undone", "undone", "committed", "committed",
+    ]  # fmt: skip
+
+
+def test_an_adopted_file_goes_back_to_its_owner(host: DirectoryHost) -> None:
+    host.source("lxc-a")
+    host.declare({})
+    theirs = host.installed / "lxc-a"
+    theirs.write_bytes(profile("lxc-a", "/srv/theirs r,"))
+    assert host.phoenix("setup", "--adopt", "lxc-a").code == 0
+    assert host.phoenix("rollback").code == 0
+    assert theirs.read_bytes() == profile("lxc-a", "/srv/theirs r,")
+    again = host.phoenix("setup")
+    assert again.code == 1 and "did not install" in again.err
+
+
+def test_it_needs_no_configuration(done: LiveHost) -> None:
+    done.config.write_text("{")
+    assert done.phoenix("rollback").code == 0
+    os.unlink(done.config)
+    assert done.phoenix("rollback", config=False).code == 0
+
+
+def test_of_a_live_transaction_below_a_root(done: LiveHost) -> None:
+    """A rescue system: the files are put back, the kernel there is not this one."""
+    result = DirectoryHost.phoenix(done, "rollback")
+    assert result.code == 0 and "--root touches no kernel" in result.out
+    assert not (done.installed / "lxc-c").exists() and "lxc-c" in done.loaded()

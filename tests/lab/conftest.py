@@ -1,0 +1,49 @@
+"""Labs for the tests: one of each release for the whole run, continued from its saved machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from phoenix_hypervisor.lab.recipe import RELEASES
+from phoenix_hypervisor.lab.session import Lab
+from support.lab_demand import demand_tools
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/tests/lab/" in str(item.path).replace(os.sep, "/"):
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def lab_tools() -> None:
+    demand_tools()
+
+
+@pytest.fixture(scope="session")
+def labs(lab_tools: None) -> Iterator[Callable[[str], Lab]]:
+    """Gives the session's lab of a release, started at its first use."""
+    started: dict[str, Lab] = {}
+
+    def give(release: str) -> Lab:
+        if release not in started:
+            lab = Lab(release, phoenix=True, progress=lambda text: print(f"lab: {text}", file=sys.stderr))
+            lab.start()
+            started[release] = lab
+        return started[release]
+
+    yield give
+    for lab in started.values():
+        lab.close()
+
+
+@pytest.fixture(params=sorted(RELEASES, reverse=True))
+def lab(request: pytest.FixtureRequest, labs: Callable[[str], Lab]) -> Lab:
+    """A running lab, on each release; the kernel log so far is forgotten, nothing else is."""
+    found = labs(request.param)
+    found.mark()
+    return found

@@ -1,0 +1,219 @@
+"""Phoenix inside the guest, as on any host: the kernel and LXC say what came of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from phoenix_hypervisor.lab.containers import Container, make_container
+from phoenix_hypervisor.lab.guestlink import Result
+from phoenix_hypervisor.lab.session import Lab
+
+HOME = "/usr/local/phoenix_hypervisor"
+CONFIG = f"{HOME}/etc/phoenix_lxc_configs.json"
+SOURCES = f"{HOME}/etc/apparmor"
+SHIPPED = ("lxc-gpu-docker-storage", "lxc-nesting-v1", "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
+SMALL = "profile {name} flags=(attach_disconnected) {{\n  file,\n  capability,\n  network,\n  signal,\n  ptrace,\n  unix,\n{rules}}}\n"
+
+
+def phoenix(lab: Lab, *words: str, timeout: float = 240) -> Result:
+    return lab.run(["phoenix", *words], timeout=timeout)
+
+
+def declare(lab: Lab, profiles: dict[str, str], **top: object) -> None:
+    entries = {ctid: {"name": f"c{ctid}", "apparmor_profile": p} for ctid, p in profiles.items()}
+    lab.put(CONFIG, json.dumps({"lxc_configs": entries, **top}))
+
+
+def source(lab: Lab, name: str, rules: str = "") -> None:
+    lab.put(f"{SOURCES}/{name}", SMALL.format(name=name, rules=rules))
+
+
+def verify(lab: Lab, *words: str) -> tuple[int, dict[str, list[str]]]:
+    """The exit code, and the codes of what is found, by container and profile."""
+    result = phoenix(lab, "verify", "--json", *words)
+    document = json.loads(result.stdout)
+    codes = {c["ctid"]: [f["code"] for f in c["findings"]] for c in document["containers"]}
+    codes.update({p["name"]: [f["code"] for f in p["findings"]] for p in document["profiles"]})
+    return result.rc, codes
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """A guest with the shipped profiles loaded by Phoenix and nothing declared."""
+    lab.install_phoenix()
+    lab.run(f"cd {SOURCES} && rm -f lxc-t-* && mkdir -p /var/lib/lxc", check=True)
+    declare(lab, {})
+    done = phoenix(lab, "setup")
+    assert done.ok, done.stderr
+    return lab
+
+
+def box(lab: Lab, ctid: int, **how: object) -> Container:
+    container = make_container(lab, ctid, **how)  # type: ignore[arg-type]
+    assert container.state() in ("STOPPED", "")
+    return container
+
+
+def test_setup_loads_what_it_says(ready: Lab) -> None:
+    loaded = ready.profiles()
+    assert all(loaded[name] == "enforce" for name in SHIPPED)
+    assert "changed=0" in phoenix(ready, "setup").stdout
+    code, codes = verify(ready)
+    assert code == 0, codes
+    release = ready.run(["uname", "-r"]).stdout.strip()
+    check = phoenix(ready, "check")
+    assert check.ok and f"the running kernel {release}" in check.stdout
+
+
+@pytest.mark.parametrize("privileged", [True, False], ids=["privileged", "unprivileged"])
+@pytest.mark.parametrize("layer", ["bare", "stock"])
+def test_every_shipped_profile_holds_a_container(ready: Lab, layer: str, privileged: bool) -> None:
+    names = {str(960 + i): name for i, name in enumerate(SHIPPED)}
+    boxes = [box(ready, int(ctid), layer=layer, privileged=privileged) for ctid in names]
+    try:
+        declare(ready, names)
+        done = phoenix(ready, "apply", "--all")
+        assert done.ok, done.stdout + done.stderr
+        for container in boxes:
+            name = names[container.name]
+            assert container.label() == f"{name} (enforce)"
+            attached = container.attach("cat /proc/self/attr/current; echo x > /tmp/x && cat /tmp/x")
+            assert attached.ok and f"{name} (enforce)" in attached.stdout, attached.stderr
+        code, codes = verify(ready)
+        assert code == 0, codes
+        assert "changed=0" in phoenix(ready, "apply", "--all").stdout
+        for container in boxes:
+            assert container.stop(kill=True).ok
+            assert container.state() == "STOPPED"
+    finally:
+        for container in boxes:
+            container.remove()
+
+
+def test_a_profile_that_is_not_loaded_is_refused_before_lxc(ready: Lab) -> None:
+    container = box(ready, 970)
+    try:
+        ready.put("/etc/apparmor.d/lxc-t-absent", SMALL.format(name="lxc-t-absent", rules=""))
+        declare(ready, {"970": "lxc-t-absent"})
+        done = phoenix(ready, "apply", "970")
+        assert done.rc == 1
+        assert "cannot start under lxc-t-absent: the profile is not loaded" in done.stderr
+        assert "apparmor.profile" not in ready.get(container.config_path).decode()
+        # LXC's own words, which this saves the operator from.
+        container.set_profile("lxc-t-absent")
+        assert not container.start().ok
+    finally:
+        container.remove()
+        ready.run(["rm", "-f", "/etc/apparmor.d/lxc-t-absent"])
+
+
+def test_another_prefix_is_refused_by_the_kernel_and_by_us(ready: Lab) -> None:
+    ready.put("/tmp/other", SMALL.format(name="other-prefix", rules=""))
+    ready.run(["apparmor_parser", "-r", "/tmp/other"], check=True)
+    container = box(ready, 971, profile="other-prefix")
+    try:
+        ready.mark()
+        assert not container.start().ok
+        assert any(d.operation == "change_profile" for d in ready.denials())
+        ready.put(f"{SOURCES}/other-prefix", SMALL.format(name="other-prefix", rules=""))
+        done = phoenix(ready, "check")
+        assert done.rc == 1 and "LXC could not change to it" in done.stderr
+    finally:
+        container.remove()
+        ready.run(["rm", "-f", f"{SOURCES}/other-prefix"])
+        ready.run("echo 'profile other-prefix {}' | apparmor_parser -R")
+
+
+def test_a_failed_load_puts_files_and_kernel_back(ready: Lab) -> None:
+    for name in ("lxc-t-one", "lxc-t-two"):
+        source(ready, name, "  deny /etc/one r,\n")
+    assert phoenix(ready, "setup").ok
+    container = box(ready, 972, profile="lxc-t-one")
+    try:
+        assert container.start().ok
+        assert container.attach("echo readable > /probe").ok
+        for name in ("lxc-t-one", "lxc-t-two"):
+            source(ready, name, "  deny /probe r,\n")
+        before = ready.run("cat /etc/apparmor.d/lxc-t-*").stdout
+        # The real parser, but the second load fails: nothing but the exit code is made up.
+        ready.put(
+            "/tmp/parser",
+            '#!/bin/sh\ncase "$*" in *--replace*lxc-t-two) echo refused >&2; exit 1;; esac\nexec apparmor_parser "$@"\n',
+            0o755,
+        )
+        done = phoenix(ready, "setup", "--parser", "/tmp/parser")
+        assert done.rc == 1 and "refused" in done.stderr and "as before" in done.stderr
+        assert ready.run("cat /etc/apparmor.d/lxc-t-*").stdout == before
+        assert container.attach("cat /probe").stdout.strip() == "readable"
+        assert phoenix(ready, "setup").ok
+        assert not container.attach("cat /probe").ok, "a replaced profile confines at once"
+    finally:
+        container.remove()
+
+
+def test_restart_onto_another_profile_and_retirement(ready: Lab) -> None:
+    old = SMALL.format(name="lxc-t-old", rules="")
+    ready.put("/etc/apparmor.d/lxc-t-old", old)
+    ready.run(["apparmor_parser", "-r", "/etc/apparmor.d/lxc-t-old"], check=True)
+    container = box(ready, 973, profile="lxc-t-old")
+    try:
+        assert container.start().ok
+        declare(
+            ready, {"973": "lxc-nvidia-gpu-base"}, deprecated_profiles={"lxc-t-old": "lxc-nvidia-gpu-base"}
+        )
+        refused = phoenix(ready, "setup")
+        assert refused.rc == 1 and "still assigned to container 973" in refused.stderr
+        done = phoenix(ready, "apply", "973")
+        assert done.ok, done.stderr
+        assert "restart needed: it runs under lxc-t-old (enforce)" in done.stdout
+        assert "deprecated, kept" in done.stdout and "lxc-t-old" in ready.profiles()
+        code, codes = verify(ready)
+        assert code == 3 and codes["973"] == ["old-label"]
+        done = phoenix(ready, "apply", "973", "--restart")
+        assert done.ok, done.stderr
+        assert container.label() == "lxc-nvidia-gpu-base (enforce)"
+        # Retired in the run that made it unused, or in the next: never while a process carries it.
+        assert phoenix(ready, "apply", "973").ok
+        assert "lxc-t-old" not in ready.profiles()
+        assert not ready.run(["test", "-e", "/etc/apparmor.d/lxc-t-old"]).ok
+        assert verify(ready)[0] == 0
+    finally:
+        container.remove()
+
+
+def test_verify_sees_what_runs_otherwise(ready: Lab) -> None:
+    container = box(ready, 974)
+    try:
+        declare(ready, {"974": "lxc-nvidia-gpu-docker"})
+        assert phoenix(ready, "apply", "974").ok
+        assert verify(ready, "974")[0] == 0
+        # Attached later: it gets the profile too.
+        ready.run("lxc-attach -n 974 -- sleep 300 >/dev/null 2>&1 &")
+        ready.run("sleep 1")
+        assert verify(ready, "974")[0] == 0
+        # An unconfined process inside a confined container.
+        pid = container.init_pid()
+        ready.run(
+            f"cg=/sys/fs/cgroup$(cut -d: -f3 /proc/{pid}/cgroup); "
+            'sh -c "echo \\$\\$ > /tmp/stray; echo \\$\\$ > $cg/cgroup.procs; '
+            f'exec nsenter -t {pid} -m -u -i sleep 301" >/dev/null 2>&1 & sleep 2',
+            check=True,
+        )
+        code, codes = verify(ready, "974")
+        assert code == 3 and codes["974"] == ["stray-process"], codes
+        ready.run("kill -9 $(cat /tmp/stray); sleep 1", check=True)
+        assert verify(ready, "974")[0] == 0
+        # Complain mode refuses nothing, and a removed profile leaves processes unconfined.
+        ready.run("apparmor_parser -r -C /etc/apparmor.d/lxc-nvidia-gpu-docker", check=True)
+        code, codes = verify(ready, "974")
+        assert code == 3 and "complain" in codes["lxc-nvidia-gpu-docker"] and "complain" in codes["974"]
+        ready.run("echo 'profile lxc-nvidia-gpu-docker {}' | apparmor_parser -R", check=True)
+        code, codes = verify(ready, "974")
+        assert code == 3 and "not-loaded" in codes["lxc-nvidia-gpu-docker"]
+        assert codes["974"] == ["old-label"]
+        assert phoenix(ready, "apply", "974", "--restart").ok
+        assert verify(ready, "974")[0] == 0
+    finally:
+        container.remove()

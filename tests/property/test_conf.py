@@ -1,0 +1,85 @@
+"""The codec, for any bytes: nothing but our lines above the first section ever differs."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoenix_hypervisor.containers.conf import ConfError, Dialect, assign, edit, parse
+
+LINES = st.sampled_from(
+    [
+        b"memory: 512", b"", b" ", b"#lxc.apparmor.profile: c", b"lxc.apparmor.profile: x",
+        b"lxc.apparmor.profile = lxc-a", b"lxc.apparmor.profile:", b"lxc.apparmor.profile:lxc-b ",
+        b" lxc.apparmor.profile: y", b"lxc.mount.entry: a b none bind 0 0", b"[pve:pending]", b"[snap_1]",
+        b"[1x]", b"[s] # no", b"lock: backup", b"\xff\xfe", b"description: \xc3\xa4",
+    ]
+)  # fmt: skip
+ENDINGS = st.sampled_from([b"\n", b"\r\n"])
+
+
+@st.composite
+def confs(draw: st.DrawFn) -> bytes:
+    parts = draw(st.lists(st.tuples(LINES, ENDINGS), max_size=14))
+    data = b"".join(line + end for line, end in parts)
+    return data if draw(st.booleans()) else data.rstrip(b"\r\n")
+
+
+VALUES = st.sampled_from([None, "lxc-a", "lxc-nvidia-gpu-base", "unconfined"])
+ANY = st.one_of(confs(), st.binary(max_size=200))
+OURS = re.compile(rb"^lxc\.apparmor\.profile(?::|[ \t\r\f\v]*=)")
+HEADER = re.compile(rb"^\[(pve:pending|[a-z][a-z0-9_\-]+)\][ \t\r\f\v]*$", re.I)
+
+
+def perl_head(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Split as parse_pct_config does, line by line: (lines of the head, the rest)."""
+    lines = data.split(b"\n")
+    for index, line in enumerate(lines):
+        if HEADER.match(line):
+            return lines[:index], lines[index:]
+    return lines, []
+
+
+@settings(max_examples=400)
+@given(ANY, VALUES)
+def test_only_our_lines_of_the_head_differ(data: bytes, value: str | None) -> None:
+    try:
+        after = assign(data, value)
+    except ConfError:
+        return
+    head, rest = perl_head(data)
+    new_head, new_rest = perl_head(after)
+    assert new_rest == rest
+    others = [line for line in head if not OURS.match(line)]
+    new_others = [line for line in new_head if not OURS.match(line)]
+    # A line that lacked its newline may have gained one (and then its CR), nothing else.
+    assert [line.rstrip(b"\r") for line in new_others if line.strip()] == [
+        line.rstrip(b"\r") for line in others if line.strip()
+    ]
+    assert len([line for line in new_head if OURS.match(line)]) == (0 if value is None else 1)
+    assert parse(after).assigned == value
+
+
+@settings(max_examples=400)
+@given(ANY, VALUES, st.sampled_from(list(Dialect)))
+def test_assigning_twice_changes_nothing_more(data: bytes, value: str | None, dialect: Dialect) -> None:
+    try:
+        after = assign(data, value, dialect)
+    except ConfError:
+        return
+    assert assign(after, value, dialect) is after
+
+
+@settings(max_examples=400)
+@given(ANY, VALUES, st.sampled_from(list(Dialect)))
+def test_edit_then_revert_gives_the_same_bytes(data: bytes, value: str | None, dialect: Dialect) -> None:
+    try:
+        change = edit(parse(data, dialect), value)
+    except ConfError:
+        return
+    if change is not None:
+        after = change.apply(data)
+        assert after != data
+        assert change.inverse().apply(after) == data

@@ -1,0 +1,139 @@
+"""The CTID.conf codec, case by case."""
+
+from __future__ import annotations
+
+import pytest
+
+from phoenix_hypervisor.containers.conf import MAX_CONF, ConfError, Dialect, assign, edit, parse
+
+P = b"lxc.apparmor.profile: lxc-a"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # A new line goes to the end of the head, before the blank lines of the first section.
+        (b"", P + b"\n"),
+        (b"memory: 1\n", b"memory: 1\n" + P + b"\n"),
+        (b"memory: 1\n\n\n[pve:pending]\nm: 2\n", b"memory: 1\n" + P + b"\n\n\n[pve:pending]\nm: 2\n"),
+        (b"memory: 1\n[snap]\nx: 1", b"memory: 1\n" + P + b"\n[snap]\nx: 1"),
+        (b"[snap]\nx: 1\n", P + b"\n[snap]\nx: 1\n"),
+        # A missing final newline is completed because a line must follow.
+        (b"memory: 1", b"memory: 1\n" + P + b"\n"),
+        (b"memory: 1\r\ncores: 2", b"memory: 1\r\ncores: 2\r\n" + P + b"\r\n"),
+        (b"memory: 1\r\n", b"memory: 1\r\n" + P + b"\r\n"),
+        # ... but a comment is text of the description, which must not gain a CR.
+        (b"memory: 1\r\n#last", b"memory: 1\r\n#last\n" + P + b"\r\n"),
+        # Another value is replaced in place; the line keeps its own ending.
+        (b"lxc.apparmor.profile: x\nmemory: 1\n", P + b"\nmemory: 1\n"),
+        (b"lxc.apparmor.profile: x", P),
+        (b"a: 1\r\nlxc.apparmor.profile = x\r\nb: 1\r\n", b"a: 1\r\n" + P + b"\r\nb: 1\r\n"),
+        (b"lxc.apparmor.profile:\nm: 1\n", P + b"\nm: 1\n"),
+        # Several become one, where the first stood.
+        (P + b"\nm: 1\nlxc.apparmor.profile: b\n", P + b"\nm: 1\n"),
+        (b"lxc.apparmor.profile: b\nm: 1\n" + P, P + b"\nm: 1\n"),
+        # Lines of snapshots, comments, other keys and unknown forms are not ours.
+        (
+            b"#lxc.apparmor.profile: c\nlxc.apparmor.profile : d\n lxc.apparmor.profile: e\n"
+            b"lxc.apparmor.profiles: f\n[s1]\nlxc.apparmor.profile: g\n",
+            b"#lxc.apparmor.profile: c\nlxc.apparmor.profile : d\n lxc.apparmor.profile: e\n"
+            b"lxc.apparmor.profiles: f\n" + P + b"\n[s1]\nlxc.apparmor.profile: g\n",
+        ),
+    ],
+)
+def test_assign(before: bytes, after: bytes) -> None:
+    assert assign(before, "lxc-a") == after
+    assert assign(after, "lxc-a") == after
+
+
+@pytest.mark.parametrize(
+    "equal",
+    [
+        P,
+        P + b"\n",
+        b"lxc.apparmor.profile:lxc-a\n",
+        b"lxc.apparmor.profile = lxc-a  \r\n",
+        b"lxc.apparmor.profile=lxc-a",
+    ],
+)
+def test_one_legal_line_with_the_right_value_is_left_alone(equal: bytes) -> None:
+    assert assign(equal, "lxc-a") is equal
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"m: 1\n" + P + b"\nc: 1\n", b"m: 1\nc: 1\n"),
+        (b"m: 1\n" + P, b"m: 1\n"),
+        (P + b"\n" + P + b"\n[s1]\n" + P + b"\n", b"[s1]\n" + P + b"\n"),
+        (b"m: 1\r\n" + P + b"\r\n", b"m: 1\r\n"),
+    ],
+)
+def test_no_line(before: bytes, after: bytes) -> None:
+    assert assign(before, None) == after
+    assert assign(after, None) is after
+
+
+def test_the_last_of_several_counts() -> None:
+    assert parse(P + b"\nlxc.apparmor.profile: b\n").assigned == "b"
+
+
+def test_what_else_is_read() -> None:
+    conf = parse(
+        b"lock: backup\nfeatures: nesting=1,mount=nfs;cifs\ntemplate: 1\nlxc.aa_profile: x\n"
+        b"[PVE:pending]\nlxc.cgroup2.memory.max: 1\n[s1]\nlock: none\n"
+    )
+    assert (conf.lock, conf.features, conf.is_template) == ("backup", "nesting=1,mount=nfs;cifs", True)
+    assert conf.old_key and conf.pending_raw and conf.malformed is None
+
+
+def test_a_raw_key_in_a_snapshot_is_not_pending() -> None:
+    assert not parse(b"m: 1\n[pve:pending]\nm: 2\n[s1]\nlxc.cgroup2.memory.max: 1\n").pending_raw
+
+
+@pytest.mark.parametrize("header", [b"[1x]", b"[s] # c", b"[x]", b"[a b]", b"[snap", b"[]", b"[-a]"])
+def test_a_malformed_header_is_refused(header: bytes) -> None:
+    data = b"m: 1\n" + header + b"\n"
+    assert parse(data).malformed == 2
+    with pytest.raises(ConfError, match="line 2"):
+        assign(data, "lxc-a")
+
+
+def test_too_large_is_refused() -> None:
+    data = b"#" + b"x" * (MAX_CONF - 10) + b"\n"
+    with pytest.raises(ConfError, match="pmxcfs"):
+        assign(data, "lxc-a")
+
+
+def test_a_damaged_file_is_refused() -> None:
+    with pytest.raises(ConfError, match="NUL"):
+        assign(b"m: 1\n\0\0\0", "lxc-a")
+
+
+@pytest.mark.parametrize("value", ["", " lxc-a", "a\nb", "a b", "a\x00"])
+def test_a_value_that_is_no_line(value: str) -> None:
+    with pytest.raises(ConfError):
+        edit(parse(b"m: 1\n"), value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"lxc.include = /x\n", b"lxc.include = /x\nlxc.apparmor.profile = lxc-a\n"),
+        (b"  lxc.apparmor.profile =  b \nx = 1\n", b"lxc.apparmor.profile = lxc-a\nx = 1\n"),
+        # The last counts, and no later include may come after it: it is kept where it stands.
+        (
+            b"lxc.apparmor.profile = b\nlxc.include = /x\nlxc.apparmor.profile = c\n",
+            b"lxc.include = /x\nlxc.apparmor.profile = lxc-a\n",
+        ),
+        (b"[not a section]\n", b"[not a section]\nlxc.apparmor.profile = lxc-a\n"),
+        (b"lxc.apparmor.profile: b\n", b"lxc.apparmor.profile: b\nlxc.apparmor.profile = lxc-a\n"),
+    ],
+)
+def test_plain_lxc(before: bytes, after: bytes) -> None:
+    assert assign(before, "lxc-a", Dialect.LXC) == after
+    assert assign(after, "lxc-a", Dialect.LXC) is after
+
+
+def test_plain_lxc_takes_quotes_off() -> None:
+    assert parse(b'lxc.apparmor.profile = "lxc-a"\n', Dialect.LXC).assigned == "lxc-a"

@@ -1,0 +1,141 @@
+"""Every kind of fault in a configuration: named, with its pointer and line, all at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_hypervisor.config.document import Positions
+from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.schema import Schema, packaged_schema
+from phoenix_hypervisor.errors import PhoenixError, ProblemsError
+from phoenix_hypervisor.plan.model import Desired
+
+TOP = Path(__file__).parents[2]
+SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
+
+
+def read(data: bytes | dict[str, Any], installed: tuple[str, ...] = ()) -> Desired:
+    raw = data if isinstance(data, bytes) else json.dumps(data, indent=1).encode()
+    schema = Schema(packaged_schema(), "schema")
+    return load(raw, schema, where="config.json", shipped=SHIPPED, installed=lambda: installed)
+
+
+def faults(data: bytes | dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(ProblemsError) as caught:
+        read(data)
+    return {p.pointer: f"{p.message} [{p.hint}]" for p in caught.value.problems}
+
+
+def one(entry: dict[str, Any], **top: Any) -> dict[str, Any]:
+    return {"lxc_configs": {"950": entry}, **top}
+
+
+def test_the_shipped_configuration() -> None:
+    desired = read((TOP / "etc/phoenix_lxc_configs.json").read_bytes())
+    assert list(desired.containers) == ["950", "952", "955"]
+    assert desired.containers["950"].profile == "lxc-nvidia-gpu-base"
+    assert desired.containers["955"].profile == "unconfined"
+    assert desired.containers["955"].features == "nesting=1,keyctl=1"
+    assert desired.containers["950"].gpus == (0,)
+    assert desired.deprecated == {"lxc-phoenix-nvidia-gpu": "lxc-nvidia-gpu-base"}
+
+
+def test_the_schema_words_the_profile_as_the_documents_do() -> None:
+    schema = json.loads((TOP / "etc/phoenix_lxc_configs.schema.json").read_bytes())
+    assert schema["definitions"]["container"]["properties"]["apparmor_profile"] == {
+        "type": "string",
+        "description": "The AppArmor profile to apply to the container. Use 'unconfined' for no profile.",
+        "default": "lxc-nvidia-gpu-base",
+    }
+
+
+def test_the_default_profile_comes_from_the_schema() -> None:
+    assert read(one({})).containers["950"].profile == "lxc-nvidia-gpu-base"
+    changed = packaged_schema().replace(b'"default": "lxc-nvidia-gpu-base"', b'"default": "generated"')
+    schema = Schema(changed, "schema")
+    desired = load(json.dumps(one({})).encode(), schema, where="c", shipped=SHIPPED)
+    assert desired.containers["950"].profile == "generated"
+
+
+@pytest.mark.parametrize(("features", "expected"), [(None, ""), ("", ""), ([], ""), (["nesting=1", "mount=nfs;cifs"], "nesting=1,mount=nfs;cifs"), ("keyctl=1", "keyctl=1")])  # fmt: skip
+def test_features_in_every_form(features: object, expected: str) -> None:
+    assert read(one({"features": features})).containers["950"].features == expected
+
+
+def test_every_kind_at_once() -> None:
+    text = b"""{
+ "nvidia_driver": "1",
+ "deprecated_profiles": {"lxc-old": "lxc-nvidia-gpu-base"},
+ "lxc_configs": {
+  "950": {"name": "a", "aparmor_profile": "lxc-nvidia-gpu-base", "network_config": {"name": "eth0", "bridge": "b", "ip": "10.0.0.1/24"}, "mac_address": "52:54:00:00:00:01"},
+  "951": {"name": "under_score", "apparmor_profile": "lxc-nvidia-gpu-bse", "network_config": {"name": "eth0", "bridge": "b", "ip": "10.0.0.1/16"}, "mac_address": "52:54:00:00:00:01"},
+  "952": {"apparmor_profile": "lxc-old", "memory_mb": "lots", "features": {"nesting": 1}, "gpu_assignment": "all"},
+  "953": {"cores": 1, "cores": 2},
+  "99": {}
+ }
+}"""
+    found = faults(text)
+    assert "did you mean apparmor_profile?" in found["/lxc_configs/950/aparmor_profile"]
+    assert "did you mean nvidia_driver_version?" in found["/nvidia_driver"]
+    assert "did you mean lxc-nvidia-gpu-base?" in found["/lxc_configs/951/apparmor_profile"]
+    assert "10.0.0.1 is also that of container 950" in found["/lxc_configs/951/network_config/ip"]
+    assert "is also that of container 950" in found["/lxc_configs/951/mac_address"]
+    assert "deprecated [use lxc-nvidia-gpu-base]" in found["/lxc_configs/952/apparmor_profile"]
+    assert "second time" in found["/lxc_configs/953/cores"]
+    for pointer in ("951/name", "952/memory_mb", "952/features", "952/gpu_assignment", "99"):
+        assert f"/lxc_configs/{pointer}" in found
+    with pytest.raises(ProblemsError) as caught:
+        read(text)
+    lines = {p.pointer: p.line for p in caught.value.problems}
+    assert lines["/nvidia_driver"] == 2
+    assert lines["/lxc_configs/952/memory_mb"] == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "Expecting value"),
+        (b"[]", "is list"),
+        (b"{", "Expecting property name"),
+        (b'{"a": NaN}', "NaN is not a JSON value"),
+        (b'{"a": "\xff"}', "invalid byte"),
+        (b"[" * 100000, "recursion"),
+        (b'{"lxc_configs": 5}', "not of type object"),
+        (b"{}", "lxc_configs is missing"),
+        (b'{"lxc_configs": {"950": {"name": "a\\n"}}}', "control character"),
+        (b'{"lxc_configs": {"950\\n": {}}}', "control character"),
+        (b'{"lxc_configs": {"950": {"network_config": {"name":"eth0","bridge":"b","ip":"10.0.0.300/24"}}}}', "no IPv4"),
+        (b'{"lxc_configs": {"950": []}}', "not of type object"),
+        (b'{"lxc_configs": {}, "deprecated_profiles": {"lxc-nvidia-gpu-base": "lxc-nvidia-gpu-docker"}}', "still shipped"),
+    ],
+)  # fmt: skip
+def test_bad_documents(data: bytes, words: str) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        read(data)
+    assert words in str(caught.value)
+
+
+def test_a_profile_that_others_installed_is_accepted() -> None:
+    entry = one({"apparmor_profile": "lxc-container-default-cgns"})
+    assert (
+        read(entry, ("lxc-container-default-cgns",)).containers["950"].profile == "lxc-container-default-cgns"
+    )
+    assert "/lxc_configs/950/apparmor_profile" in faults(entry)
+
+
+def test_a_broken_schema_is_one_clear_error() -> None:
+    with pytest.raises(PhoenixError, match="no schema of Phoenix"):
+        Schema(b"{}", "s")
+    with pytest.raises(PhoenixError, match="no schema of Phoenix"):
+        Schema(b"nonsense", "s")
+
+
+def test_positions() -> None:
+    text = '{\n "a": [1,\n  {"b~/": "x:{,"}],\n "c": {}\n}'
+    lines = Positions(text).lines
+    assert lines["/a"] == 2 and lines["/a/0"] == 2
+    assert lines["/a/1"] == 3 and lines["/a/1/b~0~1"] == 3 and lines["/c"] == 4

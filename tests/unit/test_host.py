@@ -1,0 +1,179 @@
+"""Root prefix, atomic files, locks and processes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.host.files import ChangedMeanwhile, Directory, temporary_name
+from phoenix_hypervisor.host.kernel import Kernel
+from phoenix_hypervisor.host.locks import exclusive
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.process import ProcessRunner
+from phoenix_hypervisor.host.root import Root
+
+
+def opened(path: Path) -> Directory:
+    return Directory("/d", str(path), "/d")
+
+
+def test_links_stay_inside_the_root(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/absolute").symlink_to("/etc")
+    (tmp_path / "etc/up").symlink_to("../../../../../etc")
+    root = Root(str(tmp_path))
+    assert root.locate("/etc/absolute/x") == str(tmp_path / "etc/x")
+    assert root.locate("/etc/up/x") == str(tmp_path / "etc/x")
+    assert root.locate("/../../etc/x") == str(tmp_path / "etc/x")
+    assert root.locate("/etc/absolute", follow_last=False) == str(tmp_path / "etc/absolute")
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(PhoenixError, match="symbolic links"):
+        Root(str(tmp_path)).locate("/a/x")
+
+
+def test_a_root_that_is_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        Root(str(tmp_path / "missing"))
+
+
+def test_replace_keeps_mode_and_owner(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"old")
+    file.chmod(0o600)
+    with opened(tmp_path) as directory:
+        directory.replace("f", b"new", before=b"old")
+    assert file.read_bytes() == b"new"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_replace_sets_the_mode_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        with opened(tmp_path) as directory:
+            directory.replace("f", b"x", before=None, mode=0o644)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("before", [None, b"other"])
+def test_replace_refuses_what_changed_meanwhile(tmp_path: Path, before: bytes | None) -> None:
+    (tmp_path / "f").write_bytes(b"theirs")
+    with opened(tmp_path) as directory, pytest.raises(ChangedMeanwhile):
+        directory.replace("f", b"ours", before=before)
+    assert (tmp_path / "f").read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_leftover_temporary_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / temporary_name("f")).write_bytes(b"half")
+    with opened(tmp_path) as directory:
+        directory.replace("f", b"x", before=None, mode=0o644)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_links_devices_and_sizes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"x" * 100)
+    (tmp_path / "link").symlink_to("target")
+    os.mkfifo(tmp_path / "pipe")
+    with opened(tmp_path) as directory:
+        with pytest.raises(PhoenixError, match="symbolic link"):
+            directory.read("link")
+        with pytest.raises(PhoenixError, match="regular"):
+            directory.read("pipe")
+        with pytest.raises(PhoenixError, match="over 50 bytes"):
+            directory.read("target", 50)
+        with pytest.raises(PhoenixError, match="symbolic link"):
+            directory.replace("link", b"y", before=b"x" * 100)
+        assert directory.read("missing") is None
+    assert (tmp_path / "target").read_bytes() == b"x" * 100
+
+
+def test_remove_only_while_it_is_what_was_seen(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"new")
+    with opened(tmp_path) as directory:
+        with pytest.raises(ChangedMeanwhile):
+            directory.remove("f", before=b"old")
+        directory.remove("f", before=b"new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_waits_a_bounded_time(tmp_path: Path) -> None:
+    path = str(tmp_path / "run/lock")
+    with exclusive(path, timeout=1, what="x"):
+        caught: list[BaseException] = []
+
+        def second() -> None:
+            try:
+                with exclusive(path, timeout=0.1, what="the lock"):
+                    pass
+            except PhoenixError as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(10)
+        assert "the lock is held by another process" in str(caught[0])
+    with exclusive(path, timeout=1, what="x"):
+        pass
+
+
+def test_processes_get_a_plain_environment_and_a_bound(tmp_path: Path) -> None:
+    runner = ProcessRunner({"PATH": os.environ["PATH"], "LANG": "de_DE.UTF-8", "LC_MESSAGES": "de"})
+    done = runner.run(["env"])
+    assert b"LC_ALL=C" in done.stdout and b"LANG" not in done.stdout and b"LC_MESSAGES" not in done.stdout
+    assert runner.run(["cat"], input=b"x").stdout == b"x"
+    assert runner.run(["sh", "-c", "cat; exit 3"]).returncode == 3
+    with pytest.raises(PhoenixError, match="did not finish"):
+        runner.run(["sleep", "60"], timeout=0.2)
+    with pytest.raises(PhoenixError, match="not installed"):
+        runner.run(["phoenix-no-such-program"])
+
+
+def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
+    kernel = Kernel(Root(str(tmp_path)))
+    assert kernel.loaded_profiles() is None
+    assert kernel.container_processes() is None
+    securityfs = tmp_path / "sys/kernel/security/apparmor"
+    securityfs.mkdir(parents=True)
+    (securityfs / "profiles").write_text("lxc-a (enforce)\n/usr/bin/man (complain)\nodd (name) (kill)\n")
+    assert kernel.loaded_profiles() == {"lxc-a": "enforce", "/usr/bin/man": "complain", "odd (name)": "kill"}
+    for pid, cgroup, nspid, label in (
+        (10, "0::/lxc/950/ns", "10 1", "lxc-a (enforce)\n"),
+        (11, "0::/lxc/950/ns/system.slice/x", "11 7", "unconfined\n"),
+        (12, "0::/lxc/950/ns/lxc.payload.951", "12 9 1", "lxc-b (enforce)\n"),
+        (13, "0::/lxc.payload.952", "13 1", "lxc-c (enforce)\n"),
+        (14, "0::/lxc.monitor/950", "14", "unconfined\n"),
+        (15, "0::/user.slice", "15", "unconfined\n"),
+    ):
+        process = tmp_path / f"proc/{pid}"
+        (process / "attr/apparmor").mkdir(parents=True)
+        (process / "cgroup").write_text(cgroup + "\n")
+        (process / "status").write_text(f"Name:\tx\nNSpid:\t{nspid}\n")
+        (process / "attr/apparmor/current").write_text(label)
+    found = kernel.container_processes()
+    assert found is not None
+    assert {name: [p.pid for p in ps] for name, ps in found.items()} == {"950": [10, 11, 12], "952": [13]}
+    assert [(p.pid, p.is_init, p.depth) for p in found["950"]] == [
+        (10, True, 2),
+        (11, False, 2),
+        (12, True, 3),
+    ]
+    assert kernel.labels()[14] == "unconfined"
+
+
+def test_a_missing_directory_is_none(tmp_path: Path) -> None:
+    host = Host(str(tmp_path))
+    assert host.directory("/etc/none") is None
+    assert host.read("/etc/none/x") is None
+    assert not host.is_live

@@ -1,0 +1,63 @@
+"""The house itself: what ARCHITECTURE.md says exists, and what must stand nowhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, check=True)
+    return [TOP / name for name in done.stdout.decode().split("\0") if name]
+
+
+def test_every_file_of_the_table_exists() -> None:
+    text = (TOP / "ARCHITECTURE.md").read_text()
+    section = text.split("## To change", 1)[1].split("\n## ", 1)[0]
+    names = re.findall(r"`([a-z_]+/[A-Za-z0-9_./-]+|[a-z_]+\.py|Makefile)`", section)
+    assert len(names) > 20
+    package = TOP / "src/phoenix_hypervisor"
+    missing = [n for n in names if not (package / n).exists() and not (TOP / n).exists()]
+    assert missing == []
+
+
+def test_every_module_is_in_the_table_and_says_what_it_owns() -> None:
+    text = (TOP / "ARCHITECTURE.md").read_text()
+    package = TOP / "src/phoenix_hypervisor"
+    for path in sorted(package.rglob("*.py")):
+        name = str(path.relative_to(package))
+        source = path.read_text()
+        assert source.startswith('"""'), name
+        assert len(source.splitlines()) <= 450, f"{name} is longer than one room"
+        if path.name != "__init__.py" and path.name != "__main__.py":
+            assert f"`{name}`" in text, f"{name} is in no row of ARCHITECTURE.md"
+
+
+def test_the_packaged_schema_is_the_shipped_one() -> None:
+    name = "phoenix_lxc_configs.schema.json"
+    assert (TOP / "etc" / name).read_bytes() == (TOP / "src/phoenix_hypervisor/data" / name).read_bytes()
+
+
+def test_no_registry_host_is_written_anywhere() -> None:
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "deb.debian" + ".org", "registry.npmjs" + ".org"]
+    for path in tracked():
+        if path.is_file() and not path.is_symlink():
+            data = path.read_bytes()
+            for host in hosts:
+                assert host.encode() not in data, f"{path} names {host}"
+
+
+def test_every_link_of_the_documents_exists() -> None:
+    for document in [TOP / "README.md", TOP / "ARCHITECTURE.md", *(TOP / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_no_conflict_marker_is_left() -> None:
+    for path in tracked():
+        if path.is_file() and not path.is_symlink():
+            for line in path.read_bytes().split(b"\n"):
+                assert not line.startswith((b"<" * 7 + b" ", b">" * 7 + b" ")), path

@@ -1,0 +1,91 @@
+"""Linters and import rules are tests, and each rule is shown to fail when it is broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+ENV = {**os.environ, "PYTHONPATH": "src"}
+
+
+def run(tool: str, *arguments: str, cwd: Path = TOP) -> subprocess.CompletedProcess[str]:
+    path = BIN / tool
+    if not path.exists():
+        pytest.skip(f"{tool} is not installed beside {sys.executable}")
+    env = {**ENV, "PYTHONPATH": str(cwd / "src")}
+    return subprocess.run(
+        [str(path), *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_ruff() -> None:
+    done = run("ruff", "check", ".")
+    assert done.returncode == 0, done.stdout
+
+
+def test_format() -> None:
+    done = run("ruff", "format", "--check", ".")
+    assert done.returncode == 0, done.stdout
+
+
+def test_types() -> None:
+    done = run("mypy")
+    assert done.returncode == 0, done.stdout
+
+
+def test_import_rules() -> None:
+    done = run("lint-imports", "--no-cache")
+    assert done.returncode == 0, done.stdout
+
+
+PURE = "containers/conf.py plan/model.py plan/containers.py plan/labels.py policy/reader.py config/load.py"
+BROKEN = [
+    # (file, line that breaks a rule, tool, words it must say)
+    ("errors.py", "import phoenix_hypervisor.host.root", "lint-imports", "BROKEN"),
+    ("host/root.py", "import phoenix_hypervisor.lab", "lint-imports", "BROKEN"),
+    ("lab/__init__.py", "import phoenix_hypervisor.policy.reader", "lint-imports", "BROKEN"),
+    ("policy/reader.py", "import phoenix_hypervisor.plan.model", "lint-imports", "BROKEN"),
+    ("plan/model.py", "import phoenix_hypervisor.containers.conf", "lint-imports", "BROKEN"),
+    ("containers/conf.py", "import phoenix_hypervisor.profiles.includes", "lint-imports", "BROKEN"),
+    ("profiles/includes.py", "import phoenix_hypervisor.config.document", "lint-imports", "BROKEN"),
+    ("config/load.py", "import phoenix_hypervisor.cli.options", "lint-imports", "BROKEN"),
+    *((path, "import phoenix_hypervisor.host.root", "lint-imports", "BROKEN") for path in PURE.split()),
+    *((path, "import subprocess", "lint-imports", "BROKEN") for path in PURE.split()),
+    ("cli/apply.py", "import subprocess", "ruff", "TID251"),
+    ("containers/steps.py", "import subprocess", "ruff", "TID251"),
+    ("profiles/steps.py", "import os\nos.system('true')", "ruff", "TID251"),
+    ("cli/main.py", "import rich", "ruff", "TID253"),
+    ("config/schema.py", "import jsonschema", "ruff", "TID253"),
+    ("cli/main.py", "from . import apply", "ruff", "TID252"),
+]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("tree")
+    shutil.copytree(TOP / "src", place / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TOP / "pyproject.toml", place)
+    return place
+
+
+@pytest.mark.parametrize(("path", "line", "tool", "words"), BROKEN)
+def test_a_broken_rule_is_found(copy: Path, path: str, line: str, tool: str, words: str) -> None:
+    target = copy / "src/phoenix_hypervisor" / path
+    before = target.read_text()
+    try:
+        target.write_text(before + "\n" + line + "\n")
+        if tool == "ruff":
+            done = run("ruff", "check", "--no-cache", "--output-format", "concise", str(target), cwd=copy)
+        else:
+            done = run("lint-imports", "--no-cache", cwd=copy)
+        assert done.returncode != 0
+        assert words in done.stdout
+    finally:
+        target.write_text(before)

@@ -1,0 +1,352 @@
+"""The pure parts: differences, verdicts, and the transaction's undoing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
+from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
+from phoenix_hypervisor.plan.model import (
+    Action,
+    ContainerSpec,
+    ContainerState,
+    FileState,
+    Kind,
+    Ownership,
+    Plan,
+    ProcessLabel,
+    ProfileState,
+)
+from phoenix_hypervisor.plan.profiles import (
+    LoadPolicy,
+    Retirement,
+    file_actions,
+    load_actions,
+    name_refusals,
+    retire_actions,
+    to_prove,
+)
+from phoenix_hypervisor.plan.transaction import NoLog, Transaction
+from phoenix_hypervisor.plan.verify import judge_container, judge_profiles
+
+SPEC = ContainerSpec("950", "a", "lxc-a")
+DATA = b"lxc.apparmor.profile: lxc-a\n"
+STATE = ContainerState("950", "/etc/pve/lxc/950.conf", DATA, DATA, "lxc-a", "lxc-a", running=False)
+LIVE = Mode(live=True, quorate=True)
+ARGV = Argv(lambda s: ("create", s.ctid), lambda c: ("start", c), lambda c: (("stop", c), ("start", c)))
+
+
+def kinds(plan: Plan) -> list[str]:
+    return [f"{a.kind.value} {a.target}" for a in plan.actions]
+
+
+def running(label: str) -> ContainerState:
+    process = ProcessLabel(7, label)
+    return replace(STATE, running=True, init=process, processes=(process,))
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "expected"),
+    [
+        (STATE, LIVE, ["start 950"]),
+        (STATE, replace(LIVE, start=False), []),
+        (replace(STATE, is_template=True), LIVE, []),
+        (running("lxc-a (enforce)"), LIVE, []),
+        (running("lxc-b (enforce)"), LIVE, []),
+        (running("lxc-b (enforce)"), replace(LIVE, restart=True), ["restart 950"]),
+        (running("lxc-a (enforce)"), replace(LIVE, restart=True), []),
+        (replace(STATE, after=b"x", assigned=None), LIVE, ["assign 950", "start 950"]),
+        (replace(STATE, data=None, after=None), LIVE, ["create 950", "assign 950", "start 950"]),
+        (replace(STATE, data=None, after=None, wanted=None), LIVE, ["create 950", "start 950"]),
+        (replace(STATE, data=None, after=None), Mode(False, True), []),
+        (replace(STATE, data=None, elsewhere="container on node b"), LIVE, []),
+        (replace(STATE, running=None), Mode(False, True), []),
+        (replace(STATE, lock="backup"), LIVE, []),
+    ],
+)
+def test_actions(state: ContainerState, mode: Mode, expected: list[str]) -> None:
+    plan = container_actions([(SPEC, state)], mode, ARGV)
+    assert kinds(plan) == expected
+    assert not plan.refusals
+
+
+def test_never_start_what_is_declared_stopped() -> None:
+    assert kinds(container_actions([(replace(SPEC, start=False), STATE)], LIVE, ARGV)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "words"),
+    [
+        (replace(STATE, after=b"x", lock="backup"), LIVE, "locked by Proxmox (backup)"),
+        (replace(STATE, after=b"x"), replace(LIVE, quorate=False), "no quorum"),
+        (replace(STATE, fault="bad header"), LIVE, "bad header"),
+        (replace(STATE, data=None, elsewhere="VM on node b", is_vm=True), LIVE, "VM on node b"),
+        (replace(STATE, data=None, elsewhere="container on node b"), replace(LIVE, named=True), "node b"),
+        (replace(STATE, data=None), Mode(False, True, named=True), "no configuration"),
+        (replace(STATE, data=None), replace(LIVE, quorate=False), "no quorum"),
+    ],
+)
+def test_refusals(state: ContainerState, mode: Mode, words: str) -> None:
+    plan = container_actions([(SPEC, state)], mode, ARGV)
+    assert plan.actions == ()
+    assert words in plan.refusals[0].text
+    assert plan.refusals[0].target == "container 950"
+
+
+def test_a_restart_is_one_action_with_its_processes() -> None:
+    plan = container_actions([(SPEC, running("unconfined"))], replace(LIVE, restart=True), ARGV)
+    assert plan.actions[0].processes == (("stop", "950"), ("start", "950"))
+
+
+def test_a_start_under_a_profile_that_is_not_loaded_is_refused() -> None:
+    plan = container_actions([(SPEC, STATE)], LIVE, ARGV)
+    assert "not loaded" in unloaded_starts(plan, Plan(), {})[0].text
+    assert "AppArmor is off" in unloaded_starts(plan, Plan(), None)[0].text
+    assert unloaded_starts(plan, Plan(), {"lxc-a": "enforce"}) == []
+    assert unloaded_starts(plan, Plan((Action(Kind.LOAD, "lxc-a", ""),)), {}) == []
+
+
+FILE = FileState("/etc/apparmor.d/lxc-a", "src/lxc-a", b"new", None, Ownership.ABSENT, False, "lxc-a")
+
+
+@pytest.mark.parametrize(
+    ("state", "adopt", "expected"),
+    [
+        (FILE, "", ["install lxc-a"]),
+        (replace(FILE, installed=b"new", ownership=Ownership.FOREIGN), "", ["adopt lxc-a"]),
+        (replace(FILE, installed=b"new", ownership=Ownership.OURS, recorded=True), "", []),
+        (replace(FILE, installed=b"old", ownership=Ownership.OURS), "", ["install lxc-a"]),
+        (replace(FILE, installed=b"old", ownership=Ownership.FOREIGN), "", None),
+        (replace(FILE, installed=b"old", ownership=Ownership.FOREIGN), "lxc-a", ["install lxc-a"]),
+        (replace(FILE, installed=b"old", ownership=Ownership.FOREIGN), "lxc-b", None),
+        (replace(FILE, fault="is a symbolic link"), "", None),
+    ],
+)
+def test_files(state: FileState, adopt: str, expected: list[str] | None) -> None:
+    plan = file_actions([state], frozenset([adopt]))
+    assert kinds(plan) == (expected or [])
+    assert bool(plan.refusals) is (expected is None)
+
+
+PROFILE = ProfileState(
+    "lxc-a", "src/lxc-a", "c1", "c1", "enforce", True, ("/etc/apparmor.d/lxc-a", "/etc/apparmor.d/tunables/t")
+)
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        (PROFILE, None),
+        (replace(PROFILE, mode=None), "not in the kernel"),
+        (replace(PROFILE, loaded_closure="c0"), "changed"),
+        (replace(PROFILE, loaded_closure=None), "not yet loaded by Phoenix"),
+    ],
+)
+def test_loads_exactly_what_changed(profile: ProfileState, reason: str | None) -> None:
+    policy = LoadPolicy(True, False, lambda name: ("load", name))
+    plan = load_actions([profile], policy)
+    assert bool(plan.actions) is (reason is not None)
+    if reason is not None:
+        assert reason in plan.actions[0].summary
+        assert plan.actions[0].replaces is (profile.mode is not None)
+    assert load_actions([profile], replace(policy, live=False)).actions == ()
+    service = load_actions([profile], replace(policy, service=True))
+    assert [a.kind for a in service.actions] == ([Kind.RELOAD_SERVICE] if reason else [])
+
+
+def test_a_changed_include_is_proven_through_every_profile_that_includes_it() -> None:
+    change = Plan((Action(Kind.INSTALL, "t", "", "/etc/apparmor.d/tunables/t"),))
+    other = replace(PROFILE, name="lxc-b", includes=("/etc/apparmor.d/lxc-b",))
+    assert to_prove(change, [PROFILE, other], live=False) == [PROFILE]
+
+
+def test_names_that_others_own() -> None:
+    none = frozenset[str]()
+    assert (
+        "lxc/x" in name_refusals(["lxc-a"], {"lxc-a": "/etc/apparmor.d/lxc/x"}, {}, {}, none).refusals[0].text
+    )
+    assert "someone else" in name_refusals(["lxc-a"], {}, {"lxc-a": "enforce"}, {}, none).refusals[0].text
+    assert not name_refusals(["lxc-a"], {}, {"lxc-a": "enforce"}, {"lxc-a": "c"}, none).refusals
+    assert not name_refusals(["lxc-a"], {}, {"lxc-a": "enforce"}, {}, frozenset(["lxc-a"])).refusals
+
+
+OLD = Retirement("lxc-old", "lxc-a", "/etc/apparmor.d/lxc-old", b"x", True, None)
+
+
+def retire(old: Retirement, assigned: dict[str, str | None], refuse: bool = False, live: bool = True) -> Plan:
+    return retire_actions(
+        [old], assigned, frozenset(["950"]), refuse_declared=refuse, live=live, unload_argv=("unload",)
+    )
+
+
+def test_retirement() -> None:
+    assert kinds(retire(OLD, {"950": "lxc-a"})) == ["unload lxc-old", "remove lxc-old"]
+    assert kinds(retire(OLD, {}, live=False)) == ["remove lxc-old"]
+    for kept in (
+        retire(OLD, {"950": "lxc-old"}),
+        retire(OLD, {"960": "lxc-old//&:ns:unconfined"}),
+        retire(replace(OLD, processes=(4, 5)), {}),
+        retire(replace(OLD, keep="its file belongs to package x"), {}),
+    ):
+        assert kept.actions == () and len(kept.skipped) == 1 and not kept.refusals
+    assert retire(OLD, {"950": "lxc-old"}, refuse=True).refusals
+    assert not retire(OLD, {"960": "lxc-old"}, refuse=True).refusals
+
+
+def codes(state: ContainerState, spec: ContainerSpec | None = SPEC) -> list[str]:
+    return [f.code for f in judge_container(spec, state, {}).findings]
+
+
+def test_verdicts() -> None:
+    assert codes(STATE) == []
+    assert codes(running("lxc-a (enforce)")) == []
+    assert codes(running("lxc-b (enforce)")) == ["old-label"]
+    assert codes(running("lxc-a (complain)")) == ["complain"]
+    assert codes(replace(STATE, after=b"x", assigned=None)) == ["not-assigned"]
+    assert codes(replace(STATE, data=None, after=None)) == ["missing"]
+    assert codes(replace(STATE, fault="x")) == ["conf-unusable"]
+    stray = replace(
+        running("lxc-a (enforce)"),
+        processes=(ProcessLabel(7, "lxc-a (enforce)"), ProcessLabel(8, "unconfined")),
+    )
+    assert codes(stray) == ["stray-process"]
+    assert judge_container(SPEC, stray, {}).confined is False
+    assert judge_container(SPEC, running("lxc-a (enforce)"), {}).confined is True
+    assert judge_container(SPEC, STATE, {}).confined is None
+    assert codes(running("unconfined"), None) == []
+
+
+def test_profile_verdicts() -> None:
+    same = replace(FILE, installed=b"new")
+    include = FileState("/etc/apparmor.d/tunables/t", "t", b"1", b"1", Ownership.OURS, True)
+
+    def codes_of(file: FileState, profile: ProfileState, tunable: FileState = include) -> list[str]:
+        return [f.code for f in judge_profiles([file, tunable], [profile], {})[0].findings]
+
+    assert codes_of(same, PROFILE) == []
+    assert codes_of(FILE, PROFILE) == ["not-installed"]
+    assert codes_of(replace(FILE, installed=b"old"), PROFILE) == ["file-differs"]
+    assert codes_of(same, PROFILE, replace(include, installed=b"2")) == ["file-differs"]
+    assert codes_of(same, replace(PROFILE, mode=None)) == ["not-loaded"]
+    assert codes_of(same, replace(PROFILE, mode="complain")) == ["complain"]
+    assert codes_of(same, replace(PROFILE, loaded_closure="c0")) == ["stale-policy"]
+    assert codes_of(same, replace(PROFILE, mode=None, kernel_known=False, loaded_closure=None)) == []
+
+
+KERNEL_ARGV = KernelArgv(lambda name: ("load", name), ("remove",))
+
+
+def _backs(*actions: Action) -> list[Action]:
+    return [step.back for step in inverse(actions, KERNEL_ARGV)]
+
+
+def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:
+    log: list[str] = []
+
+    def perform(action: Action) -> Action:
+        log.append(f"{action.kind.value} {action.target}")
+        return action
+
+    def fail(action: Action) -> Action:
+        raise PhoenixError("no space left", where="x")
+
+    performers = {**dict.fromkeys(Kind, perform), Kind.ASSIGN: fail}
+    plan = Plan(
+        (
+            Action(Kind.INSTALL, "a", "", after=b"1"), Action(Kind.LOAD, "k", ""),
+            Action(Kind.INSTALL, "b", "", before=b"0", after=b"1"),
+            Action(Kind.CREATE, "950", ""), Action(Kind.ASSIGN, "950", "", after=b"y"),
+        )
+    )  # fmt: skip
+    settled: list[Sequence[Action]] = []
+    with pytest.raises(PhoenixError) as caught:
+        Transaction(performers, lambda a: inverse(a, KERNEL_ARGV), settled.append).execute(plan)
+    assert log[4:] == ["install b", "remove a", "unload k"]
+    assert "no space left" in str(caught.value)
+    assert "created and left in place: container 950" in str(caught.value)
+    # Even the step that failed is taken back: it may have been done in part; here that failed too.
+    assert "could not undo: assign 950: x: no space left" in str(caught.value)
+    assert [a.target for a in settled[0]] == ["950"]
+
+
+def test_an_undo_that_fails_is_reported_and_the_others_still_run() -> None:
+    ended: list[tuple[str, Sequence[str]]] = []
+
+    class Log(NoLog):
+        def end(self, state: str, left: Sequence[str] = ()) -> None:
+            ended.append((state, left))
+
+    def perform(action: Action) -> Action:
+        if action.takes_back and action.target == "b":
+            raise LeftAlone("changed by somebody else")
+        if action.target == "c":
+            raise PhoenixError("no")
+        return action
+
+    actions = tuple(Action(Kind.INSTALL, name, "", after=b"1") for name in "ab")
+    plan = Plan((*actions, Action(Kind.SWEEP, "c", "")))
+    transaction = Transaction(dict.fromkeys(Kind, perform), lambda a: inverse(a, KERNEL_ARGV), log=Log())
+    with pytest.raises(PhoenixError) as caught:
+        transaction.execute(plan)
+    assert "changed by somebody else" in str(caught.value)
+    assert ended == [("undone", ["changed by somebody else"])]
+
+
+def test_inverse_actions() -> None:
+    install = Action(Kind.INSTALL, "lxc-a", "", "/p", b"old", b"new", value="lxc-a", foreign=True)
+    (back,) = _backs(install)
+    assert (back.kind, back.before, back.after, back.returns) == (Kind.INSTALL, b"new", b"old", True)
+    (back,) = _backs(replace(install, before=None, foreign=False))
+    assert (back.kind, back.before, back.value) == (Kind.REMOVE, b"new", "lxc-a")
+    assert _backs(replace(install, before=b"new")) == []
+    remove = Action(Kind.REMOVE, "lxc-old", "", "/p", b"old", value="lxc-old", foreign=True)
+    (back,) = _backs(remove)
+    assert (back.kind, back.before, back.after, back.returns) == (Kind.INSTALL, None, b"old", True)
+    assign = Action(Kind.ASSIGN, "101", "", "/c", b"a", b"b", value="lxc-a", old_value="x")
+    (back,) = _backs(assign)
+    assert (back.before, back.after, back.value, back.old_value) == (b"b", b"a", "x", "lxc-a")
+    (back,) = _backs(replace(assign, before=None, after=b"b", old_value=None))
+    assert (back.before, back.after, back.value) == (None, None, None)
+    load = Action(Kind.LOAD, "lxc-a", "", before=b"1", after=b"2", value="c2", old_value="c1", replaces=True)
+    (back,) = _backs(load)
+    assert (back.kind, back.after, back.value, back.processes) == (
+        Kind.LOAD,
+        b"1",
+        "c1",
+        (("load", "lxc-a"),),
+    )
+    (back,) = _backs(replace(load, replaces=False))
+    assert (back.kind, back.after, back.processes) == (Kind.UNLOAD, b"1", (("remove",),))
+    (back,) = _backs(Action(Kind.UNLOAD, "lxc-a", "", before=b"1", old_value="c1"))
+    assert (back.kind, back.after, back.value) == (Kind.LOAD, b"1", "c1")
+    service = Action(Kind.RELOAD_SERVICE, "s", "", processes=(("r",),), value="a=1 b=2", old_value="a=0")
+    first, second = _backs(service)
+    assert (first.kind, first.target, second.kind, second.value) == (
+        Kind.UNLOAD,
+        "b",
+        Kind.RELOAD_SERVICE,
+        "a=0",
+    )
+    for kind in (Kind.CREATE, Kind.START, Kind.RESTART, Kind.SWEEP, Kind.ADOPT):
+        assert _backs(Action(kind, "x", "", after=b"")) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.INSTALL, Kind.REMOVE, Kind.ASSIGN, Kind.LOAD, Kind.UNLOAD])
+def test_the_inverse_of_the_inverse_does_it_again(kind: Kind) -> None:
+    path = "/p" if kind in (Kind.INSTALL, Kind.REMOVE, Kind.ASSIGN) else ""
+    one = Action(kind, "lxc-a", "", path, b"1", b"2", value="v2", old_value="v1", replaces=kind is Kind.LOAD)
+    if kind is Kind.REMOVE:
+        one = replace(one, after=None)
+    (back,) = _backs(one)
+    (again,) = _backs(back)
+    assert (again.before, again.after, again.path, again.target) == (
+        one.before,
+        one.after,
+        one.path,
+        one.target,
+    )
+    assert again.kind is one.kind or kind is Kind.UNLOAD
