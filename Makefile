@@ -10,7 +10,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema python3-rich
 APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring
-APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps
+APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio
+# One process a core: a file's tests, or in the lab a release's, stay in one (tests/conftest.py).
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 # Tests that may skip under CI, as pytest -k would name them; keep it short.
 ALLOWED_SKIPS :=
 
@@ -44,7 +46,7 @@ demo-directory: apt-run ## The same workflow on a host that is only a directory:
 	@tools/demo
 
 test: apt-test $(STAMP) ## Linters and types, then all tests
-	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest
+	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 unit: $(STAMP) ## Unit and property tests only: seconds, no root needed
 	@$(VENV)/bin/python -m pytest tests/unit tests/property

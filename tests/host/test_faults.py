@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_a_part_of_the_faults(scenarios: list[Scenario], index: int) -> None:
         assert faults.inject(scenario, number, fault) == []
 
 
-def test_leaving_out_any_fsync_is_found(scenarios: list[Scenario]) -> None:
+def test_leaving_out_any_fsync_is_found(scenarios: list[Scenario], tell: Callable[[str], None]) -> None:
     left_out = 0
     for scenario in scenarios:
         for number in range(1, faults.tally(scenario.events)["fsync"] + 1):
@@ -58,7 +59,7 @@ def test_leaving_out_any_fsync_is_found(scenarios: list[Scenario]) -> None:
             found = faults.order_faults(injector.events, scenario.root)
             assert found, f"{scenario.name}: without fsync {number} nobody noticed"
             left_out += 1
-    print(f"left out {left_out} fsyncs, one at a time")
+    tell(f"order checker: {left_out} fsyncs left out, one at a time, each noticed")
 
 
 def test_leaving_out_a_before_image_is_found(

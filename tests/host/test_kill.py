@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -165,7 +165,11 @@ def strace() -> Iterator[None]:
     ids=["changed", "first"],
 )
 def test_sigkill_at_each_call(
-    tmp_path: Path, make: type[DirectoryHost], kinds: tuple[str, ...], least: dict[str, int]
+    tmp_path: Path,
+    make: type[DirectoryHost],
+    kinds: tuple[str, ...],
+    least: dict[str, int],
+    tell: Callable[[str], None],
 ) -> None:
     base = make(tmp_path / "base")
     old = _settled(base)
@@ -183,13 +187,13 @@ def test_sigkill_at_each_call(
             kills[what.split()[2]] += 1
             _judge(host, old, new, what)
             shutil.rmtree(host.folder)
-    print(f"killed {sum(kills.values())} times: {dict(kills)}")
+    tell(f"apply killed {sum(kills.values())} times: {dict(kills)}")
     assert kills == {kind: calls[kind] for kind in kinds}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("strace")
-def test_an_error_at_each_call(tmp_path: Path) -> None:
+def test_an_error_at_each_call(tmp_path: Path, tell: Callable[[str], None]) -> None:
     """The nth rename, unlink or fsync fails: afterwards all files are as before, or all are new."""
     base = _changed(tmp_path / "base")
     for path in temporary_files(base.root):
@@ -221,5 +225,5 @@ def test_an_error_at_each_call(tmp_path: Path) -> None:
                 assert temporary_files(host.root) == [], what
             _judge(host, old, new, what)
             shutil.rmtree(host.folder)
-    print(f"failed {sum(outcomes.values())} times: {dict(outcomes)}")
+    tell(f"calls of apply failed {sum(outcomes.values())} times: {dict(outcomes)}")
     assert outcomes["old"] >= 15

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -642,7 +643,7 @@ class _Dies:
 
 
 @pytest.mark.slow
-def test_death_at_each_process(tmp_path: Path) -> None:
+def test_death_at_each_process(tmp_path: Path, tell: Callable[[str], None]) -> None:
     """Killed before or after each program that a live apply runs: the next run ends it."""
     killed = 0
     for nth in range(1, 100):
@@ -675,7 +676,7 @@ def test_death_at_each_process(tmp_path: Path) -> None:
         assert "lxc-old" not in live.loaded() and not (live.installed / "lxc-old").exists(), what
         assert temporary_files(live.root) == [], what
         assert live.apply("--all", "--restart").recap["changed"] == 0, what
-    print(f"killed {killed} times")
+    tell(f"apply killed around {killed} processes that it starts")
     assert killed >= 10
 
 

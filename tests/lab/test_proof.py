@@ -11,7 +11,7 @@ import json
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,9 +70,7 @@ def strings(profile: Profile, chance: random.Random) -> Iterator[tuple[int, byte
             yield number, bytes(data)
 
 
-def test_access_answers(
-    lab: Lab, profiles: dict[str, list[Profile]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_access_answers(lab: Lab, profiles: dict[str, list[Profile]], tell: Callable[[str], None]) -> None:
     chance = random.Random(7)
     kernel = KERNELS[lab.release.name]
     compared = 0
@@ -104,8 +102,7 @@ def test_access_answers(
                     )
     if golden:
         _write_golden(lab, golden)
-    with capsys.disabled():
-        print(f"\n{lab.release.name}: {compared} answers of .access compared, {len(wrong)} differ")
+    tell(f"{lab.release.name}: {compared} answers of .access compared, {len(wrong)} differ")
     assert not wrong, "\n".join(wrong)
     assert compared > (100_000 if FULL else 20_000)
 
@@ -203,9 +200,7 @@ def peer(lab: Lab) -> int:
     return int(lab.get("/tmp/peer"))
 
 
-def test_real_operations(
-    lab: Lab, profiles: dict[str, list[Profile]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_real_operations(lab: Lab, profiles: dict[str, list[Profile]], tell: Callable[[str], None]) -> None:
     found = compiled(lab, profiles)
     some = operations(lab)
     pid = peer(lab)
@@ -253,10 +248,7 @@ def test_real_operations(
             denied += refused
             if refused is answer.allowed:
                 wrong.append(f"{profile.label}: {operation}: errno {confined}, predicted {answer}")
-    with capsys.disabled():
-        print(
-            f"\n{lab.release.name}: {compared} real operations compared, {denied} refused, {len(wrong)} differ"
-        )
+    tell(f"{lab.release.name}: {compared} real operations compared, {denied} refused, {len(wrong)} differ")
     lab.run(f"kill -9 {pid}")
     assert not wrong, "\n".join(wrong[:30])
     assert compared > (5000 if FULL else 1500)
