@@ -98,3 +98,28 @@ def test_doctor_runs_on_a_bare_python() -> None:
     assert done.returncode == 1
     assert "apt-get install -y" in done.stdout and "python3-click" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_second_signal_does_not_stop_the_undoing() -> None:
+    script = """
+import os, signal
+from phoenix_hypervisor.cli.main import _end_as_interrupted
+_end_as_interrupted()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("not interrupted")
+except KeyboardInterrupt:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    print("undone")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(TOP / "src")},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "undone\n"), done
+    assert done.stderr.count("taken back") == 3

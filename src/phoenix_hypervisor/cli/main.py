@@ -7,8 +7,10 @@ which errors become messages and exit codes.  Must not do any work itself.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -79,15 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_as_interrupted() -> None:
-    """Let SIGTERM and SIGHUP undo a transaction as Ctrl-C does, where we own the process."""
+    """Let the first of SIGINT, SIGTERM and SIGHUP undo a transaction, where we own the process.
+
+    A second one would stop the undoing half-way, so it is only answered; SIGKILL is the way to
+    end at once, and safe: the next run goes on by the journal.
+    """
     import signal
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    seen: list[int] = []
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    def interrupt(number: int, frame: object) -> None:
+        seen.append(number)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        with suppress(OSError):
+            os.write(2, b"phoenix: ending already; what was begun is being taken back\n")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Not where it is ignored, as under nohup.
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
 
 
