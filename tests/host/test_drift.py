@@ -130,6 +130,35 @@ def test_a_child_that_is_not_the_compiled_source(two: LiveHost) -> None:
     assert "of lxc-b//child is not" in findings(two)["policy-differs"]["cause"]
 
 
+@pytest.mark.parametrize("show", ["sha1", "sha256", "raw_sha256", "raw_data"])
+def test_a_refused_load_loads_nothing_again_where_the_kernel_shows_what_it_has(
+    two: LiveHost, show: str
+) -> None:
+    publish(two, "lxc-b", show=show)
+    before = two.policy()["lxc-b"]
+    two.source("lxc-b", "network,")
+    two.fail(parser_replace=1)
+    with two.recorded() as argvs:
+        result = two.phoenix("setup")
+    assert result.code == 1 and "files and kernel are as before" in result.err
+    assert len([a for a in argvs if "--replace" in a]) == 1, "the refused one"
+    assert (two.root / "var/lib/phoenix/compiled/lxc-b").read_bytes() == before
+
+
+@pytest.mark.parametrize("lie", ["hash", "child", "nothing"])
+def test_a_refused_load_is_loaded_again_where_the_kernel_does_not_tell(two: LiveHost, lie: str) -> None:
+    top = publish(two, "lxc-b", child=lie != "child")
+    if lie == "hash":
+        (top / "profiles/child.8/sha256").write_text("0" * 64 + "\n")
+    elif lie == "nothing":
+        (top / "sha256").unlink()
+    two.source("lxc-b", "network,")
+    two.fail(parser_replace=1)
+    with two.recorded() as argvs:
+        assert two.phoenix("setup").code == 1
+    assert len([a for a in argvs if "--replace" in a]) == 2
+
+
 def test_a_directory_host_shows_the_same(two: LiveHost) -> None:
     publish(two, "lxc-a")
     assert "policy-differs" not in findings(two)

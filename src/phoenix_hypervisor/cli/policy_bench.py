@@ -19,7 +19,7 @@ from phoenix_hypervisor.cli.policy_work import Result
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory
-from phoenix_hypervisor.host.kernel import SECURITYFS
+from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.manifest import COMPILED_DIR
 from phoenix_hypervisor.profiles.parser import Parser
@@ -144,16 +144,8 @@ class SessionWorkbench:
         host = self._session.host
         if "/" in name or name.startswith("."):
             return None
-        profiles = host.directory(f"{SECURITYFS}/policy/profiles")
-        if profiles is not None:
-            with profiles:
-                found = [n for n in profiles.names() if n.rpartition(".")[0] == name]
-            for entry in found:
-                path = host.root.locate(f"{SECURITYFS}/policy/profiles/{entry}/raw_data")
-                if os.path.isfile(path):
-                    with open(path, "rb") as file:
-                        return file.read(MAX_POLICY)
-        return host.read(f"{COMPILED_DIR}/{name}")
+        data = raw_policy(host.root, name, MAX_POLICY)
+        return host.read(f"{COMPILED_DIR}/{name}") if data is None else data
 
     def source(self, name: str) -> tuple[str, bytes]:
         sources = self._sources

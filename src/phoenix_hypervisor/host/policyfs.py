@@ -34,8 +34,23 @@ class LoadedPolicy:
 
 def loaded_policy(root: Root, name: str) -> list[LoadedPolicy]:
     """The loaded profile `name` and its children; empty where the kernel shows nothing."""
-    top = root.locate(f"{SECURITYFS}/policy/profiles")
-    return [found for folder in _folders(top, name) for found in _gather(folder, name)]
+    return [found for folder in _folders(_top(root), name) for found in _gather(folder, name)]
+
+
+def raw_policy(root: Root, name: str, limit: int) -> bytes | None:
+    """What the loaded profile `name` was loaded from, at most `limit` bytes; None where that is not shown."""
+    for folder in _folders(_top(root), name):
+        data = _read(f"{folder}/raw_data", limit)
+        if data is not None:
+            return data
+    return None
+
+
+def _top(root: Root) -> str:
+    """`policy` is a link that only the kernel itself can follow: it leads into a file system of its own."""
+    if root.is_live:
+        return f"{SECURITYFS}/policy/profiles"
+    return root.locate(f"{SECURITYFS}/policy/profiles")
 
 
 def _folders(parent: str, name: str | None) -> list[str]:
@@ -67,9 +82,9 @@ def _text(path: str) -> str | None:
     return None if data is None else data.decode("utf-8", "surrogateescape").strip() or None
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: str, limit: int = -1) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(limit)
     except OSError:
         return None

@@ -25,12 +25,26 @@ def differing(host: Host, name: str, blob: bytes | None) -> str | None:
     if blob is None:
         return None
     for loaded in loaded_policy(host.root, name):
-        if not _same(loaded, blob):
+        if _same(loaded, blob) is False:
             return loaded.name
     return None
 
 
-def _same(loaded: LoadedPolicy, blob: bytes) -> bool:
+def proven(host: Host, name: str, blob: bytes) -> bool:
+    """Whether the kernel shows that it has just what is in `blob`; False where it does not tell."""
+    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.names import profile_names
+
+    loaded = loaded_policy(host.root, name)
+    try:
+        names = set(profile_names(blob))
+    except PolicyError:
+        return False
+    return names == {one.name for one in loaded} and all(_same(one, blob) is True for one in loaded)
+
+
+def _same(loaded: LoadedPolicy, blob: bytes) -> bool | None:
+    """None where the kernel shows neither a hash nor what it was given."""
     from phoenix_hypervisor.policy.errors import PolicyError
     from phoenix_hypervisor.policy.names import profile_hash
 
@@ -41,7 +55,7 @@ def _same(loaded: LoadedPolicy, blob: bytes) -> bool:
             return False
     for algorithm, digest in loaded.raw_hashes:
         return hashlib.new(algorithm, blob, usedforsecurity=False).hexdigest() == digest
-    return loaded.raw is None or loaded.raw == blob
+    return None if loaded.raw is None else loaded.raw == blob
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from phoenix_hypervisor.plan.labels import parse as parse_label
 from phoenix_hypervisor.plan.model import Action, Kind
 from phoenix_hypervisor.plan.transaction import Performer
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import CACHE_DIRS
+from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 
@@ -133,6 +133,10 @@ class ProfileSteps:
             return action
         if action.takes_back and not action.replaces and name in (self._host.kernel.loaded_profiles() or {}):
             return action  # It was never unloaded.
+        if action.takes_back and action.after is not None and proven(self._host, name, action.after):
+            # The load that is undone was refused: another refusal must not leave us unfinished.
+            self._set_copy(name, action.after)
+            return action
         blob = action.after if action.after is not None else self._compile_installed(name)
         old = self._copy(name)
         self._set_copy(name, blob)
