@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loads
 ALLOWED_SKIPS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults fuzz bench efficacy install lock apt-run apt-lab apt-test
+.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy install lock apt-run apt-lab apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ lint: $(STAMP) ## Formatting, lint, types, import rules
 
 faults: apt-test $(STAMP) ## Fail and kill setup, apply, rollback at every call that changes state (minutes)
 	@$(VENV)/bin/python tools/faults
+
+powercut: apt-test $(STAMP) ## Cut the power of the lab's machine at 42 points of an apply, boot, recover (20 minutes)
+	@nice -n 5 $(VENV)/bin/python tools/powercut $(POWERCUT)
 
 fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,000 inputs each
 	@HYPOTHESIS_PROFILE=fuzz timeout 900 $(VENV)/bin/python -m pytest tests/property/test_readers.py tests/property/test_conf.py

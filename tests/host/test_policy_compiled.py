@@ -331,6 +331,19 @@ def test_a_batch_answers_line_for_line(cli: Cli) -> None:
     code, out = cli("query", "--batch", str(cli.folder / "in"))
     assert code == 1
     assert "error" in out.splitlines()[2]
+    named = json.dumps({"profile": str(cli.folder / "lxc-t"), "kind": "userns"}).encode()
+    code, out = cli("query", "--batch", "-", stdin=named)
+    assert (code, set(json.loads(out))) == (1, {"error"})
+
+
+def test_a_batch_from_a_pipe_is_cut_at_newlines_only(cli: Cli) -> None:
+    policy = str(cli.folder / "lxc-t")
+    long = json.dumps({"kind": "file", "path": "/" + "x" * 200_000, "access": "r"}).encode()
+    for text, lines in ((b"", 0), (b"\n", 1), (b"{}", 1), (long, 1), (long + b"\n\n" + long + b"\r\n{}", 4)):
+        piped = cli("query", "--policy", policy, "--batch", "-", stdin=text)
+        (cli.folder / "in").write_bytes(text)
+        assert cli("query", "--policy", policy, "--batch", str(cli.folder / "in")) == piped
+        assert piped[1].count("\n") == lines
 
 
 def test_list_diff_test_lint_and_explain(cli: Cli) -> None:
@@ -368,6 +381,8 @@ def test_a_shared_rule_is_superfluous_only_where_it_is_so_for_all(cli: Cli) -> N
 
 
 def test_mistakes_on_the_command_line_are_usage_errors(cli: Cli) -> None:
+    blob = str(cli.folder / "blob")
+    cli("compile", "lxc-t", "-o", blob)
     for words in (
         ["query"],
         ["query", "lxc-t"],
@@ -377,6 +392,13 @@ def test_mistakes_on_the_command_line_are_usage_errors(cli: Cli) -> None:
         ["query", "file", "/x", "--access", "r"],
         ["query", "lxc-t", "capability", "sysadmin"],
         ["test", "lxc-none"],
+        ["query", "lxc-t", "userns", "--batch", "-"],
+        ["query", "--access", "r", "--batch", "-"],
+        ["list", "lxc-t", "--access", "z"],
+        ["list", "lxc-t", "--under", "proc"],
+        ["lint", blob],
+        ["compile", blob, "-o", blob],
+        ["explain", "--policy", blob, "userns"],
     ):
         with pytest.raises(PhoenixError) as error:
             cli(*words)

@@ -7,14 +7,15 @@ to print, so that it runs against any workbench.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from phoenix_hypervisor.cli import policy_work as work
-from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +38,7 @@ _QUESTION: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 _OPTIONS = tuple(
     (names[1] if len(names) > 1 else names[0].removeprefix("--").replace("-", "_")) for names, _ in _QUESTION
 )
+_CHUNK = 64 * 1024
 _POLICY = click.option("--policy", metavar="FILE", help="Ask this source or compiled blob.")
 
 
@@ -53,7 +55,18 @@ def _fields(options: dict[str, Any]) -> dict[str, object]:
 def _lines(bench: work.Workbench, path: str) -> Iterator[bytes]:
     """The lines of a batch; standard input is answered while it comes in."""
     if path == "-":
-        yield from sys.stdin.buffer
+        pieces: list[bytes] = []
+        stdin = cast(io.BufferedReader, sys.stdin.buffer)
+        while chunk := stdin.read1(_CHUNK):
+            first, *others = chunk.split(b"\n")
+            pieces.append(first)
+            if others:
+                yield b"".join(pieces)
+                yield from others[:-1]
+                pieces = [others[-1]]
+                sys.stdout.flush()  # whoever asks line by line waits for the answer
+        if last := b"".join(pieces):
+            yield last
         return
     data = bench.read(path)
     yield from data.removesuffix(b"\n").split(b"\n") if data else ()
@@ -91,6 +104,8 @@ def make_group(
         """Ask whether a profile allows something; exit 3 for no."""
         bench = workbench(settings)
         if batch is not None:
+            if words or any(value not in (None, False) for value in opt.values()):
+                raise UsageError("--batch takes its questions, and their profiles, from the file alone")
             return run_batch(bench, policy, batch)
         profile, question = work.read_question(words, _fields(opt))
         return finish(settings, work.query(bench, policy, profile, question))
@@ -107,7 +122,7 @@ def make_group(
     @click.option("--access", default="w", show_default=True, help="Letters or words, all of them allowed.")
     @click.option("--under", metavar="PATH", help="A path or a glob; without it mounts and the rest, too.")
     @click.option("--other", is_flag=True, help="For somebody who does not own the files.")
-    @click.option("--limit", default=20, show_default=True, help="How many of each.")
+    @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each.")
     def listing(settings: Any, profile: str | None, policy: str | None, **opt: Any) -> int:
         """List what is within reach, shortest examples first."""
         return finish(settings, work.listing(workbench(settings), policy, profile, **opt))
@@ -158,7 +173,8 @@ def run_batch(bench: work.Workbench, policy: str | None, path: str) -> int:
     """Answer a batch to standard output; exit 1 where a line makes no sense."""
     from phoenix_hypervisor.policy.batch import Batch
 
-    batch = Batch(work.find(bench, policy))
+    # A profile in a line may be called /usr/bin/man: that is no file to read.
+    batch = Batch(work.find(bench, policy, files=False))
     write = sys.stdout.write
     for answer in batch.run(_lines(bench, path)):
         write(answer + "\n")

@@ -41,7 +41,7 @@ class SessionWorkbench:
     def read(self, path: str) -> bytes:
         if path == "-":
             return sys.stdin.buffer.read(MAX_POLICY)
-        if not os.path.isfile(path):
+        if not self.is_file(path):
             raise UsageError("is not a file", where=path)
         try:
             with open(path, "rb") as file:
@@ -53,7 +53,8 @@ class SessionWorkbench:
         return data
 
     def is_file(self, path: str) -> bool:
-        return path == "-" or os.path.isfile(path)
+        # A pipe counts as well: a shell's <(apparmor_parser ...) is one.
+        return path == "-" or (os.path.exists(path) and not os.path.isdir(path))
 
     def write(self, path: str, data: bytes) -> None:
         parent, name = os.path.split(os.path.abspath(path))

@@ -79,16 +79,32 @@ def load_file(bench: Workbench, path: str) -> bytes:
     return data if looks_compiled(data) else bench.compile(data, path)
 
 
-def find(bench: Workbench, policy: str | None) -> Callable[[str | None], Profile]:
-    """From a profile's name to the profile, in the file `policy` or by itself."""
+def load_source(bench: Workbench, word: str) -> tuple[str, bytes]:
+    """File and text of a source: a file, or a shipped name."""
+    from phoenix_hypervisor.policy.reader import looks_compiled
+
+    path, text = (word, bench.read(word)) if bench.is_file(word) else bench.source(word)
+    if looks_compiled(text):
+        raise UsageError("is compiled policy, in which no rules are left", where=path, hint="name the source")
+    return path, text
+
+
+def find(bench: Workbench, policy: str | None, *, files: bool = True) -> Callable[[str | None], Profile]:
+    """From a profile's name to the profile, in the file `policy` or by itself.
+
+    `files`: without `policy` the name may be that of a file with one profile.
+    """
+    from phoenix_hypervisor.policy.reader import read_policy
+
     if policy is not None:
         return load(bench, policy).get
 
     def by_name(name: str | None) -> Profile:
         if name is None:
             raise UsageError("name a profile, or a file with --policy")
-        found = load(bench, name)
-        return found.profiles[0] if bench.is_file(name) and len(found.profiles) == 1 else found.get(name)
+        if files and bench.is_file(name):
+            return load(bench, name).get(None)
+        return read_policy(bench.blob(name)).get(name)
 
     return by_name
 
@@ -188,9 +204,17 @@ def listing(
 ) -> Result:
     """What is within reach: files under a place, or everything."""
     from phoenix_hypervisor.policy import listing as lists
+    from phoenix_hypervisor.policy.constants import file_access
+    from phoenix_hypervisor.policy.errors import PolicyError
 
-    found = find(bench, policy)(profile)
     place = (under or "/").encode("utf-8", "surrogateescape")
+    if place[:1] not in (b"/", b"{", b"[", b"*"):
+        raise UsageError("--under is an absolute path or a glob of such", where=under)
+    try:
+        file_access(access)
+    except PolicyError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    found = find(bench, policy)(profile)
     groups = [lists.list_files(found, place, access, other=other, limit=limit)]
     document: dict[str, object] = {"profile": found.label, "under": under or "/"}
     lines: list[str] = []
@@ -254,7 +278,7 @@ def lint(bench: Workbench, words: Sequence[str], *, quick: bool) -> Result:
 
     per_source: list[tuple[set[str], list[Finding]]] = []
     for word in words or bench.shipped():
-        path, text = (word, bench.read(word)) if bench.is_file(word) else bench.source(word)
+        path, text = load_source(bench, word)
 
         def compile(data: bytes, path: str = path) -> bytes:
             return bench.compile(data, path)
@@ -307,7 +331,7 @@ def explain(bench: Workbench, word: str | None, profile: str | None, question: Q
         raise UsageError("a raw question has no rule that decides it")
     if word is None and profile is None:
         raise UsageError("name a profile, or a source with --policy")
-    path, text = (word, bench.read(word)) if word is not None else bench.source(profile or "")
+    path, text = load_source(bench, word) if word is not None else bench.source(profile or "")
     source = read_source(path, text, bench.include)
     found = find_rule(source, lambda data: bench.compile(data, path), profile, question)
     lines = [f"{_verdict(found.answer)}  {question}"]
@@ -323,7 +347,7 @@ def compile(bench: Workbench, word: str) -> tuple[bytes, Result]:
     """The blob of a source, and what to say about it."""
     from phoenix_hypervisor.policy.reader import profile_hash, read_policy
 
-    path, text = (word, bench.read(word)) if bench.is_file(word) else bench.source(word)
+    path, text = load_source(bench, word)
     blob = bench.compile(text, path)
     profiles = read_policy(blob).profiles
     names = [profile.label for profile in profiles]

@@ -96,6 +96,7 @@ def start(
     disk: Path,
     disk_format: str,
     throwaway: bool = True,
+    cache: str = "unsafe",
     memory: int = DEFAULT_MEMORY,
     state: Path | None = None,
     append: str = "",
@@ -103,7 +104,8 @@ def start(
 ) -> Machine:
     """Start QEMU on `disk`; with `state`, continue the machine that was saved there.
 
-    `throwaway` sends the guest's writes to a temporary file without a name.  `listen` is a
+    `throwaway` sends the guest's writes to a temporary file without a name.  `cache` is QEMU's
+    word: `unsafe` ignores the guest's flushes, which `writeback` carries out.  `listen` is a
     listening socket for the agent's port; without it the agent is at `Machine.agent`.
     Raises PhoenixError where QEMU ends at once or does not answer.
     """
@@ -136,7 +138,7 @@ def start(
             *("-device", "virtserialport,chardev=agent,name=phoenix.agent"),
             *(
                 "-drive",
-                f"if=none,id=root,format={disk_format},cache=unsafe,snapshot={snapshot},"
+                f"if=none,id=root,format={disk_format},cache={cache},snapshot={snapshot},"
                 f"file={str(disk).replace(',', ',,')}",
             ),
             *("-device", "virtio-blk-pci,drive=root"),

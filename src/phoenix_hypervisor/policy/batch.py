@@ -7,6 +7,7 @@ not stop: a line that makes no sense is answered with its error.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -43,8 +44,8 @@ class Batch:
         """The JSON text that answers one query object.  Raises PolicyError."""
         fields = dict(query)
         name = fields.pop("profile", None)
-        if name is not None and not isinstance(name, str):
-            raise PolicyError("'profile' must be a string")
+        if name is not None:
+            name = _name(name)
         evaluator = self._evaluators.get(name)
         if evaluator is None:
             evaluator = self._evaluators[name] = Evaluator(self.find(name))
@@ -58,9 +59,24 @@ class Batch:
         return text
 
 
+def _name(value: object) -> str:
+    """A profile's name that can be looked up anywhere, on disk too."""
+    if not isinstance(value, str):
+        raise PolicyError("'profile' must be a string")
+    try:
+        data = value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise PolicyError("'profile' is not valid text") from None
+    if b"\0" in data:
+        raise PolicyError("'profile' holds a NUL, which no name does")
+    return value
+
+
 def _object(line: bytes | str) -> dict[str, object]:
     try:
-        found = json.loads(line)
+        # Left to itself json would take bytes for UTF-16 where they look like it.
+        text = line if isinstance(line, str) else line.removeprefix(BOM_UTF8).decode()
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise PolicyError("not a line of JSON") from None
     if not isinstance(found, dict):

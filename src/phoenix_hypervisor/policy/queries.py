@@ -7,6 +7,7 @@ the kernel writes them.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -320,9 +321,9 @@ def parse_query(source: Mapping[str, object]) -> Query | RawQuery:
         number = fields.number("class", 255)
         text = fields.text("string")
         try:
-            string = bytes.fromhex(text)
+            string = binascii.unhexlify(text)  # bytes.fromhex would skip blanks
         except ValueError:
-            raise PolicyError("'string' must be hexadecimal") from None
+            raise PolicyError("'string' must be hexadecimal, two digits for each byte") from None
         query = RawQuery(number, string, fields.number("uid", 0xFFFFFFFF, 0))
     else:
         raise PolicyError(f"unknown kind {kind!r}")

@@ -43,3 +43,21 @@ def test_a_blob_with_one_profile_needs_no_name() -> None:
     batch = Batch(policy("plain-308").get)
     assert json.loads(next(batch.run(['{"kind":"capability","name":"kill"}'])))["answer"] == "allowed"
     assert batch.failed == 0
+
+
+def test_what_is_no_text_is_a_bad_line_not_the_end() -> None:
+    batch = Batch(policy("sample-308").get)
+    good = '{"profile":"lxc-a","kind":"userns"}'
+    lines = [
+        '{"profile":"\\ud800","kind":"userns"}',
+        '{"profile":"lxc-a\\u0000","kind":"userns"}',
+        '{"profile":"lxc-a","kind":"file","path":"/\\udfff","access":"r"}',
+        good.encode("utf-16"),
+        '{"profile":"lxc-a","kind":"raw","class":7,"string":"2f 2f"}',
+        '{"profile":"lxc-a","kind":"raw","class":7,"string":"2\\u0661"}',
+        b"\xef\xbb\xbf" + good.encode() + b"\r",
+        '{"profile":"lxc-a","kind":"file","path":"/\\udcff","access":"r"}',
+    ]
+    out = [json.loads(text) for text in batch.run(lines)]
+    assert [set(answer) == {"error"} for answer in out] == [True] * 6 + [False] * 2
+    assert batch.failed == 6
