@@ -87,6 +87,18 @@ def test_what_else_is_read() -> None:
     assert conf.old_key and conf.pending_raw and conf.malformed is None
 
 
+@pytest.mark.parametrize("value", [b"1", b"01", b"on", b"Yes", b"TRUE \t"])
+def test_a_template_is_one_in_every_way_that_proxmox_takes(value: bytes) -> None:
+    assert parse(b"template: " + value + b"\n").is_template
+    assert not parse(b"template: " + value + b"\ntemplate: 0\n").is_template
+
+
+@pytest.mark.parametrize("blanks", [b"", b" ", b"\t", b"\v", b"\f \r"])
+def test_any_blank_may_stand_before_the_equals_sign(blanks: bytes) -> None:
+    assert parse(b"lxc.aa_profile" + blanks + b"= x\n").old_key
+    assert parse(b"[pve:pending]\nlxc.apparmor.profile" + blanks + b"= x\n").pending_raw
+
+
 def test_a_raw_key_in_a_snapshot_is_not_pending() -> None:
     assert not parse(b"m: 1\n[pve:pending]\nm: 2\n[s1]\nlxc.cgroup2.memory.max: 1\n").pending_raw
 

@@ -37,8 +37,10 @@ _SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", 
 _SETTING = re.compile(
     rb"^(?P<key>lock|template|features|hostname):" + _WS + rb"(?P<value>[^\n]+?)" + _WS + rb"$", re.M
 )
-_PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|[ \t]*=)", re.M)
-_OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|[ \t]*=)", re.M)
+_TRUE = re.compile(rb"0*1|on|yes|true", re.I)
+"""What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
+_PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
+_OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|" + _WS + rb"=)", re.M)
 
 
 class Dialect(Enum):
@@ -121,7 +123,7 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
         head,
         values,
         lock.decode("utf-8", "replace") if lock is not None else None,
-        settings.get(b"template") == b"1",
+        _TRUE.fullmatch(settings.get(b"template", b"")) is not None,
         settings.get(b"features", b"").decode("utf-8", "replace"),
         malformed,
         pending != (0, 0) and _PENDING_RAW.search(data, *pending) is not None,
