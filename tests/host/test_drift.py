@@ -202,6 +202,54 @@ def test_a_label_that_cannot_be_read(two: LiveHost) -> None:
     assert set(findings(two)) == {"label-unknown"}
 
 
+def test_a_stopped_container_that_is_declared_to_run(two: LiveHost) -> None:
+    assert two.pct("stop", "101").ok
+    found = findings(two)
+    assert set(found) == {"not-running"} and "phoenix apply 101" in found["not-running"]["hint"]
+    assert two.phoenix("plan", "--detailed-exitcode").code == 3
+    # Exactly where apply would start it: not a locked one, not a template, not one that need not run.
+    path = two.lxc / "101.conf"
+    text = path.read_text()
+    path.write_text("lock: backup\n" + text)
+    assert not findings(two)["not-running"]["fault"]
+    assert two.phoenix("plan", "--detailed-exitcode").code == 0
+    path.write_text("template: 1\n" + text)
+    assert findings(two) == {}
+    path.write_text(text)
+    two.declare({"101": {"apparmor_profile": "lxc-a", "start": False}, "102": "lxc-b"})
+    assert findings(two) == {}
+    two.declare({"101": "lxc-a", "102": "lxc-b"})
+    _settles(two, "apply", "101")
+
+
+@pytest.mark.parametrize(
+    ("folder", "code", "words"),
+    [
+        ("disable", "disabled", "the boot does not load it"),
+        ("force-complain", "force-complain", "the boot loads it in complain mode"),
+    ],
+)
+def test_a_profile_that_is_switched_off(two: LiveHost, folder: str, code: str, words: str) -> None:
+    link = two.installed / folder / "lxc-a"
+    link.parent.mkdir()
+    link.symlink_to("../lxc-a")
+    found = findings(two)
+    assert set(found) == {code} and words in found[code]["cause"]
+    assert words in two.phoenix("status").out
+    before = two.policy()
+    for change in (False, True):
+        if change:
+            two.source("lxc-a", "network,")
+        result = two.phoenix("setup")
+        assert result.code == 1 and words in result.err and "nothing was changed" in result.err
+        assert f"rm /etc/apparmor.d/{folder}/lxc-a" in result.err
+    assert two.policy() == before
+    link.unlink()
+    _settles(two)
+    (two.installed / folder / "lxc-other").symlink_to("../lxc-other")
+    assert findings(two) == {}
+
+
 def test_apparmor_off(two: LiveHost) -> None:
     shutil.rmtree(two.root / "sys")
     assert {"apparmor-off", "not-loaded"} <= set(findings(two))

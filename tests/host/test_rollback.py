@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,8 +82,8 @@ def test_it_restores_bytes_policy_and_lines(busy: LiveHost) -> None:
     assert [line.split(":")[0] for line in dry.out.splitlines() if line[:1] in "+-~"] == [
         line.split(":")[0] for line in result.out.splitlines() if line[:1] in "+-~"
     ]
-    # A rollback is a transaction too.
-    assert busy.phoenix("rollback").code == 0
+    # A rollback is a transaction too, undone by its number.
+    assert busy.phoenix("rollback", "3").code == 0
     again = world(busy)
     assert again[:3] == after[:3]
     assert {k: v for k, v in again[3].items() if k != "lxc-old"} == after[3]
@@ -99,7 +100,7 @@ def test_history(done: LiveHost) -> None:
     assert states() == {"3": "committed", "2": "rolled back by 3", "1": "committed"}
     out = done.phoenix("history").out
     assert ("rollback of 2" in out and f"uid {os.getuid()}" in out) or f"({os.getuid()})" in out
-    assert done.phoenix("rollback").code == 0
+    assert done.phoenix("rollback", "3").code == 0
     assert states() == {
         "4": "committed", "3": "rolled back by 4", "2": "committed", "1": "committed",
     }  # fmt: skip
@@ -120,6 +121,42 @@ def test_which_one_is_undone_next(done: LiveHost) -> None:
     assert done.phoenix("rollback", "9").code == 1
     for word in ("x", "-1", "1.0", "", "９", "999999999999"):
         assert done.phoenix("rollback", "--", word).code == 2, word
+
+
+def test_without_a_number_it_never_undoes_a_rollback(done: LiveHost) -> None:
+    first = done.phoenix("rollback", "--json")
+    assert first.document["undoes"] == 2
+    before = world(done)
+    assert done.phoenix("rollback", "3").code == 0, "again what 2 did"
+    assert done.phoenix("rollback", "--json").document["undoes"] == 2
+    assert world(done)[:3] == before[:3]
+    assert done.phoenix("rollback", "--json").document["undoes"] == 1
+    result = done.phoenix("rollback")
+    assert result.code == 1 and "a rollback is undone by its number" in result.err
+    assert done.phoenix("rollback", "6").code == 0
+    assert (done.installed / "lxc-a").exists()
+
+
+def test_what_a_later_transaction_made_of_the_include_is_loaded_again(done: LiveHost) -> None:
+    done.source("lxc-d", "include <abstractions/phoenix/x>")
+    assert done.phoenix("setup").code == 0
+    new = done.policy()["lxc-d"]
+    result = done.phoenix("rollback", "2", "--dry-run", "--json")
+    assert "lxc-d" in [a["target"] for a in result.document["actions"] if a["kind"] == "load"]
+    with done.recorded() as argvs:
+        assert done.phoenix("rollback", "2").code == 0
+    assert "lxc-d" in [os.path.basename(a[-1]) for a in argvs if "--replace" in a]
+    loaded = done.policy()["lxc-d"]
+    assert loaded != new
+    assert loaded == (done.root / "var/lib/phoenix/compiled/lxc-d").read_bytes()
+    done.load_file("lxc-d")
+    assert done.policy()["lxc-d"] == loaded, "what the files say now"
+    # With the sources as they were then, all is as declared: nothing is loaded once more.
+    done.source("abstractions/phoenix/x", data=b"  network,\n")
+    os.unlink(done.sources / "lxc-c")
+    os.unlink(done.sources / "abstractions/phoenix/y")
+    done.declare({"101": "lxc-a", "102": "lxc-old"})
+    assert done.phoenix("setup").recap["changed"] == 0
 
 
 def test_nothing_to_undo(host: DirectoryHost) -> None:
@@ -221,11 +258,54 @@ def test_an_adopted_file_goes_back_to_its_owner(host: DirectoryHost) -> None:
     host.declare({})
     theirs = host.installed / "lxc-a"
     theirs.write_bytes(profile("lxc-a", "/srv/theirs r,"))
+    _private(theirs)
+    before = _owner(theirs)
     assert host.phoenix("setup", "--adopt", "lxc-a").code == 0
+    assert theirs.stat().st_mode & 0o777 == 0o644
     assert host.phoenix("rollback").code == 0
     assert theirs.read_bytes() == profile("lxc-a", "/srv/theirs r,")
+    assert _owner(theirs) == before
     again = host.phoenix("setup")
     assert again.code == 1 and "did not install" in again.err
+
+
+def _private(path: Path) -> None:
+    path.chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(path, 1234, 4321)
+
+
+def _owner(path: Path) -> tuple[int, int, int]:
+    info = path.stat()
+    return info.st_mode, info.st_uid, info.st_gid
+
+
+def test_a_retired_foreign_file_comes_back_with_its_owner(host: DirectoryHost) -> None:
+    host.source("lxc-a")
+    old = host.installed / "lxc-old"
+    old.write_bytes(profile("lxc-old"))
+    _private(old)
+    before = _owner(old)
+    host.declare({}, deprecated_profiles={"lxc-old": "lxc-a"})
+    assert host.phoenix("setup").code == 0 and not old.exists()
+    assert host.phoenix("rollback").code == 0
+    assert _owner(old) == before
+    # Doing it again and undoing that knows it, too.
+    assert host.phoenix("rollback", "2").code == 0 and not old.exists()
+    assert host.phoenix("rollback", "1").code == 0
+    assert _owner(old) == before
+
+
+def test_a_failed_adoption_puts_the_owner_back(live: LiveHost) -> None:
+    live.source("lxc-a")
+    live.declare({})
+    theirs = live.installed / "lxc-a"
+    theirs.write_bytes(profile("lxc-a", "/srv/theirs r,"))
+    _private(theirs)
+    before = _owner(theirs)
+    live.fail(parser_replace=1)
+    assert live.phoenix("setup", "--adopt", "lxc-a").code == 1
+    assert _owner(theirs) == before
 
 
 def test_it_needs_no_configuration(done: LiveHost) -> None:

@@ -60,6 +60,8 @@ def test_every_command_of_the_table_can_be_loaded(capsys: pytest.CaptureFixture[
         (["--root", "/no/such", "status"], 2),
         (["status", "--config", "/no/such.json"], 2),
         (["status", "--runtime", "docker"], 2),
+        (["apply", "--all", "--no-start", "--restart"], 2),
+        (["plan", "--no-start", "--restart"], 2),
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,25 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert result == code
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--json", "no-such-command"],
+        ["plan", "--json", "--bogus"],
+        ["plan", "--bogus", "--json"],
+        ["status", "--runtime", "docker", "--json"],
+        ["apply", "--json", "--all", "--no-start", "--restart"],
+        ["apply", "--json"],
+    ],
+)
+def test_a_usage_error_is_one_object_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["version"] == 1 and document["error"]["message"]
+    assert captured.err
 
 
 def test_options_work_before_and_after_the_command(

@@ -34,6 +34,15 @@ def one(entry: dict[str, Any], **top: Any) -> dict[str, Any]:
     return {"lxc_configs": {"950": entry}, **top}
 
 
+def test_a_successor_must_exist() -> None:
+    document: dict[str, Any] = {"lxc_configs": {}, "deprecated_profiles": {"lxc-old": "lxc-typo"}}
+    pointer = "/deprecated_profiles/lxc-old"
+    assert "lxc-typo is neither shipped nor installed [shipped: lxc-nvidia" in faults(document)[pointer]
+    for name in ("lxc-typo", *SHIPPED):
+        document["deprecated_profiles"]["lxc-old"] = name
+        assert read(json.dumps(document).encode(), ("lxc-typo",)).deprecated == {"lxc-old": name}
+
+
 def test_the_shipped_configuration() -> None:
     desired = read((TOP / "etc/phoenix_lxc_configs.json").read_bytes())
     assert list(desired.containers) == ["950", "952", "955"]

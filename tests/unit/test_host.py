@@ -155,6 +155,12 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
         (13, "0::/lxc.payload.952", "13 1", "lxc-c (enforce)\n"),
         (14, "0::/lxc.monitor/950", "14", "unconfined\n"),
         (15, "0::/user.slice", "15", "unconfined\n"),
+        # Anybody may name a cgroup of their own like another container.
+        (16, "0::/lxc/950/ns/lxc/999", "16 7", "lxc-a (enforce)\n"),
+        (17, "0::/user.slice/user-1000.slice/lxc.payload.952", "17", "unconfined\n"),
+        (18, "0::/system.slice/x.service/lxc/950/ns", "18", "unconfined\n"),
+        (19, "1:name=systemd:/lxc/950/ns\n0::/", "19 8", "lxc-a (enforce)\n"),
+        (20, "0::/lxc/9500x", "20", "unconfined\n"),
     ):
         process = tmp_path / f"proc/{pid}"
         (process / "attr/apparmor").mkdir(parents=True)
@@ -163,8 +169,11 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
         (process / "attr/apparmor/current").write_text(label)
     found = kernel.container_processes()
     assert found is not None
-    assert {name: [p.pid for p in ps] for name, ps in found.items()} == {"950": [10, 11, 12], "952": [13]}
-    assert [(p.pid, p.is_init, p.depth) for p in found["950"]] == [
+    assert {name: [p.pid for p in ps] for name, ps in found.items()} == {
+        "950": [10, 11, 12, 16, 19],
+        "952": [13],
+    }
+    assert [(p.pid, p.is_init, p.depth) for p in found["950"][:3]] == [
         (10, True, 2),
         (11, False, 2),
         (12, True, 3),

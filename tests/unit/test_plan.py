@@ -197,12 +197,14 @@ def test_retirement() -> None:
     assert not retire(OLD, {"960": "lxc-old"}, refuse=True).refusals
 
 
-def codes(state: ContainerState, spec: ContainerSpec | None = SPEC) -> list[str]:
-    return [f.code for f in judge_container(spec, state, {}).findings]
+def codes(state: ContainerState, spec: ContainerSpec | None = SPEC, live: bool = False) -> list[str]:
+    return [f.code for f in judge_container(spec, state, live=live).findings]
 
 
 def test_verdicts() -> None:
     assert codes(STATE) == []
+    assert codes(STATE, live=True) == ["not-running"]
+    assert codes(STATE, replace(SPEC, start=False), live=True) == []
     assert codes(running("lxc-a (enforce)")) == []
     assert codes(running("lxc-b (enforce)")) == ["old-label"]
     assert codes(running("lxc-a (complain)")) == ["complain"]
@@ -214,9 +216,9 @@ def test_verdicts() -> None:
         processes=(ProcessLabel(7, "lxc-a (enforce)"), ProcessLabel(8, "unconfined")),
     )
     assert codes(stray) == ["stray-process"]
-    assert judge_container(SPEC, stray, {}).confined is False
-    assert judge_container(SPEC, running("lxc-a (enforce)"), {}).confined is True
-    assert judge_container(SPEC, STATE, {}).confined is None
+    assert judge_container(SPEC, stray, live=True).confined is False
+    assert judge_container(SPEC, running("lxc-a (enforce)"), live=True).confined is True
+    assert judge_container(SPEC, STATE, live=True).confined is None
     assert codes(running("unconfined"), None) == []
 
 

@@ -36,6 +36,12 @@ def check_ctids(ctids: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ctids))
 
 
+def check_start(no_start: bool, restart: bool) -> None:
+    """Raise UsageError where the words contradict each other."""
+    if no_start and restart:
+        raise UsageError("--no-start and --restart exclude each other", hint="a restart starts, too")
+
+
 def show_plan(settings: Settings, plan: Plan) -> None:
     for action in plan.actions:
         show_action(settings, action)
@@ -118,6 +124,7 @@ def apply(
     """Setup, then create missing containers, assign profiles and start, as one transaction."""
     if everything == bool(ctids):
         raise UsageError("name containers, or use --all", hint="phoenix apply 950, or phoenix apply --all")
+    check_start(no_start, restart)
     request = Request(None if everything else check_ctids(ctids), not no_start, restart)
     return run_apply(settings, request, dry_run=dry_run)
 
@@ -133,6 +140,7 @@ def plan(
     settings: Settings, ctids: tuple[str, ...], no_start: bool, restart: bool, detailed_exitcode: bool
 ) -> int:
     """Show exactly what apply with the same words would do; without CTID: --all."""
+    check_start(no_start, restart)
     request = Request(check_ctids(ctids) or None, not no_start, restart)
     session = Session(settings)
     show_unfinished(session)

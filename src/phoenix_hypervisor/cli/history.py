@@ -36,7 +36,7 @@ from phoenix_hypervisor.plan.journal import Journal
 from phoenix_hypervisor.plan.model import Kind
 from phoenix_hypervisor.plan.rollback import Conflict, Facts, Line, Rollback, plan_rollback, undone_by
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.installed import includers
+from phoenix_hypervisor.profiles.installed import closure_with, includers
 from phoenix_hypervisor.profiles.steps import ProfileSteps
 
 _WORDS = {
@@ -129,9 +129,9 @@ def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
 @global_options
 @click.pass_obj
 def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
-    """Undo a transaction; without ID the last committed one that is not undone.
+    """Undo a transaction; without ID the newest setup or apply that is not undone.
 
-    A rollback is a transaction as well: rolling it back does again what it undid.
+    A rollback is a transaction as well: `rollback ID` of it does again what it undid.
     """
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
@@ -178,11 +178,11 @@ def _chosen(session: Session, number: str | None) -> Entry:
     undone = undone_by(entries)
     if number is None:
         for entry in entries:
-            if entry.state == COMMITTED and entry.id not in undone:
+            # Not a rollback: undoing twice goes back two steps, not back and forth.
+            if entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None:
                 return entry
-        raise PhoenixError(
-            "there is no transaction to undo", hint="`phoenix history` lists all that are kept"
-        )
+        hint = "`phoenix history` lists all that are kept; a rollback is undone by its number"
+        raise PhoenixError("there is no transaction to undo", hint=hint)
     for entry in entries:
         if entry.id == int(number):
             if entry.state == COMMITTED and entry.id not in undone:
@@ -225,6 +225,10 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
         carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
         assignments=Containers(host, runtime).assignments(),
         includers=lambda path: includers(host, manifest, path),
+        closure=lambda name, changed: closure_with(host, name, changed),
+        load=lambda name: session.parser_of_installed().load_argv(
+            host.root.locate(f"{record.COMPILED_DIR}/{name}")
+        ),
     )
 
 

@@ -16,7 +16,7 @@ import click
 
 from phoenix_hypervisor import __version__
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "setup": ("phoenix_hypervisor.cli.apply:setup", "Prove, install and load the profiles."),
@@ -119,6 +119,11 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
+        # click may not have come as far as our options.
+        if settings.json or "--json" in settings.command:
+            from phoenix_hypervisor.cli.output import emit_error
+
+            emit_error(UsageError(error.format_message()))
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{name}: interrupted; files are old or new, never half; the next run goes on", err=True)

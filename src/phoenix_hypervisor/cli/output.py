@@ -66,20 +66,25 @@ def _encodes(text: str) -> bool:
 def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
     click.echo(printable(f"{name}: {error}"), err=True)
     if settings.json:
-        problems = error.problems if isinstance(error, ProblemsError) else ()
-        emit(
-            {
-                "error": {
-                    "message": error.message,
-                    "where": error.where,
-                    "hint": error.hint,
-                    "problems": [
-                        {"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint}
-                        for p in problems
-                    ],
-                }
+        emit_error(error)
+
+
+def emit_error(error: PhoenixError) -> None:
+    """The one object that `--json` prints of a failed run."""
+    problems = error.problems if isinstance(error, ProblemsError) else ()
+    emit(
+        {
+            "error": {
+                "message": error.message,
+                "where": error.where,
+                "hint": error.hint,
+                "problems": [
+                    {"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint}
+                    for p in problems
+                ],
             }
-        )
+        }
+    )
 
 
 def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped: int = 0) -> None:

@@ -23,6 +23,7 @@ from phoenix_hypervisor.plan.verify import (
     judge_container,
     judge_host,
     judge_profiles,
+    judge_switch,
 )
 
 
@@ -37,16 +38,19 @@ def gather(session: Session, ctids: tuple[str, ...]) -> tuple[list[ContainerVerd
     specs = [desired.containers[c] for c in chosen if c in desired.containers]
     states = {s.ctid: s for s in containers.declared(specs, desired)}
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
-    verdicts = [judge_container(desired.containers.get(c), states[c], store.loaded) for c in chosen]
+    live = session.host.is_live
+    verdicts = [judge_container(desired.containers.get(c), states[c], live=live) for c in chosen]
     users: dict[str, list[str]] = {}
     assigned = containers.assignments() if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():
         for name in (value or "").split("//&"):
             users.setdefault(name, []).append(ctid)
-    caches: dict[str, list[Finding]] = {}
+    boot: dict[str, list[Finding]] = {}
     for cache in store.caches():
-        caches.setdefault(cache.profile, []).append(judge_cache(cache.path, cache.newer))
-    return verdicts, judge_profiles(store.files(), store.profiles(), users, caches)
+        boot.setdefault(cache.profile, []).append(judge_cache(cache.path, cache.newer))
+    for name, path in store.switched_off():
+        boot.setdefault(name, []).append(judge_switch(path))
+    return verdicts, judge_profiles(store.files(), store.profiles(), users, boot)
 
 
 def host_findings(session: Session) -> list[Finding]:

@@ -22,6 +22,7 @@ from phoenix_hypervisor.plan.profiles import (
     name_refusals,
     retire_actions,
     sweep_action,
+    switch_refusal,
     to_prove,
 )
 from phoenix_hypervisor.profiles.prove import foreign_definitions, prove
@@ -107,7 +108,8 @@ def _profile_plan(session: Session, request: Request) -> Plan:
     profiles = store.profiles()
     stale = (sweep_action(cache.path, "a stale cache entry") for cache in store.caches() if cache.newer)
     left = (*store.sweep(), *stale, *(sweep_action(path) for path in session.runtime.leftovers()))
-    plan = Plan(left, warnings=tuple(store.orphans()), refusals=tuple(store.open_places()))
+    off = [switch_refusal(name, path) for name, path in store.switched_off()]
+    plan = Plan(left, warnings=tuple(store.orphans()), refusals=(*store.open_places(), *off))
     plan += file_actions(files, request.adopt)
     new = [f.profile for f in files if f.profile and f.installed != f.wanted and not f.recorded]
     new = [n for n in new if f"/etc/apparmor.d/{n}" not in store.manifest.files]

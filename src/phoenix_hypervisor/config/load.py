@@ -46,6 +46,7 @@ def load(
     shipped_names = frozenset(shipped)
     problems += _profile_problems(entries, schema.default_profile, shipped_names, installed, deprecated)
     problems += _retired_and_shipped(deprecated, shipped_names)
+    problems += _missing_successors(deprecated, shipped_names, installed)
     problems += _address_problems(entries)
     if _MAYBE_CONTROL.search(data):
         problems += _form_problems(entries)
@@ -132,6 +133,23 @@ def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) ->
                 Problem(f"the successor {successor} is deprecated too", pointer, hint=deprecated[successor])
             )
     return problems
+
+
+def _missing_successors(
+    deprecated: dict[str, str], shipped: frozenset[str], installed: Callable[[], Iterable[str]]
+) -> list[Problem]:
+    """What the hint of a deprecated name sends to must be there."""
+    absent = {s for s in deprecated.values() if s not in deprecated and s not in shipped and s not in SPECIAL}
+    absent -= set(installed()) if absent else set()
+    return [
+        Problem(
+            f"the successor {successor} is neither shipped nor installed",
+            f"/deprecated_profiles/{escape(name)}",
+            hint="shipped: " + ", ".join(sorted(shipped) or ["none"]),
+        )
+        for name, successor in deprecated.items()
+        if successor in absent
+    ]
 
 
 def _address_problems(entries: dict[str, Any]) -> list[Problem]:

@@ -176,12 +176,21 @@ class Directory:
         hint = "shorten it: nothing that Phoenix reads is that long"
         return PhoenixError(f"is over {limit} bytes", where=self.where(name), hint=hint)
 
-    def replace(self, name: str, data: bytes, *, before: bytes | None, mode: int | None = None) -> None:
+    def replace(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        before: bytes | None,
+        mode: int | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """Make `name` hold `data`; readers see the old or the new bytes, never a part.
 
         `before` is what the file must still hold (None: it must not exist), else
         ChangedMeanwhile is raised and nothing changes.  `mode` None keeps the mode and
-        owner of the old file: pmxcfs takes no other.  Raises PhoenixError.
+        owner of the old file: pmxcfs takes no other.  `owner` is a user and a group.  Raises
+        PhoenixError.
         """
         temporary = temporary_name(name)
         old = self.lstat(name)
@@ -192,7 +201,9 @@ class Directory:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(temporary, flags, wanted, dir_fd=self._fd)
             try:
-                self._fill(fd, data, wanted, old if mode is None else None)
+                if mode is None and old is not None:
+                    owner = (old.st_uid, old.st_gid)
+                self._fill(fd, data, wanted, owner)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -209,7 +220,7 @@ class Directory:
             raise
 
     @staticmethod
-    def _fill(fd: int, data: bytes, mode: int, like: os.stat_result | None) -> None:
+    def _fill(fd: int, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -217,8 +228,8 @@ class Directory:
         # Only where they differ: /etc/pve refuses chmod and chown to anything but its own.
         if stat.S_IMODE(made.st_mode) != mode:
             os.fchmod(fd, mode)
-        if like is not None and (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
-            os.fchown(fd, like.st_uid, like.st_gid)
+        if owner is not None and (made.st_uid, made.st_gid) != owner:
+            os.fchown(fd, *owner)
 
     def remove(self, name: str, *, before: bytes | None = None) -> None:
         """Unlink `name`; with `before`, only while it still holds those bytes."""

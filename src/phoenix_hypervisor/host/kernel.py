@@ -15,8 +15,10 @@ from phoenix_hypervisor.host.root import Root
 SECURITYFS = "/sys/kernel/security/apparmor"
 
 _PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
+# From the root of the hierarchy on: whoever may make cgroups further down, a container in its own
+# or a user in theirs, can give them any name.
 _CONTAINER_CGROUP = re.compile(
-    rb"(?:^|/)(?:lxc/(?P<pve>[1-9][0-9]*)(?=[/\n]|$)|lxc\.payload\.(?P<lxc>[^/\n]+))"
+    rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
 )
 
 
@@ -83,8 +85,10 @@ class Kernel:
     def container_processes(self) -> dict[str, list[Process]] | None:
         """The processes of every running container, by container name (CTID).
 
-        A process belongs to the container whose payload cgroup it is in: `lxc/CTID` on
-        Proxmox, `lxc.payload.NAME` with plain LXC (lxc_cgroup naming).  None where /proc
+        A process belongs to the outermost container whose payload cgroup it is in: `/lxc/CTID`
+        on Proxmox, `/lxc.payload.NAME`, or `-1` after it where that name was taken, with plain
+        LXC.  Root's lxc-start makes it there from wherever it is called (LXC 5.0 and 6.0), but
+        for `lxc.cgroup.relative = 1`, whose containers are not seen.  None where /proc
         of the root is not filled.
         """
         proc = self._root.locate("/proc")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ VERSION = 1
 COMMITTED, UNDONE, UNFINISHED = "committed", "undone", "unfinished"
 _FLAGS = ("replaces", "foreign", "returns", "takes_back")
 _TEXTS = ("value", "old_value")
+_STATS = ("before_stat", "after_stat")
+_STAT = re.compile(r"[0-7]{3,4} [0-9]{1,10} [0-9]{1,10}")
 _POLICY = (Kind.LOAD, Kind.UNLOAD)
 
 
@@ -183,6 +186,7 @@ def _action(action: Action) -> dict[str, Any]:
     }
     document.update({name: getattr(action, name) for name in _TEXTS})
     document.update({name: True for name in _FLAGS if getattr(action, name)})
+    document.update({name: text for name in _STATS if (text := getattr(action, name)) is not None})
     return document
 
 
@@ -193,7 +197,7 @@ def _read_action(document: dict[str, Any]) -> Action:
             raise TypeError(f"{text!r:.40} is no text")
     kind = Kind(document["kind"])
     _check_place(kind, document["target"], document["path"])
-    return Action(
+    action = Action(
         kind,
         document["target"],
         document["summary"],
@@ -203,8 +207,19 @@ def _read_action(document: dict[str, Any]) -> Action:
         tuple(tuple(str(word) for word in argv) for argv in document["processes"]),
         document["value"],
         document["old_value"],
-        *(document.get(name) is True for name in _FLAGS),
+        before_stat=_stat(document.get("before_stat")),
+        after_stat=_stat(document.get("after_stat")),
     )
+    flags: dict[str, Any] = {name: True for name in _FLAGS if document.get(name) is True}
+    return replace(action, **flags)
+
+
+def _stat(text: object) -> str | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or _STAT.fullmatch(text) is None:
+        raise ValueError(f"{text!r:.40} is no mode and owner")
+    return text
 
 
 def _check_place(kind: Kind, target: str, path: str) -> None:

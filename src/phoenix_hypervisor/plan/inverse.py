@@ -79,6 +79,8 @@ def _swapped(back: Action, action: Action) -> Action:
         foreign=action.returns,
         returns=action.foreign,
         takes_back=True,
+        before_stat=action.after_stat,
+        after_stat=action.before_stat,
     )
 
 

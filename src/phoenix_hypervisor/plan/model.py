@@ -118,6 +118,8 @@ class FileState:
     profile: str | None = None
     """The profile it defines; None for an include."""
     fault: str | None = None
+    stat: str | None = None
+    """Mode and owner, `MODE UID GID`, of a file that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,10 @@ class Action:
     takes_back: bool = False
     """Made by `plan.inverse`: what is already as wanted stays, and of a configuration that
     others have changed meanwhile only the line is put back."""
+    before_stat: str | None = None
+    """Mode (octal) and owner, `MODE UID GID`, of somebody else's file in `before`."""
+    after_stat: str | None = None
+    """What the file gets with `after`, where that is not what Phoenix gives its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,14 @@ def sweep_action(path: str, what: str = "a killed run's temporary file") -> Acti
     return Action(Kind.SWEEP, path, f"remove {what}", path)
 
 
+def switch_refusal(name: str, path: str) -> Note:
+    """A profile that somebody switched off would look installed and not be there after the next boot."""
+    forced = "/force-complain/" in path
+    what = "loads it in complain mode" if forced else "does not load it"
+    hint = f"rm {path} to enforce it; who does not want it removes its source"
+    return Note(path, f"switches profile {name} off: the boot {what}", hint)
+
+
 def _label(state: FileState) -> str:
     return state.profile or state.path.removeprefix("/etc/apparmor.d/")
 
@@ -95,6 +103,7 @@ def _install(state: FileState, why: str) -> Action:
         state.wanted,
         value=state.profile,
         foreign=state.installed is not None and state.ownership is Ownership.FOREIGN,
+        before_stat=state.stat,
     )
 
 
@@ -197,6 +206,8 @@ class Retirement:
     """Our compiled copy of it."""
     closure: str | None = None
     """What Phoenix last loaded of it."""
+    stat: str | None = None
+    """Mode and owner of its file, where that is not ours."""
 
 
 def retire_actions(
@@ -268,6 +279,7 @@ def retire_actions(
                         old.data,
                         value=old.name,
                         foreign=old.foreign,
+                        before_stat=old.stat,
                     )
                 )
     return Plan(tuple(actions), tuple(skipped), refusals=tuple(refusals))

@@ -43,6 +43,10 @@ class Facts:
     assignments: Mapping[str, str | None]
     includers: Callable[[str], Sequence[str]]
     """The installed profiles of ours that pull in a file."""
+    closure: Callable[[str, Mapping[str, bytes | None]], str | None]
+    """Of an installed profile, once some files hold other bytes."""
+    load: Callable[[str], tuple[str, ...]]
+    """Profile name -> process that loads our compiled copy of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ def plan_rollback(steps: Sequence[Step], facts: Facts) -> Rollback:
             result.actions.append(step.back)
         else:
             _policy(step, facts, result)
+    if facts.live:
+        _includers(facts, result)
     _in_use(facts, result)
     if not result.actions and not result.refusals and not result.conflicts:
         result.skipped.append(Note("rollback", "everything is already as it was before that transaction"))
@@ -156,6 +162,31 @@ def _policy(step: Step, facts: Facts, result: Rollback) -> None:
         )
         return
     result.actions.append(replace(back, before=facts.compiled(name)))
+
+
+def _includers(facts: Facts, result: Rollback) -> None:
+    """Load what a later transaction installed and what includes a file that goes back."""
+    kinds = {a.kind for a in result.actions}
+    changed = {a.path: a.after for a in result.actions if a.kind in (Kind.INSTALL, Kind.REMOVE)}
+    includes = [a.path for a in result.actions if a.kind is Kind.INSTALL and a.value is None]
+    handled = {a.target for a in result.actions if a.kind in (Kind.LOAD, Kind.UNLOAD)}
+    if Kind.RELOAD_SERVICE in kinds:
+        return  # It loads all there is.
+    for name in sorted({n for path in includes for n in facts.includers(path)} - handled):
+        if name not in facts.loaded or changed.get(f"/etc/apparmor.d/{name}", b"") is None:
+            continue
+        result.actions.append(
+            Action(
+                Kind.LOAD,
+                name,
+                "load again (what it includes goes back)",
+                before=facts.compiled(name),
+                processes=(facts.load(name),),
+                value=facts.closure(name, changed),
+                old_value=facts.closures.get(name),
+                replaces=True,
+            )
+        )
 
 
 def _in_use(facts: Facts, result: Rollback) -> None:

@@ -80,9 +80,7 @@ def judge_host(live: bool, apparmor: bool) -> list[Finding]:
     return [Finding("apparmor-off", cause, "boot with apparmor=1 security=apparmor")]
 
 
-def judge_container(
-    spec: ContainerSpec | None, state: ContainerState, loaded: Mapping[str, str] | None
-) -> ContainerVerdict:
+def judge_container(spec: ContainerSpec | None, state: ContainerState, *, live: bool) -> ContainerVerdict:
     """The verdict on one container; `spec` None: not declared, so nothing is expected of it."""
     findings: list[Finding] = []
     notes: list[str] = []
@@ -102,7 +100,9 @@ def judge_container(
     elif state.assigned != state.wanted or state.after is not state.data:
         findings.append(_not_assigned(state))
     if spec is not None:
-        findings += _running(state, loaded)
+        if live and spec.start and state.data is not None:
+            findings += _stopped(state)
+        findings += _running(state)
         notes += state.warnings
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
@@ -145,11 +145,31 @@ def judge_cache(path: str, newer: bool) -> Finding:
     return Finding("stale-cache", cause, "nothing needs to be done", fault=False)
 
 
+def judge_switch(path: str) -> Finding:
+    """An entry below /etc/apparmor.d/disable or force-complain."""
+    hint = f"rm {path}, then phoenix setup"
+    if "/force-complain/" in path:
+        cause = f"{path}: the boot loads it in complain mode, where nothing is refused"
+        return Finding("force-complain", cause, hint)
+    return Finding("disabled", f"{path}: the boot does not load it", hint)
+
+
 def _confined(state: ContainerState) -> bool:
     return all(parse(process.label).confined for process in state.processes if process.label)
 
 
-def _running(state: ContainerState, loaded: Mapping[str, str] | None) -> list[Finding]:
+def _stopped(state: ContainerState) -> list[Finding]:
+    """Declared to run and stopped; a fault where apply would start it."""
+    if state.running is not False or state.is_template:
+        return []
+    if state.lock is not None:
+        cause = f"is declared to run and stopped, and locked by Proxmox ({state.lock})"
+        return [Finding("not-running", cause, "wait for that task", fault=False)]
+    hint = f'phoenix apply {state.ctid}, or "start": false'
+    return [Finding("not-running", "is declared to run and stopped", hint)]
+
+
+def _running(state: ContainerState) -> list[Finding]:
     """What the labels of a running container say against its declaration."""
     ctid, wanted = state.ctid, state.wanted
     if not state.running or state.init is None:
@@ -181,9 +201,10 @@ def judge_profiles(
     files: Iterable[FileState],
     profiles: Sequence[ProfileState],
     users: Mapping[str, Sequence[str]],
-    caches: Mapping[str, Sequence[Finding]] | None = None,
+    boot: Mapping[str, Sequence[Finding]] | None = None,
 ) -> list[ProfileVerdict]:
-    """The verdict on each shipped profile; `users` are the containers assigned to it."""
+    """The verdict on each shipped profile; `users` are the containers assigned to it, `boot` says
+    what the next boot would do otherwise."""
     by_path = {state.path: state for state in files}
     verdicts = []
     for profile in profiles:
@@ -204,7 +225,7 @@ def judge_profiles(
         elif profile.differs is not None:
             cause = f"what the kernel has of {profile.differs} is not what Phoenix loaded"
             findings.append(Finding("policy-differs", cause, "phoenix setup"))
-        findings += (caches or {}).get(profile.name, ())
+        findings += (boot or {}).get(profile.name, ())
         installed = "missing" if own.installed is None else "differs" if stale else "same"
         used = tuple(users.get(profile.name, ()))
         verdicts.append(

@@ -92,6 +92,21 @@ def stale_caches(
     return found
 
 
+SWITCHES = ("disable", "force-complain")
+"""Folders of /etc/apparmor.d in which an entry with a file's name switches that file's profile off
+or to complain mode (apparmor_parser.d, aa-disable); for the boot, and for whoever compiles that file."""
+
+
+def switched_off(host: Host, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Profile and host path of each such entry for `names`."""
+    wanted = set(names)
+    return [
+        (name, f"{APPARMOR_D}/{folder}/{name}")
+        for folder in SWITCHES
+        for name in sorted(wanted.intersection(_names(host, f"{APPARMOR_D}/{folder}")))
+    ]
+
+
 def _files(host: Host, name: str) -> list[str]:
     return [f"{APPARMOR_D}/{path}" for path in (name, *included_by(host, name))]
 

@@ -7,6 +7,7 @@ file.  Reads only.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
@@ -26,6 +27,17 @@ def includers(host: Host, manifest: Manifest, path: str) -> list[str]:
         if isinstance(data, bytes) and wanted in closures.of(data)[1]:
             found.append(name)
     return found
+
+
+def closure_with(host: Host, name: str, changed: Mapping[str, bytes | None]) -> str | None:
+    """The closure of installed profile `name` once the host paths in `changed` hold these bytes."""
+
+    def lookup(path: str) -> bytes | list[str] | None:
+        full = f"{APPARMOR_D}/{path}".rstrip("/")
+        return changed[full] if full in changed else _lookup(host, path)
+
+    data = lookup(name)
+    return Closures(lookup).of(data)[0] if isinstance(data, bytes) else None
 
 
 def included_by(host: Host, name: str) -> tuple[str, ...]:

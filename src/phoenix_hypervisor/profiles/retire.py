@@ -45,6 +45,7 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
             if any(p.name == name or p.name.startswith(f"{name}//") for p in parse_label(label).components)
         )
         path = f"{APPARMOR_D}/{name}" if data is not None else None
+        foreign = data is not None and not store.manifest.owns(f"{APPARMOR_D}/{name}", data)
         keep = keep or _reason_to_keep(store, name, data)
         found.append(
             Retirement(
@@ -55,9 +56,10 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
                 loaded,
                 keep,
                 users,
-                data is not None and not store.manifest.owns(f"{APPARMOR_D}/{name}", data),
+                foreign,
                 store.compiled(name),
                 store.manifest.loaded.get(name),
+                store.stat_installed(name) if foreign else None,
             )
         )
     return found

@@ -63,7 +63,11 @@ class ProfileSteps:
             # Before the file: what fails after it could not be undone.
             if action.value is not None:
                 self._drop_cache(action.value)
-            directory.replace(name, action.after, before=action.before, mode=PROFILE_MODE)
+            mode, owner = PROFILE_MODE, None
+            if action.after_stat is not None:
+                words = action.after_stat.split()
+                mode, owner = int(words[0], 8), (int(words[1]), int(words[2]))
+            directory.replace(name, action.after, before=action.before, mode=mode, owner=owner)
         return action
 
     def remove(self, action: Action) -> Action:

@@ -16,7 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, ProfileState
 from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import StaleCache, differing, stale_caches
+from phoenix_hypervisor.profiles.drift import StaleCache, differing, stale_caches, switched_off
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import Closures
 from phoenix_hypervisor.profiles.parser import Parser
@@ -86,7 +86,8 @@ class Store:
             ownership = Ownership.OURS if ours else Ownership.FOREIGN
         recorded = self.manifest.files.get(path) == [record.digest(data)]
         profile = name if name in self.sources.profiles else None
-        return FileState(path, source, data, installed, ownership, recorded, profile, fault)
+        owner = self.stat_installed(name) if ownership is Ownership.FOREIGN else None
+        return FileState(path, source, data, installed, ownership, recorded, profile, fault, owner)
 
     def _directory(self, relative: str) -> Directory | None:
         if relative not in self._directories:
@@ -98,6 +99,13 @@ class Store:
         parent, base = os.path.split(name)
         directory = self._directory(parent)
         return None if directory is None else directory.read(base, MAX_INSTALLED)
+
+    def stat_installed(self, name: str) -> str | None:
+        """`MODE UID GID` of /etc/apparmor.d/NAME, the mode octal."""
+        parent, base = os.path.split(name)
+        directory = self._directory(parent)
+        info = None if directory is None else directory.lstat(base)
+        return None if info is None else f"{stat.S_IMODE(info.st_mode):04o} {info.st_uid} {info.st_gid}"
 
     def profiles(self) -> list[ProfileState]:
         """Each shipped profile with the hash of all it is made of."""
@@ -190,6 +198,10 @@ class Store:
     def caches(self) -> list[StaleCache]:
         """Boot-time cache entries that were not made from the files as they are now."""
         return stale_caches(self.host, self.sources.profiles, self.compiled)
+
+    def switched_off(self) -> list[tuple[str, str]]:
+        """Profile and path of each entry that keeps the boot from enforcing one of ours."""
+        return switched_off(self.host, self.sources.profiles)
 
     def orphans(self) -> list[Note]:
         """Files that Phoenix installed and no longer ships."""
