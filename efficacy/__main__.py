@@ -1,7 +1,8 @@
 """`python -m efficacy`: run the suite in the lab, write docs/efficacy.json and docs/efficacy.md.
 
-Owns the choice of combinations and the order of work.  What is run again replaces what is on file;
-the rest of the file stays.  Must not know operations.
+Owns the choice of combinations and the order of work: a lab for each release, side by side.  What is run
+again replaces what is on file; the rest of the file stays.  Ends with 1 where a claim does not hold.
+Must not know operations.
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
-from efficacy import report
-from efficacy.rows import OURS, load
+from efficacy import claims, report
+from efficacy.report import KINDS, LAYERS, PROFILES
+from efficacy.rows import BASE, load
 
 TOP = Path(__file__).parents[1]
 HERE = Path(__file__).parent
-PROFILES = ("unconfined", "generated", "generated+nesting", "lxc-container-default-cgns", *OURS)
-LAYERS = ("bare", "stock")
-KINDS = ("privileged", "unprivileged")
-LIMIT = 420.0
+LIMIT = 900.0
 """Seconds for all operations of one combination."""
+LOCK = threading.Lock()
 SHARE = """\
 lxc.mount.entry = /var/lib/phoenix-efficacy/share srv/share none bind,create=dir
 lxc.mount.entry = /dev/nvidia3 dev/nvidia3 none bind,create=file
@@ -44,13 +46,53 @@ def main() -> int:
     parser.add_argument("--report-only", action="store_true")
     given = parser.parse_args()
     document = json.loads(given.output.read_text()) if given.output.exists() else {"version": 1}
+    failed = []
     if not given.report_only:
         rows = [r for r in load() if not given.operation or any(o in r.name for o in given.operation)]
-        for release in given.release or ("trixie", "bookworm"):
+        failed = run_all(given.release or ("trixie", "bookworm"), rows, given, document)
+    if given.operation is not None:
+        return 1 if failed else 0
+    report.write(document, [str(c) for c in claims.all_claims(document)], TOP / "docs" / "efficacy.md")
+    found = claims.all_claims(document, given.release)
+    for claim in found:
+        print(claim)
+    bad = [claim for claim in found if claim.holds is False]
+    print(f"{len(found)} claims: {sum(c.holds is True for c in found)} hold, {len(bad)} do not hold, "
+          f"{sum(c.holds is None for c in found)} are not measured")  # fmt: skip
+    return 1 if bad or failed else 0
+
+
+def run_all(releases: Any, rows: list[Any], given: argparse.Namespace, document: dict[str, Any]) -> list[str]:
+    """Every release in a thread of its own; the releases whose lab failed."""
+    failed: list[str] = []
+
+    def one(release: str) -> None:
+        try:
             run(release, rows, given, document)
-    if given.operation is None:
-        report.write(document, TOP / "docs" / "efficacy.md")
-    return 0
+        except BaseException as error:
+            failed.append(release)
+            say(f"{release}: {error}")
+            if not isinstance(error, LabDied):
+                traceback.print_exc()
+
+    threads = [threading.Thread(target=one, args=(release,)) for release in releases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failed
+
+
+class LabDied(Exception):
+    """The guest's kernel no longer answers."""
+
+
+def order_of(given: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """Combinations, what says most first: unconfined and base before the others, bare before stock."""
+    places = [(k, l) for k in given.kind or KINDS for l in given.layer or LAYERS]  # noqa: E741
+    chosen = [p for p in PROFILES if not given.profile or p in given.profile]
+    chosen.sort(key=lambda p: (p != "unconfined", p != BASE, p != "generated"))
+    return [(kind, layer, profile) for kind, layer in places for profile in chosen]
 
 
 def run(release: str, rows: list[Any], given: argparse.Namespace, document: dict[str, Any]) -> None:
@@ -67,26 +109,22 @@ def run(release: str, rows: list[Any], given: argparse.Namespace, document: dict
         facts["compiled"] = install_profiles(lab)
         lab.put("/var/lib/phoenix-efficacy/disk2", disk_with_secret())
         lab.put("/var/lib/phoenix-efficacy/share/vmlinuz", lab.image.vmlinuz.read_bytes())
-        number = 700
-        for kind in given.kind or KINDS:
-            for layer in given.layer or LAYERS:
-                for profile in given.profile or PROFILES:
-                    number += 1
-                    key = f"{release}/{kind}/{layer}/{profile}"
-                    free = document.get("combinations", {}).get(f"{release}/{kind}/{layer}/unconfined")
-                    # What fails unconfined says nothing about a profile, so it is not tried again.
-                    chosen = [
-                        r for r in rows if not free or profile == "unconfined" or r.name in free["done"]
-                    ]
-                    try:
-                        answer = combination(lab, number, kind, layer, profile, chosen)
-                    except PhoenixError as error:
-                        answer = {"failed": error.message}
-                    keep(document, key, answer, given)
-                    if not lab_answers(lab):
-                        raise SystemExit(
-                            f"the lab died in {key}\n" + "\n".join(lab.console().splitlines()[-20:])
-                        )
+        for number, (kind, layer, profile) in enumerate(order_of(given), 701):
+            key = f"{release}/{kind}/{layer}/{profile}"
+            free = document.get("combinations", {}).get(f"{release}/{kind}/{layer}/unconfined")
+            # What fails unconfined says nothing about a profile, so it is not tried again.
+            chosen = [r for r in rows if not free or profile == "unconfined" or r.name in free["done"]]
+            try:
+                answer = combination(lab, number, kind, layer, profile, chosen)
+            except PhoenixError as error:
+                answer = {"failed": error.message}
+            if profile in facts["compiled"]:
+                answer["policy"] = facts["compiled"][profile]["sha256"]
+            with LOCK:
+                keep(document, key, answer, given)
+            if not lab_answers(lab):
+                last = "\n".join(lab.console().splitlines()[-20:])
+                raise LabDied(f"the lab died in {key}\n{last}")
 
 
 def disk_with_secret() -> bytes:
@@ -128,7 +166,7 @@ def lab_answers(lab: Any) -> bool:
 
 
 def install_profiles(lab: Any) -> dict[str, Any]:
-    """Our profiles into the guest's kernel by the guest's own parser; seconds and bytes of each."""
+    """Our profiles into the guest's kernel by the guest's own parser; seconds, bytes and hash of each."""
     import io
     import tarfile
 
@@ -152,14 +190,14 @@ for p in lxc-*; do
   apparmor_parser -QK -o /run/profiles/blob "$p" 2>/run/profiles/err || { cat /run/profiles/err >&2; exit 1; }
   end=$(date +%s%N)
   apparmor_parser -rK "$p"
-  echo "$p $(( (end - start) / 1000000 )) $(stat -c %s /run/profiles/blob)"
+  echo "$p $(( (end - start) / 1000000 )) $(stat -c %s /run/profiles/blob) $(sha256sum < /run/profiles/blob)"
 done
 """
     said = lab.run(script, timeout=180, check=True).stdout
     found = {}
     for line in said.splitlines():
-        name, took, size = line.split()
-        found[name] = {"milliseconds_emulated": int(took), "bytes": int(size)}
+        name, took, size, digest, _ = line.split()
+        found[name] = {"milliseconds_emulated": int(took), "bytes": int(size), "sha256": digest}
     return found
 
 
@@ -214,6 +252,8 @@ def keep(document: dict[str, Any], key: str, answer: dict[str, Any], given: argp
                 file.write(json.dumps({"at": key, **answer}) + "\n")
     done = [one["name"] for one in results if one["done"]]
     answer["tried"] = len(results)
+    if key.endswith("/unconfined"):
+        answer["names"] = [one["name"] for one in results]
     answer["done"] = done
     answer["broken"] = [one["name"] for one in results if one.get("broken")]
     say(
@@ -223,7 +263,8 @@ def keep(document: dict[str, Any], key: str, answer: dict[str, Any], given: argp
         document.setdefault("combinations", {})[key] = answer
         document["operations"] = [
             {"name": r.name, "class": r.klass, "dangerous": r.dangerous, "promises": list(r.promises),
-             **({"no_hook": r.no_hook} if r.no_hook else {})} for r in load()
+             **{n: getattr(r, n) for n in ("watch", "no_hook", "no_hook_kernel") if getattr(r, n)}}
+            for r in load()
         ]  # fmt: skip
         document["taken"] = time.strftime("%Y-%m-%d", time.gmtime())
         part = given.output.with_suffix(".part")

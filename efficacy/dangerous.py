@@ -11,13 +11,18 @@ from typing import Any
 
 from efficacy.rows import BASE, OURS, Row
 
-_NO_KEYS = "AppArmor has no hook for keys; keys of a user belong to the user namespace: unprivileged stops it"
-_NO_BPF = (
-    "AppArmor has no hook for bpf(2), and CAP_SYS_ADMIN, which an init system needs, stands in for CAP_BPF"
+ADMIN = (
+    "it asks for CAP_SYS_ADMIN, without which LXC cannot start a container (method, 1): unprivileged stops it"
 )
-_NO_PERF = "AppArmor has no hook for perf_event_open(2), and CAP_SYS_ADMIN stands in for CAP_PERFMON"
-_NO_SWAP = "swapon(2) asks for CAP_SYS_ADMIN, which an init system needs, and the file is the container's own: unprivileged or seccomp stops it"
-_NO_TYPE = "the mount is refused, but the kernel looks the type up first, AppArmor itself does: kernel.modules_disabled stops it"
+_NO_KEYS = "AppArmor has no hook for keys; keys of a user belong to the user namespace: unprivileged stops it"
+_NO_BPF = "AppArmor has no hook for bpf(2); where CAP_BPF is denied, " + ADMIN
+_NO_PERF = "AppArmor has no hook for perf_event_open(2); where CAP_PERFMON is denied, " + ADMIN
+_NO_SWAP = "AppArmor sees no more than that a file of the container's own is opened; " + ADMIN
+_NO_LOG = "AppArmor has no hook for syslog(2); where CAP_SYSLOG is denied, kernel 6.1 takes CAP_SYS_ADMIN for it: kernel 6.12 stops it"
+_NO_TYPE = (
+    "the mount is refused, but AppArmor's own hook looks the type up first, and that loads the module: "
+    "kernel.modules_disabled stops it"
+)
 _NO_LOAD = (
     "the kernel loads the module itself; AppArmor has no hook for that: kernel.modules_disabled stops it"
 )
@@ -27,7 +32,7 @@ def _rows(klass: str, *rows: tuple[Any, ...], promises: tuple[str, ...] = OURS) 
     made = []
     for name, do, *rest in rows:
         more = dict(rest[0]) if rest else {}
-        more.setdefault("promises", () if more.get("no_hook") else promises)
+        more.setdefault("promises", () if more.get("no_hook") and "no_hook_kernel" not in more else promises)
         made.append(Row(klass, name, do, **more))
     return tuple(made)
 
@@ -44,6 +49,7 @@ CORE = "/proc/sys/kernel/core_pattern"
 CORE_ = _watch(CORE)
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 THP_ = _watch(THP)
+_LOG = {"no_hook": _NO_LOG, "no_hook_kernel": "6.1."}
 SYSRQ_ = {"check": "logged('sysrq: HELP')"}
 
 KNOBS = _rows(
@@ -78,9 +84,10 @@ KNOBS = _rows(
     ("scan the PCI bus", "put('/sys/bus/pci/rescan', '1')"),
     ("binfmt handler", "mount('binfmt_misc', '/proc/sys/fs/binfmt_misc', 'binfmt_misc')\n"
      "put('/proc/sys/fs/binfmt_misc/register', ':phxe:M::PHXE::/bin/true:F')", {"check": "binfmt()"}),
-    ("read the kernel's log", "b = ctypes.create_string_buffer(65536)\nassert call(103, 3, b, 65536) >= 0"),
-    ("clear the kernel's log", "call(103, 5, None, 0)", {}),
-    ("silence the kernel's console", "call(103, 6, None, 0)", {}),
+    ("read the kernel's log", "b = ctypes.create_string_buffer(65536)\nassert call(103, 3, b, 65536) >= 0",
+     _LOG),
+    ("clear the kernel's log", "call(103, 5, None, 0)", _LOG),
+    ("silence the kernel's console", "call(103, 6, None, 0)", _LOG),
     ("set the host's clock", "n = time.clock_gettime_ns(0)\ntime.clock_settime_ns(0, n + 1000000)", {}),
     ("steer the host's clock", "b = ctypes.create_string_buffer(struct.pack('I4xq', 2, 1), 208)\n"
      "call(159, b)", {}),

@@ -287,8 +287,9 @@ class Host:
             write(f"{tracing}/events/sched/sched_switch/enable", "0")
         if "phxk" in read(f"{tracing}/kprobe_events"):
             write(f"{tracing}/kprobe_events", "\n")
-        if "phoenix" in read(f"{STATE}/disk")[:4096]:
-            with open(f"{STATE}/disk", "r+b") as file:
+        with open(f"{STATE}/disk", "r+b") as file:
+            if b"phoenix" in file.read(4096):
+                file.seek(0)
                 file.write(bytes(8192))
 
 
@@ -388,7 +389,8 @@ def judge(host: Host, inside: Inside, row: dict[str, Any], env: dict[str, Any]) 
             done, error = False, f"{error}; judge: {failure}"
     elif row["secret"]:
         done = SECRET in answer.get("result", "")
-    host.put_back()
+    if row["dangerous"]:
+        host.put_back()
     if row["needs"] == "victim" and host.victim_there():
         stat = read(f"/proc/{host.victim}/stat").rpartition(")")[2].split()[0]
         if stat in "Tt" or row["check"]:

@@ -1,6 +1,6 @@
 """The form of one operation, and all of them.
 
-Owns the row.  To add an operation, add one row to dangerous.py or legitimate.py; nothing else has
+Owns the row.  To add an operation, add one row to dangerous.py, published.py or legitimate.py; nothing else has
 to change.  Must not know how operations are run.
 
 `do` is Python, run as root inside the container by inside.py, whose functions it may use.  What it
@@ -41,6 +41,8 @@ class Row:
     """Profiles that promise to stop it (dangerous) or to let it be (legitimate)."""
     no_hook: str = ""
     """Why AppArmor has no say in it, and who has."""
+    no_hook_kernel: str = ""
+    """The mark holds only where the kernel's release begins so."""
     dangerous: bool = True
 
     def as_order(self) -> dict[str, object]:
@@ -51,6 +53,7 @@ def load() -> tuple[Row, ...]:
     """All operations, dangerous first; ValueError where a name stands twice."""
     rows: tuple[Row, ...] = (
         *import_module("efficacy.dangerous").ROWS,
+        *import_module("efficacy.published").ROWS,
         *import_module("efficacy.legitimate").ROWS,
     )
     names = [row.name for row in rows]
