@@ -119,6 +119,20 @@ def test_explain_finds_the_line(fields: dict[str, Any], expected: list[str]) -> 
     assert found.compiles <= 12
 
 
+TRANSITIONS = "ix px Px cx Cx ux Ux pix Pix cix Cix pux PUx cux CUx".split()
+
+
+def test_exec_transitions_are_named_as_profiles_write_them() -> None:
+    """Their meaning was compared with real executions on both kernels: docs/policy-engine.md."""
+    rules = "".join(f"  /b/{word} {word},\n" for word in TRANSITIONS)
+    rules += "".join(f"  /n/{word} {word} -> other,\n" for word in TRANSITIONS if word[0] in "pP")
+    judge = Evaluator(read_policy(compile_text(f"profile lxc-t {{\n{rules}}}\n".encode())).get("lxc-t"))
+    for word in TRANSITIONS:
+        assert judge.file(f"/b/{word}".encode(), "x").transition == word
+        if word[0] in "pP":
+            assert judge.file(f"/n/{word}".encode(), "x").transition == f"{word} -> other"
+
+
 def test_explain_names_what_would_decide_next() -> None:
     query = question(kind="file", path="/proc/sys/fs/x", access="w")
     found = explain(read_source("t", BASE), compile_text, "lxc-t", query)

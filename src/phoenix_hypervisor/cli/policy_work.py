@@ -172,7 +172,9 @@ def query(bench: Workbench, policy: str | None, profile: str | None, question: Q
     document = {**head, **answer.as_json(), "transition": answer.transition}
     lines = [f"{_verdict(answer)}  {found.label}: {question}"]
     if answer.transition:
-        lines.append(f"  runs as: {answer.transition}")
+        alone = answer.transition.partition(" ")[0] in ("px", "Px", "cx", "Cx")
+        needed = "; where no such profile is loaded, not at all" if alone else ""
+        lines.append(f"  runs as: {answer.transition}{needed}")
     for name in answer.needs:
         from phoenix_hypervisor.policy.constants import capability
 
