@@ -119,7 +119,23 @@ def test_explain_finds_the_line(fields: dict[str, Any], expected: list[str]) -> 
     assert found.compiles <= 12
 
 
-TRANSITIONS = "ix px Px cx Cx ux Ux pix Pix cix Cix pux PUx cux CUx".split()
+TRANSITIONS = (
+    "ix",
+    "px",
+    "Px",
+    "cx",
+    "Cx",
+    "ux",
+    "Ux",
+    "pix",
+    "Pix",
+    "cix",
+    "Cix",
+    "pux",
+    "PUx",
+    "cux",
+    "CUx",
+)
 
 
 def test_exec_transitions_are_named_as_profiles_write_them() -> None:
@@ -242,7 +258,7 @@ class Bench:
 
     def source(self, name: str) -> tuple[str, bytes]:
         path = self.folder / name
-        if not path.is_file():
+        if "/" in name or not path.is_file():
             raise PhoenixError(f"no profile {name}")
         return str(path), path.read_bytes()
 
@@ -349,6 +365,13 @@ def test_a_batch_answers_line_for_line(cli: Cli) -> None:
     named = json.dumps({"profile": str(cli.folder / "lxc-t"), "kind": "userns"}).encode()
     code, out = cli("query", "--batch", "-", stdin=named)
     assert (code, set(json.loads(out))) == (1, {"error"})
+
+
+def test_a_program_is_no_source_but_may_be_a_profile_s_name(cli: Cli) -> None:
+    with pytest.raises(PhoenixError, match="no profile"):
+        cli("query", PARSER, "userns")
+    (cli.folder / "lxc-h").write_bytes(b"profile lxc-h {\n ^hat {\n  /y w,\n }\n}\n")
+    assert cli("query", "lxc-h//hat", "file", "/y", "--access", "w")[0] == 0
 
 
 def test_a_batch_from_a_pipe_is_cut_at_newlines_only(cli: Cli) -> None:

@@ -253,10 +253,11 @@ def file_access(access: str) -> int:
 
 
 def file_letters(mask: int) -> str:
-    """The letters of `mask`; permissions without a letter by their word, in angle brackets."""
+    """`mask` as `file_access` takes it: letters, or words where one bit has no letter."""
     letters = "".join(letter for letter, bit in FILE_ACCESS.items() if mask & bit)
-    rest = [w for w, bit in FILE_ACCESS_WORDS.items() if mask & bit and bit not in FILE_ACCESS.values()]
-    return letters + "".join(f"<{word}>" for word in rest)
+    if mask & ~sum(FILE_ACCESS.values()):
+        return ",".join(word for word, bit in FILE_ACCESS_WORDS.items() if mask & bit)
+    return letters
 
 
 def from_table(word: str, what: str, table: Mapping[str, int]) -> int:
