@@ -132,6 +132,9 @@ _MOUNT_ALIASES: Mapping[str, int] = {
     **{f"make-r{w}": f | MS_REC for w, f in MOUNT_FLAGS.items() if f & MS_PROPAGATION},
 }
 
+_MOUNT_BITS = tuple(f"bit{number}" for number in range(32))
+"""What `mount_words` calls a bit without a name."""
+
 FILE_ACCESS: Mapping[str, int] = {
     "r": 0x4,
     "w": 0x2,
@@ -223,6 +226,8 @@ def mount_flags(options: Iterable[str]) -> int:
     flags = 0
     for word in options:
         bits = MOUNT_FLAGS.get(word, _MOUNT_ALIASES.get(word))
+        if bits is None and word in _MOUNT_BITS:
+            bits = 1 << _MOUNT_BITS.index(word)
         if bits is None:
             raise _known(word, "mount flag", [*MOUNT_FLAGS, *_MOUNT_ALIASES])
         flags |= bits

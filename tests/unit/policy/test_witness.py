@@ -9,7 +9,10 @@ import pytest
 from phoenix_hypervisor.cli.policy_work import read_question
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.diff import diff_policies
-from phoenix_hypervisor.policy.queries import show
+from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.queries import FileQuery, show
+from phoenix_hypervisor.policy.reader import read_policy
+from unit.policy import tiny
 from unit.policy.samples import policy
 
 
@@ -55,3 +58,18 @@ def test_a_witness_is_the_question_itself(a: str, b: str) -> None:
     assert found
     for one in found:
         assert read_question(*arguments(one.witness)) == (None, one.query), one.witness
+
+
+def test_a_witness_tells_two_policies_apart_where_each_allows_more() -> None:
+    read, write = (
+        read_policy(tiny.profile(tiny.dfa(tiny.tables(accept=[0, 0, bit | bit << 14])))) for bit in (4, 2)
+    )
+    (found,) = (one for one in diff_policies(read, write) if one.kind == "file")
+    assert (found.only_a, found.only_b) == ("r", "write,create,delete,setattr,chmod,chown")
+    assert isinstance(found.query, FileQuery)
+    assert Evaluator(read.profiles[0]).ask(found.query).allowed
+    assert not Evaluator(write.profiles[0]).ask(found.query).allowed
+
+
+def test_a_mount_flag_without_a_name_is_read_as_it_is_written() -> None:
+    assert constants.mount_flags(constants.mount_words(0xFFFFFFFF)) == 0xFFFFFFFF
