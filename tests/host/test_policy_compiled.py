@@ -119,6 +119,36 @@ def test_explain_finds_the_line(fields: dict[str, Any], expected: list[str]) -> 
     assert found.compiles <= 12
 
 
+TRANSITIONS = (
+    "ix",
+    "px",
+    "Px",
+    "cx",
+    "Cx",
+    "ux",
+    "Ux",
+    "pix",
+    "Pix",
+    "cix",
+    "Cix",
+    "pux",
+    "PUx",
+    "cux",
+    "CUx",
+)
+
+
+def test_exec_transitions_are_named_as_profiles_write_them() -> None:
+    """Their meaning was compared with real executions on both kernels: docs/policy-engine.md."""
+    rules = "".join(f"  /b/{word} {word},\n" for word in TRANSITIONS)
+    rules += "".join(f"  /n/{word} {word} -> other,\n" for word in TRANSITIONS if word[0] in "pP")
+    judge = Evaluator(read_policy(compile_text(f"profile lxc-t {{\n{rules}}}\n".encode())).get("lxc-t"))
+    for word in TRANSITIONS:
+        assert judge.file(f"/b/{word}".encode(), "x").transition == word
+        if word[0] in "pP":
+            assert judge.file(f"/n/{word}".encode(), "x").transition == f"{word} -> other"
+
+
 def test_explain_names_what_would_decide_next() -> None:
     query = question(kind="file", path="/proc/sys/fs/x", access="w")
     found = explain(read_source("t", BASE), compile_text, "lxc-t", query)
@@ -228,7 +258,7 @@ class Bench:
 
     def source(self, name: str) -> tuple[str, bytes]:
         path = self.folder / name
-        if not path.is_file():
+        if "/" in name or not path.is_file():
             raise PhoenixError(f"no profile {name}")
         return str(path), path.read_bytes()
 
@@ -335,6 +365,13 @@ def test_a_batch_answers_line_for_line(cli: Cli) -> None:
     named = json.dumps({"profile": str(cli.folder / "lxc-t"), "kind": "userns"}).encode()
     code, out = cli("query", "--batch", "-", stdin=named)
     assert (code, set(json.loads(out))) == (1, {"error"})
+
+
+def test_a_program_is_no_source_but_may_be_a_profile_s_name(cli: Cli) -> None:
+    with pytest.raises(PhoenixError, match="no profile"):
+        cli("query", PARSER, "userns")
+    (cli.folder / "lxc-h").write_bytes(b"profile lxc-h {\n ^hat {\n  /y w,\n }\n}\n")
+    assert cli("query", "lxc-h//hat", "file", "/y", "--access", "w")[0] == 0
 
 
 def test_a_batch_from_a_pipe_is_cut_at_newlines_only(cli: Cli) -> None:

@@ -34,7 +34,7 @@ class SessionWorkbench:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._parsers: dict[str, tuple[Parser, bool]] = {}
+        self._parsers: dict[tuple[str, str], tuple[Parser, bool]] = {}
 
     # Files ------------------------------------------------------------------------
 
@@ -71,18 +71,20 @@ class SessionWorkbench:
 
     def _parser(self, where: str) -> tuple[Parser, bool]:
         """The parser for a source: includes beside it count, else those of the configuration."""
-        folder = os.path.dirname(os.path.abspath(where))
-        if not any(os.path.isdir(os.path.join(folder, kind)) for kind in INCLUDE_DIRS) or _is_installed(
-            folder
-        ):
-            folder = self._source_dir
-        if folder not in self._parsers:
+        beside = os.path.dirname(os.path.abspath(where))
+        folder = self._source_dir
+        if _is_installed(beside) or not os.path.isfile(where):
+            beside = folder
+        elif any(os.path.isdir(os.path.join(beside, kind)) for kind in INCLUDE_DIRS):
+            folder = beside
+        if (folder, beside) not in self._parsers:
             settings = self._session.settings
+            more = () if beside == folder else (beside,)
             parser = Parser(
-                self._session.host, folder, executable=settings.parser, features=settings.features
+                self._session.host, folder, executable=settings.parser, features=settings.features, more=more
             )
-            self._parsers[folder] = (parser, _accepted(parser, folder))
-        return self._parsers[folder]
+            self._parsers[folder, beside] = (parser, _accepted(parser, folder))
+        return self._parsers[folder, beside]
 
     @cached_property
     def _source_dir(self) -> str:
@@ -129,7 +131,8 @@ class SessionWorkbench:
         return self.compile(text, path)
 
     def _installed(self, name: str) -> bytes | None:
-        if "/" in name or name.startswith("."):
+        name = _file_name(name)
+        if not name:
             return None
         text = self._session.host.read(f"{APPARMOR_D}/{name}")
         path = self._session.host.root.locate(f"{APPARMOR_D}/{name}")
@@ -143,7 +146,8 @@ class SessionWorkbench:
     def _loaded(self, name: str) -> bytes | None:
         """What the kernel gives of it, else the copy that Phoenix loaded."""
         host = self._session.host
-        if "/" in name or name.startswith("."):
+        name = _file_name(name)
+        if not name:
             return None
         data = raw_policy(host.root, name, MAX_POLICY)
         return host.read(f"{COMPILED_DIR}/{name}") if data is None else data
@@ -182,6 +186,12 @@ class SessionWorkbench:
             names = sorted(n for n in directory.names() if n.endswith(".toml") and not n.startswith("."))
             contents = [(directory.where(name), directory.read(name)) for name in names]
         return [(path, data) for path, data in contents if data is not None]
+
+
+def _file_name(profile: str) -> str:
+    """What /etc/apparmor.d and securityfs call `/usr/bin/man`: usr.bin.man; empty for no file's name."""
+    name = profile.removeprefix("/").replace("/", ".")
+    return "" if name.startswith(".") else name
 
 
 def _is_installed(folder: str) -> bool:

@@ -66,17 +66,16 @@ class Result:
 
 def load(bench: Workbench, word: str) -> Policy:
     """The policy of a file (source or blob) or of a profile's name."""
-    from phoenix_hypervisor.policy.reader import read_policy
+    from phoenix_hypervisor.policy.reader import looks_compiled, read_policy
 
-    return read_policy(load_file(bench, word) if bench.is_file(word) else bench.blob(word))
-
-
-def load_file(bench: Workbench, path: str) -> bytes:
-    """A compiled policy from a file that holds a blob or a source."""
-    from phoenix_hypervisor.policy.reader import looks_compiled
-
-    data = bench.read(path)
-    return data if looks_compiled(data) else bench.compile(data, path)
+    if bench.is_file(word):
+        data = bench.read(word)
+        if looks_compiled(data):
+            return read_policy(data)
+        if b"\0" not in data:
+            return read_policy(bench.compile(data, word))
+        # A program then: profiles are often called after the one that they confine.
+    return read_policy(bench.blob(word))
 
 
 def load_source(bench: Workbench, word: str) -> tuple[str, bytes]:
@@ -103,8 +102,9 @@ def find(bench: Workbench, policy: str | None, *, files: bool = True) -> Callabl
         if name is None:
             raise UsageError("name a profile, or a file with --policy")
         if files and bench.is_file(name):
-            return load(bench, name).get(None)
-        return read_policy(bench.blob(name)).get(name)
+            found = load(bench, name)
+            return found.get(name if name in found.names() else None)
+        return read_policy(bench.blob(name.partition("//")[0])).get(name)
 
     return by_name
 
@@ -172,7 +172,9 @@ def query(bench: Workbench, policy: str | None, profile: str | None, question: Q
     document = {**head, **answer.as_json(), "transition": answer.transition}
     lines = [f"{_verdict(answer)}  {found.label}: {question}"]
     if answer.transition:
-        lines.append(f"  runs as: {answer.transition}")
+        alone = answer.transition.partition(" ")[0] in ("px", "Px", "cx", "Cx")
+        needed = "; where no such profile is loaded, not at all" if alone else ""
+        lines.append(f"  runs as: {answer.transition}{needed}")
     for name in answer.needs:
         from phoenix_hypervisor.policy.constants import capability
 

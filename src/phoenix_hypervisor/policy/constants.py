@@ -132,6 +132,9 @@ _MOUNT_ALIASES: Mapping[str, int] = {
     **{f"make-r{w}": f | MS_REC for w, f in MOUNT_FLAGS.items() if f & MS_PROPAGATION},
 }
 
+_MOUNT_BITS = tuple(f"bit{number}" for number in range(32))
+"""What `mount_words` calls a bit without a name."""
+
 FILE_ACCESS: Mapping[str, int] = {
     "r": 0x4,
     "w": 0x2,
@@ -223,6 +226,8 @@ def mount_flags(options: Iterable[str]) -> int:
     flags = 0
     for word in options:
         bits = MOUNT_FLAGS.get(word, _MOUNT_ALIASES.get(word))
+        if bits is None and word in _MOUNT_BITS:
+            bits = 1 << _MOUNT_BITS.index(word)
         if bits is None:
             raise _known(word, "mount flag", [*MOUNT_FLAGS, *_MOUNT_ALIASES])
         flags |= bits
@@ -253,10 +258,11 @@ def file_access(access: str) -> int:
 
 
 def file_letters(mask: int) -> str:
-    """The letters of `mask`; permissions without a letter by their word, in angle brackets."""
+    """`mask` as `file_access` takes it: letters, or words where one bit has no letter."""
     letters = "".join(letter for letter, bit in FILE_ACCESS.items() if mask & bit)
-    rest = [w for w, bit in FILE_ACCESS_WORDS.items() if mask & bit and bit not in FILE_ACCESS.values()]
-    return letters + "".join(f"<{word}>" for word in rest)
+    if mask & ~sum(FILE_ACCESS.values()):
+        return ",".join(word for word, bit in FILE_ACCESS_WORDS.items() if mask & bit)
+    return letters
 
 
 def from_table(word: str, what: str, table: Mapping[str, int]) -> int:

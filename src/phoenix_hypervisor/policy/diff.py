@@ -197,7 +197,8 @@ def _difference(one: Grant, two: Grant, mask: int, logging: bool, tag: str) -> K
 
 def _report(name: str, kind: Kind, key: Key, string: bytes, count: int, other: bool) -> Difference:
     only_a, only_b, words_a, words_b, tag = key
-    query = kind.query(string, only_a | only_b or 1, other)
+    # Bits of one side only: of both together neither policy would allow all.
+    query = kind.query(string, only_a or only_b or perms.EXEC, other)
     parts_a = [kind.words(only_a)] if only_a else []
     parts_b = [kind.words(only_b)] if only_b else []
     return Difference(
@@ -254,7 +255,7 @@ def _networks(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
         for kind in constants.SOCKET_TYPES.values():
             one, two = judge_a.network_access(family, kind), judge_b.network_access(family, kind)
             if one != two:
-                query = NetworkQuery(family, kind, one ^ two)
+                query = NetworkQuery(family, kind, one & ~two or two & ~one)
                 words = _access(one & ~two), _access(two & ~one)
                 found.setdefault(words, []).append(query)
     for (only_a, only_b), queries in found.items():

@@ -172,11 +172,17 @@ Query: TypeAlias = (
 
 
 def show(data: bytes) -> str:
-    """Bytes for people, quoted for a shell where that is needed."""
+    """Bytes for people, quoted where a shell needs it; `$'...'` where they are no printable text."""
     import shlex
 
-    text = data.decode("utf-8", "backslashreplace")
-    return shlex.quote(text) if text.isprintable() else repr(text)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = (chr(b) if 0x20 <= b < 0x7F and b not in b"'\\" else f"\\x{b:02x}" for b in data)
+    return f"$'{''.join(plain)}'"
 
 
 def _family(number: int) -> str:

@@ -213,14 +213,14 @@ KINDS: tuple[Kind, ...] = (
         "signal",
         lambda: grammar.label(_SIGNAL, heads=grammar.SIGNAL_BYTES),
         _class_space(Class.SIGNAL),
-        lambda string, access, other: SignalQuery(string[0], access, string[1:]),
+        lambda string, access, other: SignalQuery(string[0], access & -access, string[1:]),
         _table_words(dict(constants.SIGNAL_ACCESS)),
     ),
     Kind(
         "ptrace",
         lambda: grammar.label(_PTRACE),
         _class_space(Class.LABEL, behind=bytes((Class.PTRACE,))),
-        lambda string, access, other: PtraceQuery(access, string),
+        lambda string, access, other: PtraceQuery(access & -access, string),
         _table_words(dict(constants.PTRACE_ACCESS)),
     ),
     *(

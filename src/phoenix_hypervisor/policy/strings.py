@@ -53,13 +53,13 @@ def label_match(database: Database, start: int, label: bytes, request: int) -> P
 
 
 def transition(database: Database | None, xindex: int) -> str:
-    """An exec transition in the words of a profile: `ix`, `Px -> name`, `pux`."""
+    """An exec transition in the words of a profile: `ix`, `Px -> name`, `PUx`."""
     fallback = ("i" if xindex & perms.X_INHERIT else "") + ("u" if xindex & perms.X_UNCONFINED else "")
     kind = xindex & perms.X_TYPE_MASK
     head = ("c" if xindex & perms.X_CHILD else "p") if kind else ""
+    if not xindex & perms.X_UNSAFE:
+        head, fallback = head.upper(), fallback.replace("u", "U")
     words = head + fallback + "x"
-    if not xindex & perms.X_UNSAFE and words != "ix":
-        words = words[0].upper() + words[1:]
     if kind == perms.X_TABLE and database is not None:
         index = xindex & perms.X_INDEX_MASK
         if index < len(database.transitions):

@@ -30,12 +30,19 @@ class Parser:
     """One apparmor_parser with the features that it compiles for."""
 
     def __init__(
-        self, host: Host, source_dir: str, *, executable: str | None = None, features: str | None = None
+        self,
+        host: Host,
+        source_dir: str,
+        *,
+        executable: str | None = None,
+        features: str | None = None,
+        more: tuple[str, ...] = (),
     ) -> None:
         self._host = host
         self._source_dir = source_dir
         self._executable = "apparmor_parser" if executable is None else executable
         self._override = features
+        self._more = more  # further include directories, behind `source_dir`
         self._version: tuple[int, int, int] | None = None
         self._features: Features | None = None
 
@@ -70,6 +77,8 @@ class Parser:
         include = ["--Include", self._source_dir] if self._source_dir else []
         if self._source_dir and optional:
             include += ["--Include", os.path.join(self._source_dir, OPTIONAL)]
+        for directory in self._more:
+            include += ["--Include", directory]
         return (
             self._executable,
             *self.features.arguments,
