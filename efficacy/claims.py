@@ -105,6 +105,8 @@ def _life(document: dict[str, Any], release: str) -> Iterable[Claim]:
                 wrong.append(
                     f"{kind}/{layer}/{profile}: {one.get('failed') or one.get('cut') or 'attach, kill'}"
                 )
+            elif one.get("broken"):
+                wrong.append(f"{kind}/{layer}/{profile}: no answer for {'; '.join(one['broken'])}")
     yield Claim(f"{release}: every combination starts, is attached to, runs through and is killed", not wrong,
                 "; ".join(wrong)[:600])  # fmt: skip
 

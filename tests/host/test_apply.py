@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hosts import TOP, DirectoryHost, contents, snapshot, temporary_files
+from support.hosts import SECURITYFS, TOP, DirectoryHost, contents, snapshot, temporary_files
 
 SNAPSHOTS = """\
 #vLLM with Qwen
@@ -166,6 +166,19 @@ def test_the_documents_three_containers(shipped: DirectoryHost) -> None:
     assert by_id["950"]["effect"] is None
     assert document["as_declared"] is True
     assert shipped.phoenix("verify").code == 0
+
+
+def test_status_says_what_the_kernel_cannot_mediate(shipped: DirectoryHost) -> None:
+    assert shipped.phoenix("status", "--json").document["host"]["unmediated"] is None
+    top = shipped.root / SECURITYFS / "features"
+    for path, words in {"file/mask": "read", "caps/mask": "chown", "mount/mask": "mount umount"}.items():
+        (top / path).parent.mkdir(parents=True)
+        (top / path).write_text(words + "\n")
+    status = shipped.phoenix("status")
+    assert "not mediated (kernel): attaching a detached mount (move_mount): a detached procfs" in status.out
+    found = shipped.phoenix("status", "--json").document["host"]["unmediated"]
+    assert {"move_mount", "userns", "ptrace"} <= {gap["code"] for gap in found}
+    assert "mount" not in {gap["code"] for gap in found}
 
 
 def test_unconfined_as_an_explicit_line(shipped: DirectoryHost) -> None:

@@ -99,7 +99,7 @@ class Demo:
         path = "/proc/sys/kernel/core_pattern"
         before = self._lab.run(["cat", path]).stdout
         self._say("\nroot in the privileged container 950 tries to have the host's kernel run a program:")
-        self._say("(LXC's read-only mount over it goes first: root in the container may unmount it.)")
+        self._say("(LXC's read-only mount over it would have to go first: the profile keeps it there.)")
         result = self._inside("950", f"umount -l /proc/sys; echo '|/tmp/evil' > {path}")
         after = self._lab.run(["cat", path]).stdout
         self._say(f"host# cat {path}\n{after.rstrip()}")

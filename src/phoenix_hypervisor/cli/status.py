@@ -15,6 +15,7 @@ from phoenix_hypervisor.cli.output import emit, say, table
 from phoenix_hypervisor.cli.recovery import judge_journal
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.errors import EXIT_NO, PhoenixError
+from phoenix_hypervisor.plan.mediation import Gap, gaps, read_dump
 from phoenix_hypervisor.plan.verify import (
     ContainerVerdict,
     Finding,
@@ -61,6 +62,20 @@ def host_findings(session: Session) -> list[Finding]:
     ]
 
 
+def unmediated(session: Session) -> list[Gap] | None:
+    """What AppArmor cannot mediate here; None where no kernel says (no securityfs below the root)."""
+    from phoenix_hypervisor.profiles.features import pinned
+
+    kernel = session.host.kernel.features()
+    if kernel is None:
+        return None
+    data = pinned(session.host)
+    try:
+        return gaps(kernel, read_dump(data) if data is not None else None)
+    except ValueError:
+        return gaps(kernel, None)
+
+
 def headline(verdicts: list[ContainerVerdict]) -> str:
     """`N of M containers confined`, counting what runs and not what is declared."""
     confined = sum(1 for v in verdicts if v.confined)
@@ -86,7 +101,7 @@ def document(
         "as_declared": all(v.as_declared for v in verdicts)
         and not any(f.fault for p in profiles for f in p.findings)
         and not any(f.fault for f in host),
-        "host": {"findings": [_finding(f) for f in host]},
+        "host": {"findings": [_finding(f) for f in host], "unmediated": _gaps(session)},
         "containers": [
             {
                 "ctid": v.ctid,
@@ -120,6 +135,13 @@ def document(
     }
 
 
+def _gaps(session: Session) -> list[dict[str, str]] | None:
+    found = unmediated(session)
+    if found is None:
+        return None
+    return [{"code": g.code, "what": g.what, "by": g.by, "means": g.means} for g in found]
+
+
 def _effect(session: Session, verdict: ContainerVerdict) -> str | None:
     """What applies to a container without a line."""
     if verdict.exists and verdict.assigned is None:
@@ -142,6 +164,8 @@ def show(session: Session, verdicts: list[ContainerVerdict], profiles: list[Prof
     say(settings, headline(verdicts), bold=True)
     for finding in host_findings(session):
         say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
+    for gap in unmediated(session) or ():
+        say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")
     rows = []
     for v in verdicts:
         label = v.label or ("stopped" if v.running is False else "unknown")

@@ -78,6 +78,18 @@ class Kernel:
         mounted = os.path.exists(self._root.locate(f"{SECURITYFS}/features"))
         return mounted or (value is not None and value.strip() == b"Y")
 
+    def features(self) -> dict[str, frozenset[str]] | None:
+        """Words of each file below securityfs `apparmor/features`, by its path there; None without it."""
+        top = self._root.locate(f"{SECURITYFS}/features")
+        found: dict[str, frozenset[str]] = {}
+        for folder, _, names in os.walk(top):
+            for name in names:
+                data = _read(os.path.join(folder, name))
+                if data is not None:
+                    path = os.path.relpath(os.path.join(folder, name), top)
+                    found[path] = frozenset(data.decode("utf-8", "surrogateescape").split())
+        return found or None
+
     def release(self) -> str:
         """`uname -r` of the running kernel; empty for a directory host."""
         return os.uname().release if self._root.is_live else ""

@@ -68,6 +68,13 @@ def choose(host: Host, major: int, override: str | None = None) -> Features:
     )
 
 
+def pinned(host: Host) -> bytes | None:
+    """The feature file that parser.conf of `host` pins; None where it pins none that can be read."""
+    conf = host.read(PARSER_CONF)
+    match = _POLICY_FEATURES.search(conf) if conf is not None else None
+    return host.read(match[1].decode("utf-8", "surrogateescape")) if match is not None else None
+
+
 def _policy_features(host: Host) -> str | None:
     conf = host.read(PARSER_CONF)
     match = _POLICY_FEATURES.search(conf) if conf is not None else None
