@@ -84,6 +84,20 @@ def test_removing_an_effective_deny_rule_is_found_with_a_witness() -> None:
     assert found["deny capability sys_module,"] == [("capability sys_module", "sys_module")]
 
 
+def test_a_link_in_a_difference_has_a_target_that_it_may_have() -> None:
+    """`l` asks the target for the permissions of the link; /a, the shortest path, has none."""
+    plain = b"profile lxc-t {\n  /q/x rw,\n  /q/y rw,\n}\n"
+    linking = plain.replace(b"/q/x rw", b"/q/x rwl")
+    one, two = (read_policy(compile_text(text)) for text in (plain, linking))
+    found = [d for d in diff_policies(one, two) if d.kind == "link"]
+    assert found
+    for difference in found:
+        assert not isinstance(difference.query, RawQuery)
+        assert difference.query is not None
+        assert not Evaluator(one.profiles[0]).ask(difference.query).allowed
+        assert Evaluator(two.profiles[0]).ask(difference.query).allowed
+
+
 def test_globs_are_read_as_the_compiler_reads_them() -> None:
     rules = [
         b"/a[^b]c", b"/d*e", b"/f/*g", b"/h?i", b"/j/**", b"/k**", b"/l{m,n/}o", b"/p/{*,q/**}", b"/s/*t",

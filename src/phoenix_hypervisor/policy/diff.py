@@ -8,16 +8,18 @@ really be asked and that the two answer differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import NamedTuple
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.grammar import Grammar
+from phoenix_hypervisor.policy.grammar import Grammar, path
 from phoenix_hypervisor.policy.model import Mode, PathFlag, Policy, Profile
-from phoenix_hypervisor.policy.product import Search
+from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.queries import (
     CapabilityQuery,
+    LinkQuery,
     NetworkQuery,
     Query,
     RawQuery,
@@ -25,6 +27,9 @@ from phoenix_hypervisor.policy.queries import (
     show,
 )
 from phoenix_hypervisor.policy.spaces import KINDS, Grant, Kind, Space
+
+TARGETS = 5000
+"""How many states are tried for the target of a link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,8 @@ def _searched(name: str, kind: Kind, a: Profile, b: Profile, logging: bool) -> I
         for key, (string, count) in groups.items():
             string, _ = plain.get(key, (string, 0))
             if known.get(key) != count:  # others differ exactly as the owner does: said already
-                yield _report(name, kind, key, string, count, other)
+                found = _report(name, kind, key, string, count, other)
+                yield _with_target(found, a, b) if isinstance(found.query, LinkQuery) else found
             known[key] = count
 
 
@@ -210,6 +216,33 @@ def _report(name: str, kind: Kind, key: Key, string: bytes, count: int, other: b
         query,
         count,
     )
+
+
+def _with_target(found: Difference, a: Profile, b: Profile) -> Difference:
+    """The same with a target on which the two differ.
+
+    A pair of paths may also ask for the target to have the permissions of the link, which no
+    automaton of pairs knows; then what is behind a shortest pair is mostly a target without any.
+    """
+    assert isinstance(found.query, LinkQuery)
+    one, two = Evaluator(a), Evaluator(b)
+    for target in chain((found.query.target, found.query.path), _targets(a), _targets(b)):
+        query = replace(found.query, target=target)
+        answers = one.ask(query), two.ask(query)
+        if len({answer.allowed and not answer.complain for answer in answers}) == 2:
+            return replace(found, query=query, witness=str(query))
+    return found
+
+
+def _targets(profile: Profile) -> Iterator[bytes]:
+    """A path for every state of the file automaton, as far as TARGETS goes."""
+    if profile.file is not None:
+        side = Side.of(profile.file.dfa, profile.file_start)
+        grammar = path(perms.ALL)
+        search = Search(grammar, side, Side.constant(alive=False))
+        for node in islice(search, TARGETS):
+            if grammar.reads[node[0]]:
+                yield search.string(node)
 
 
 def _settings(name: str, a: Profile, b: Profile) -> Iterator[Difference]:

@@ -106,7 +106,13 @@ def _pair_space(bit: int) -> Callable[[Profile, bool], Space]:
         if database is None or profile.mode is Mode.UNCONFINED:
             return single
         closed = [not single.grants(state).allow & bit for state in range(len(database.dfa))]
-        return Space(single.side.gated(closed, 0), single.grants, False, database)
+
+        def grants(state: int) -> Grant:
+            # What a link must not exceed matters only where there may be one.
+            found = single.grants(state)
+            return found if found.allow & bit else found._replace(allow=found.allow & ~perms.LINK_SUBSET)
+
+        return Space(single.side.gated(closed, 0), grants, False, database)
 
     return space
 
