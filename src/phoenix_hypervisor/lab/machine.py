@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,8 +101,11 @@ def start(
     state: Path | None = None,
     append: str = "",
     listen: socket.socket | None = None,
+    more_disks: Sequence[Path] = (),
 ) -> Machine:
     """Start QEMU on `disk`; with `state`, continue the machine that was saved there.
+
+    `more_disks` are raw images, /dev/vdb and so on in the guest; a saved machine has none.
 
     `throwaway` sends the guest's writes to a temporary file without a name.  `listen` is a
     listening socket for the agent's port; without it the agent is at `Machine.agent`.
@@ -140,6 +144,7 @@ def start(
                 f"file={str(disk).replace(',', ',,')}",
             ),
             *("-device", "virtio-blk-pci,drive=root"),
+            *_more_disks(more_disks),
             *("-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
             *("-append", f"{KERNEL_LINE} {append}".strip()),
         ]
@@ -167,3 +172,12 @@ def start(
         machine.close()
         raise
     return machine
+
+
+def _more_disks(disks: Sequence[Path]) -> Iterator[str]:
+    for number, disk in enumerate(disks):
+        file = str(disk).replace(",", ",,")
+        yield "-drive"
+        yield f"if=none,id=more{number},format=raw,cache=unsafe,snapshot=on,file={file}"
+        yield "-device"
+        yield f"virtio-blk-pci,drive=more{number}"
