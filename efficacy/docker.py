@@ -21,7 +21,7 @@ from efficacy.rows import DOCKER, NESTING, STORAGE
 TOP = Path(__file__).parents[1]
 KINDS = ("privileged", "unprivileged")
 PROFILES = (DOCKER, STORAGE, NESTING)
-DISKS = {"docker-trixie": "/dev/vdb", "docker-forky": "/dev/vdc"}
+DISKS = ("docker-trixie", "docker-forky")
 MASKED = ("systemd-logind.service", "tmp.mount", "docker.service", "docker.socket")
 """logind and /tmp cannot be mounted under these profiles and are tried for minutes (docs/docker.md); Docker
 is started by the first row, so that it is timed by itself."""
@@ -139,7 +139,7 @@ def main() -> int:
     """0 where every row succeeded, 1 where one did not."""
     parser = argparse.ArgumentParser(prog="efficacy.docker", description=__doc__)
     parser.add_argument("--release", default="trixie", choices=("trixie", "bookworm"))
-    parser.add_argument("--disk", action="append", choices=tuple(DISKS))
+    parser.add_argument("--disk", action="append", choices=DISKS)
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--profile", action="append", choices=PROFILES)
     parser.add_argument("--runtime", action="append", choices=("runc", "crun"))
@@ -169,7 +169,9 @@ def measure(
     from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
     from phoenix_hypervisor.lab.session import Lab
 
-    made = {name: ensure_root_disk(Cache(), name, progress=say) for name in DISKS}
+    used = [name for name in DISKS if any(place.disk == name for place in chosen)]
+    made = {name: ensure_root_disk(Cache(), name, progress=say) for name in used}
+    devices = {name: f"/dev/vd{letter}" for name, letter in zip(used, "bcd", strict=False)}
     say(f"{release}: starting the lab")
     with Lab(release, memory=1536, more_disks=[one.disk for one in made.values()], progress=say) as lab:
         install_profiles(lab)
@@ -179,7 +181,7 @@ def measure(
             versions = {n: made[place.disk].packages[n] for n in ("docker.io", "runc", "crun", "systemd")}
             rows = [
                 {"release": release, "kernel": lab.image.kernel, **_facts(place), "versions": versions, **row}
-                for row in _place(lab, number, place, words)
+                for row in _place(lab, number, place, devices[place.disk], words)
             ]
             keep(rows, output)
             yield from rows
@@ -191,12 +193,14 @@ def _facts(place: Place) -> dict[str, str]:
     return {"disk": place.disk, "kind": place.kind, "profile": place.profile, "runtime": place.runtime}
 
 
-def _place(lab: Any, number: int, place: Place, words: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _place(
+    lab: Any, number: int, place: Place, device: str, words: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     from phoenix_hypervisor.lab.containers import make_container
 
     box = make_container(
         lab, number, layer="stock", privileged=place.kind == "privileged", rootfs="debian", nvidia=True,
-        profile=place.profile, disk=DISKS[place.disk], data=("docker", "containerd"), masked=MASKED,
+        profile=place.profile, disk=device, data=("docker", "containerd"), masked=MASKED,
     )  # fmt: skip
     try:
         started = box.start()
