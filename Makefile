@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loads
 ALLOWED_SKIPS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy install lock apt-run apt-lab apt-test
+.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install lock apt-run apt-lab apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -76,3 +76,6 @@ lock: ## Renew requirements.lock (needs uv)
 efficacy: apt-test $(STAMP) ## Real operations in real containers under every profile; writes docs/efficacy.md and .json
 	@tools/need $(SUDO) $(APT_LAB)
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy $(EFFICACY)
+
+docker: apt-test $(STAMP) ## Real Docker under our profiles, runc and crun, in the lab (an hour); writes docs/docker.json
+	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy.docker $(DOCKER)

@@ -125,6 +125,10 @@ def test_a_second_signal_does_not_stop_the_undoing() -> None:
     script = """
 import os, signal
 from phoenix_hypervisor.cli.main import _end_as_interrupted
+# A shell's background job inherits SIGINT ignored, and stays so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _end_as_interrupted()
 try:
     os.kill(os.getpid(), signal.SIGTERM)

@@ -14,7 +14,7 @@ import signal
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _build(cache: Cache, release: Release, work: Path, progress: Progress) -> Im
         init = recipe.guest_file("initrd-init")
         (made / "initrd").write_bytes(build_initrd(root, init, kernel, recipe.ROOT_MODULES))
     progress("making the root disk")
-    _disk(work, root_tar, made / "root.ext4")
+    make_disk(work, root_tar, made / "root.ext4")
     recipe_hash = recipe.recipe_hash(release)
     key = recipe.image_key(recipe_hash, packages)
     manifest = {
@@ -151,15 +151,36 @@ def installed(status: str) -> dict[str, str]:
 
 
 def _packages(release: Release, work: Path, root_tar: Path, progress: Progress) -> None:
-    """Run mmdebstrap into `root_tar`, with the guest's own files added."""
+    """The guest's packages and its own files, stock profiles compiled."""
+    features = work / "features"
+    features.write_bytes(recipe.packaged_features(release))
+    profiles = " ".join(f"/etc/apparmor.d/{name}" for name in recipe.STOCK_PROFILES)
+    warm = f"apparmor_parser --kernel-features /features -Q -W -L /var/cache/apparmor {profiles}"
+    hooks = (f"upload {features} /features", f'chroot "$1" {warm}', 'rm -f "$1/features"')
+    files = recipe.image_files(release)
+    bootstrap(release.name, recipe.PACKAGES, work, root_tar, files=files, hooks=hooks, progress=progress)
+
+
+def bootstrap(
+    suite: str,
+    packages: Sequence[str],
+    work: Path,
+    root_tar: Path,
+    *,
+    files: Mapping[str, tuple[int, bytes]],
+    hooks: Sequence[str] = (),
+    progress: Progress = silent,
+) -> None:
+    """Run mmdebstrap into `root_tar`: the suite's packages, then `files`, then mmdebstrap's `hooks`.
+
+    The archive, its proxy and its checks are those of this machine's apt.  PhoenixError where it fails.
+    """
     extra = work / "extra.tar"
     with tarfile.open(extra, "w") as tar:
-        for path, (mode, content) in recipe.image_files(release).items():
+        for path, (mode, content) in files.items():
             member = tarfile.TarInfo(path)
             member.mode, member.size = mode, len(content)
             tar.addfile(member, io.BytesIO(content))
-    features = work / "features"
-    features.write_bytes(recipe.packaged_features(release))
     tmp = work / "tmp"
     tmp.mkdir(mode=0o1777)
     tmp.chmod(0o1777)
@@ -171,21 +192,16 @@ def _packages(release: Release, work: Path, root_tar: Path, progress: Progress) 
         "--format=tar",
         "--mode=root",
     ]
-    argv += [f"--include={','.join(recipe.PACKAGES)}"]
+    argv += [f"--include={','.join(packages)}"]
     argv += [f"--dpkgopt={option}" for option in recipe.DPKG_OPTIONS]
     argv += [f"--aptopt={option}" for option in _apt_options()]
     if (keyring := apt.debian_keyring()) is not None:
         argv += [f"--keyring={keyring}"]
-    profiles = " ".join(f"/etc/apparmor.d/{name}" for name in recipe.STOCK_PROFILES)
-    warm = f"apparmor_parser --kernel-features /features -Q -W -L /var/cache/apparmor {profiles}"
-    argv += [
-        f"--customize-hook=tar-in {extra} /",
-        f"--customize-hook=upload {features} /features",
-        f'--customize-hook=chroot "$1" {warm}',
-        '--customize-hook=rm -f "$1/features" "$1/etc/apt/apt.conf.d/99mmdebstrap"',
-    ]
-    argv += [release.name, os.fspath(root_tar), mirror]
-    progress(f"fetching Debian {release.version} packages from {mirror}")
+    argv += [f"--customize-hook=tar-in {extra} /"]
+    argv += [f"--customize-hook={hook}" for hook in hooks]
+    argv += ['--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"']
+    argv += [suite, os.fspath(root_tar), mirror]
+    progress(f"fetching Debian {suite}'s packages from {mirror}")
     run_bounded(argv, limit=PACKAGES_LIMIT, progress=progress, env={"TMPDIR": os.fspath(tmp)})
 
 
@@ -204,7 +220,7 @@ def _apt_options() -> list[str]:
     return options
 
 
-def _disk(work: Path, root_tar: Path, disk: Path) -> None:
+def make_disk(work: Path, root_tar: Path, disk: Path) -> None:
     """An ext4 file system of the root's content; the kernel itself stays outside."""
     root = work / "root"
     root.mkdir()

@@ -129,11 +129,16 @@ def make_container(
     profile: str | None = None,
     nvidia: bool = False,
     extra: str = "",
+    disk: str | None = None,
+    data: Sequence[str] = (),
+    masked: Sequence[str] = (),
 ) -> Container:
     """Create a container in the guest, not started.
 
     `profile` is its `lxc.apparmor.profile` (None: no line, LXC's default then).  `nvidia` binds the
-    fake device nodes into it.  `extra` is appended to its config.
+    fake device nodes into it.  `extra` is appended to its config.  With `disk`, a further disk of the lab
+    (`/dev/vdb`) is what lies below a `debian` root instead of the guest's own; each of `data` is a
+    directory on the guest's disk that it sees below /var/lib; `masked` units do not start.
     """
     name = str(ctid)
     if not _NAME.match(name):
@@ -141,12 +146,17 @@ def make_container(
     config = container_config(
         name, layer=layer, privileged=privileged, profile=profile, nvidia=nvidia, extra=extra
     )
+    for place in data:
+        config += f"lxc.mount.entry = {LXC_PATH}/{name}/{place} var/lib/{place} none bind,create=dir\n"
     order = {
         "name": name,
         "rootfs": rootfs,
         "config": config,
         "base": 0 if privileged else FIRST_ID,
         "count": ID_COUNT,
+        "disk": disk,
+        "data": list(data),
+        "masked": list(masked),
     }
     _fixture(guest, order)
     return Container(guest, name, privileged, layer, rootfs)

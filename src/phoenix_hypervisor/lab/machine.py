@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,11 @@ def start(
     state: Path | None = None,
     append: str = "",
     listen: socket.socket | None = None,
+    more_disks: Sequence[Path] = (),
 ) -> Machine:
     """Start QEMU on `disk`; with `state`, continue the machine that was saved there.
+
+    `more_disks` are raw images, /dev/vdb and so on in the guest; a saved machine has none.
 
     `throwaway` sends the guest's writes to a temporary file without a name.  `cache` is QEMU's
     word: `unsafe` ignores the guest's flushes, which `writeback` carries out.  `listen` is a
@@ -142,6 +146,7 @@ def start(
                 f"file={str(disk).replace(',', ',,')}",
             ),
             *("-device", "virtio-blk-pci,drive=root"),
+            *_more_disks(more_disks),
             *("-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
             *("-append", f"{KERNEL_LINE} {append}".strip()),
         ]
@@ -169,3 +174,12 @@ def start(
         machine.close()
         raise
     return machine
+
+
+def _more_disks(disks: Sequence[Path]) -> Iterator[str]:
+    for number, disk in enumerate(disks):
+        file = str(disk).replace(",", ",,")
+        yield "-drive"
+        yield f"if=none,id=more{number},format=raw,cache=unsafe,snapshot=on,file={file}"
+        yield "-device"
+        yield f"virtio-blk-pci,drive=more{number}"

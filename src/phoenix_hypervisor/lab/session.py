@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +29,8 @@ class Lab(Guest):
 
     `release` is `trixie` or `bookworm`; `snapshot=False` boots instead of continuing the saved
     machine; `memory` is the guest's, in MiB; `accel` forces `kvm` or `tcg`; `phoenix` brings
-    phoenix itself into the guest.  Everything that the guest writes is lost at the end.
+    phoenix itself into the guest; `more_disks` are raw images that it sees as /dev/vdb and so on (it
+    boots then).  Everything that the guest writes is lost at the end.
     """
 
     wire: Wire
@@ -42,11 +45,13 @@ class Lab(Guest):
         phoenix: bool = False,
         cache: Cache | None = None,
         progress: Progress = silent,
+        more_disks: Sequence[Path] = (),
     ) -> None:
         self._since = -1
         self.release = release_named(release)
         self.cache = cache or Cache()
-        self._snapshot = snapshot
+        self._snapshot = snapshot and not more_disks
+        self._more_disks = tuple(more_disks)
         self._memory = memory
         self._accel = accel
         self._phoenix = phoenix
@@ -109,10 +114,14 @@ class Lab(Guest):
     def _begin(self, listen: socket.socket | None) -> Machine:
         image = self._take_image()
         self.image = image
+        for disk in self._more_disks:
+            lock = disk.parent / "use.lock"
+            self._stack.enter_context(locked(lock, shared=True, timeout=10, what="the further disk"))
         self.accel = self._accel or acceleration.choose(self.cache, image, progress=self._progress)
-        settings = {"accel": self.accel, "memory": self._memory}
         if not self._snapshot:
-            machine = snapshot.cold_boot(image, listen=listen, **settings)  # type: ignore[arg-type]
+            machine = snapshot.cold_boot(
+                image, accel=self.accel, memory=self._memory, listen=listen, more_disks=self._more_disks
+            )
         else:
             machine = self._resume(image, listen)
         self._stack.callback(machine.close)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,24 @@ def discard(saved: Saved) -> None:
     shutil.rmtree(saved.path, ignore_errors=True)
 
 
-def cold_boot(image: Image, *, accel: str, memory: int, listen: socket.socket | None = None) -> Machine:
+def cold_boot(
+    image: Image,
+    *,
+    accel: str,
+    memory: int,
+    listen: socket.socket | None = None,
+    more_disks: Sequence[Path] = (),
+) -> Machine:
     """Boot the image itself, writes thrown away."""
-    return machine.start(image, accel=accel, disk=image.disk, disk_format="raw", memory=memory, listen=listen)
+    return machine.start(
+        image,
+        accel=accel,
+        disk=image.disk,
+        disk_format="raw",
+        memory=memory,
+        listen=listen,
+        more_disks=more_disks,
+    )
 
 
 def resume(

@@ -41,7 +41,7 @@ MASKED = (
     "apparmor.service lxc.service lxc-net.service lxc-monitord.service systemd-udevd.service "
     "systemd-networkd.service systemd-resolved.service systemd-timesyncd.service "
     "systemd-journal-flush.service dpkg-db-backup.timer e2scrub_reap.service fstrim.timer "
-    "systemd-tmpfiles-clean.timer getty.target console-getty.service"
+    "systemd-tmpfiles-clean.timer getty.target console-getty.service systemd-firstboot.service"
 )
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -120,22 +120,31 @@ def busybox(rootfs: str, base: int) -> None:
     own(rootfs, base)
 
 
-def debian(rootfs: str, name: str, base: int, count: int) -> None:
-    """The guest's own Debian below a layer in memory, with systemd as init."""
+def disk(device: str) -> str:
+    """Where the root file system on a further disk is mounted, for containers to lie on."""
+    place = f"{RUN}/disk-{os.path.basename(device)}"
+    os.makedirs(place, exist_ok=True)
+    if not os.path.ismount(place):
+        subprocess.run(["mount", "-t", "ext4", "-o", "noatime", device, place], check=True)
+    return place
+
+
+def debian(rootfs: str, name: str, base: int, count: int, below: str, masked: list[str]) -> None:
+    """A Debian (the guest's own: `/`) below a layer in memory, with systemd as init."""
     work = f"{RUN}/{name}"
     upper = f"{work}/upper"
     for directory in (f"{upper}/etc/systemd/system", f"{work}/work", f"{work}/lower", rootfs):
         os.makedirs(directory, exist_ok=True)
-    for unit in MASKED.split():
+    for unit in (*MASKED.split(), *masked):
         os.symlink("/dev/null", f"{upper}/etc/systemd/system/{unit}")
     os.symlink("/usr/lib/systemd/system/multi-user.target", f"{upper}/etc/systemd/system/default.target")
     write(f"{upper}/etc/hostname", f"{name}\n")
     write(f"{upper}/etc/machine-id", "uninitialized\n")
     write(f"{upper}/etc/fstab", "")
-    lower = "/"
+    lower = below
     if base:
         lower = f"{work}/lower"
-        mount_shifted("/", lower, base, count)
+        mount_shifted(below, lower, base, count)
         own(upper, base)
     os.chmod(upper, 0o755)
     options = f"lowerdir={lower},upperdir={upper},workdir={work}/work"
@@ -166,7 +175,12 @@ def main() -> None:
     if order["rootfs"] == "busybox":
         busybox(f"{directory}/rootfs", base)
     else:
-        debian(f"{directory}/rootfs", name, base, count)
+        below = disk(order["disk"]) if order.get("disk") else "/"
+        debian(f"{directory}/rootfs", name, base, count, below, order.get("masked") or [])
+    for place in order.get("data", ()):
+        # Bound in by the config: an overlay of Docker's cannot lie on the container's own.
+        os.makedirs(f"{directory}/{place}")
+        os.chown(f"{directory}/{place}", base, base)
     write(f"{directory}/config", order["config"])
 
 
