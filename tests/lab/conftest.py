@@ -11,6 +11,7 @@ import pytest
 from phoenix_hypervisor.lab.recipe import RELEASES
 from phoenix_hypervisor.lab.session import Lab
 from support.lab_demand import demand_tools
+from support.lab_host import make_ready
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,3 +48,9 @@ def lab(request: pytest.FixtureRequest, labs: Callable[[str], Lab]) -> Lab:
     found = labs(request.param)
     found.mark()
     return found
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """A guest with the shipped profiles loaded by Phoenix and nothing declared."""
+    return make_ready(lab)
