@@ -95,20 +95,21 @@ def _core_pattern(document: dict[str, Any], release: str) -> Iterable[Claim]:
 
 
 def _life(document: dict[str, Any], release: str) -> Iterable[Claim]:
-    wrong = []
+    wrong, missing = [], []
     for kind, layer in _places():
         for profile in PROFILES:
             one = document.get("combinations", {}).get(f"{release}/{kind}/{layer}/{profile}")
             if one is None:
-                wrong.append(f"{kind}/{layer}/{profile} is not measured")
+                missing.append(f"{kind}/{layer}/{profile} is not measured")
             elif "failed" in one or one.get("cut") or not (one.get("attach") and one.get("killed")):
                 wrong.append(
                     f"{kind}/{layer}/{profile}: {one.get('failed') or one.get('cut') or 'attach, kill'}"
                 )
             elif one.get("broken"):
                 wrong.append(f"{kind}/{layer}/{profile}: no answer for {'; '.join(one['broken'])}")
-    yield Claim(f"{release}: every combination starts, is attached to, runs through and is killed", not wrong,
-                "; ".join(wrong)[:600])  # fmt: skip
+    holds = False if wrong else None if missing else True
+    yield Claim(f"{release}: every combination starts, is attached to, runs through and is killed", holds,
+                "; ".join(wrong + missing)[:600])  # fmt: skip
 
 
 def _same_bytes(document: dict[str, Any], release: str) -> Iterable[Claim]:

@@ -137,7 +137,9 @@ def test_what_was_not_measured_is_not_claimed() -> None:
     document = _document(base=["open nvidia0"], generated=["core", "log"])
     del document["combinations"]["t/privileged/bare/generated"]  # type: ignore[attr-defined]
     assert None in _judged(document, "privileged, bare: lxc-nvidia-gpu-base blocks no fewer")
-    assert False in _judged(document, "every combination starts")
+    assert _judged(document, "every combination starts") == {None}
+    document["combinations"]["t/privileged/bare/unconfined"]["broken"] = ["core"]  # type: ignore[index]
+    assert _judged(document, "every combination starts") == {False}
 
 
 def test_a_mark_for_one_kernel_counts_on_no_other() -> None:
