@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.lab import detached, snapshot
-from phoenix_hypervisor.lab.build import Image, cached_image, ensure_image
+from phoenix_hypervisor.lab.build import Image, _root_is_a_mount, cached_image, ensure_image
 from phoenix_hypervisor.lab.cache import Cache
 from phoenix_hypervisor.lab.machine import DEFAULT_MEMORY
 from phoenix_hypervisor.lab.recipe import RELEASES
@@ -69,6 +69,8 @@ def none_left(cache: Cache, within: float = 5.0) -> None:
     while users_of(cache) and time.monotonic() < end:
         time.sleep(0.05)
     assert users_of(cache) == {}
+    if _root_is_a_mount():
+        assert str(cache.root) not in Path("/proc/self/mounts").read_text(), "a mount was left behind"
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], limit: float) -> None:

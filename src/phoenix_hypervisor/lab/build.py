@@ -247,9 +247,16 @@ def die_with_parent(argv: Sequence[str], *, tree: bool = False) -> list[str]:
     wrapped += ['[ "$PPID" = "$0" ] || exit 111; exec "$@"', str(os.getpid())]
     if tree:
         wrapped += [tools.path_of("unshare"), "--pid", "--fork", "--kill-child=KILL"]
-        # As root the old /proc serves: a mount namespace cannot be made where / is no mount point (chroot).
-        wrapped += ["--"] if os.geteuid() == 0 else ["--mount-proc", "--map-root-user", "--map-auto", "--"]
+        # Mounts of their own too, or what is killed leaves its mounts behind.
+        wrapped += ["--mount-proc"] if _root_is_a_mount() else []
+        wrapped += ["--"] if os.geteuid() == 0 else ["--map-root-user", "--map-auto", "--"]
     return [*wrapped, *argv]
+
+
+def _root_is_a_mount() -> bool:
+    """False in a plain chroot: unshare(1) cannot make the mounts there private, and fails."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.split()[4] == "/" for line in lines)
 
 
 def run_bounded(
