@@ -238,7 +238,7 @@ class Evaluator:
         database, start = self._mediated(Class.NAMESPACE)
         if database is None:
             return self._free()
-        return self._by_check(database.perms(start), perms.CREATE)
+        return self._by_check(database.perms(start), perms.USERNS_CREATE)
 
     # The same without the profile's mode, to compare and to list
 
@@ -257,7 +257,7 @@ class Evaluator:
     def userns_granted(self) -> bool:
         """Whether rules grant user namespaces."""
         database, start = self._mediated(Class.NAMESPACE)
-        return database is None or bool(database.perms(start).allow & perms.CREATE)
+        return database is None or bool(database.perms(start).allow & perms.USERNS_CREATE)
 
     # All of them
 
