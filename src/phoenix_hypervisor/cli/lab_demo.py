@@ -95,7 +95,7 @@ class Demo:
                 raise PhoenixError(f"container {ctid} runs under {label}")
 
     def _escape(self) -> None:
-        """A write that would run a program as the host's root; it must fail and change nothing."""
+        """Writes that would run a program as the host's root, or end the confinement; both must fail."""
         path = "/proc/sys/kernel/core_pattern"
         before = self._lab.run(["cat", path]).stdout
         self._say("\nroot in the privileged container 950 tries to have the host's kernel run a program:")
@@ -105,6 +105,11 @@ class Demo:
         self._say(f"host# cat {path}\n{after.rstrip()}")
         if result.ok or after != before or "Permission denied" not in result.stderr:
             raise PhoenixError("the write was not refused", where=path)
+        self._say("and to leave its profile:")
+        attribute = "/proc/self/attr/current"
+        result = self._inside("950", f"echo 'changeprofile unconfined' > {attribute}")
+        if result.ok or "Permission denied" not in result.stderr:
+            raise PhoenixError("the write was not refused", where=attribute)
 
     def _edit(self) -> None:
         """A changed profile confines the running container at once."""
