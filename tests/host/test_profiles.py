@@ -16,6 +16,7 @@ import pytest
 
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.assertions import load_tests, run_tests
+from phoenix_hypervisor.policy.diff import diff_profiles
 from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.product import Search
 from phoenix_hypervisor.policy.reader import read_policy
@@ -80,14 +81,16 @@ def shipped_tests() -> list[object]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_removing_any_deny_rule_fails_a_policy_test(name: str) -> None:
-    source, tests = source_of(name), shipped_tests()
-    assert run_tests(tests, {name: compiled(name)}).ok  # type: ignore[arg-type]
+    """A rule that changes nothing on this parser (4.1 widens no mount) is lint's business."""
+    source, tests, whole = source_of(name), shipped_tests(), compiled(name)
+    assert run_tests(tests, {name: whole}).ok  # type: ignore[arg-type]
     rules = denies(name)
     assert len(rules) > 25
     untested = []
     for rule in rules:
         profile = read_policy(compile_text(source.without([rule]))).profiles[0]
-        if run_tests(tests, {name: profile}).ok:  # type: ignore[arg-type]
+        told = not run_tests(tests, {name: profile}).ok  # type: ignore[arg-type]
+        if not told and list(diff_profiles(whole, profile)):
             untested.append(f"{rule.place}: {rule.text}")
     assert untested == []
 
