@@ -9,6 +9,7 @@ Source: security/apparmor/policy_unpack.c (aa_unpack, verify_header), crypto.c
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phoenix_hypervisor.policy.errors import PolicyError
@@ -80,6 +81,22 @@ def read_header(stream: Stream, *, first: bool, version: int) -> tuple[int, byte
     return word, namespace
 
 
+def headers(stream: Stream) -> Iterator[tuple[int, bytes | None]]:
+    """Version and namespace of each profile of a blob, with the stream at the profile.
+
+    The caller takes the profile off the stream before the next.  Raises PolicyError where
+    the blob is empty or a header is bad.
+    """
+    if stream.pos >= stream.end:
+        stream.fail("it is empty")
+    first, version = True, 0
+    inherited: bytes | None = None
+    while stream.pos < stream.end:
+        version, namespace = read_header(stream, first=first, version=version)
+        first, inherited = False, namespace or inherited
+        yield version, inherited
+
+
 def open_profile(stream: Stream) -> tuple[bytes | None, bytes]:
     """Step into the profile struct; its namespace and name.  Raises PolicyError."""
     stream.take(Code.STRUCT, "a profile", b"profile")
@@ -97,13 +114,7 @@ def extents(blob: bytes) -> list[Extent]:
     """
     stream = Stream(blob)
     found: list[Extent] = []
-    version = 0
-    inherited: bytes | None = None
-    if not blob:
-        stream.fail("it is empty")
-    while stream.pos < stream.end:
-        version, namespace = read_header(stream, first=not found, version=version)
-        inherited = namespace or inherited
+    for version, inherited in headers(stream):
         start = stream.pos
         own, name = open_profile(stream)
         depth = 1

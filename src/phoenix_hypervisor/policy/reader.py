@@ -27,11 +27,11 @@ from phoenix_hypervisor.policy.names import (
     FORCE_COMPLAIN,
     Extent,
     extents,
+    headers,
     looks_compiled,
     open_profile,
     profile_hash,
     profile_names,
-    read_header,
 )
 from phoenix_hypervisor.policy.perms import X_INDEX_MASK, X_TABLE, X_TYPE_MASK, PermsTable, map_xindex
 from phoenix_hypervisor.policy.stream import Code, Stream
@@ -49,16 +49,7 @@ def read_policy(blob: bytes) -> Policy:
     Raises PolicyError where it is cut off, damaged, hostile or of another version.
     """
     stream = Stream(blob)
-    profiles: list[Profile] = []
-    version = 0
-    inherited: bytes | None = None
-    if not blob:
-        stream.fail("it is empty")
-    while stream.pos < stream.end:
-        version, namespace = read_header(stream, first=not profiles, version=version)
-        inherited = namespace or inherited
-        profiles.append(_profile(stream, version, inherited))
-    return Policy(tuple(profiles))
+    return Policy(tuple(_profile(stream, version, inherited) for version, inherited in headers(stream)))
 
 
 def _profile(stream: Stream, version: int, inherited: bytes | None) -> Profile:
