@@ -70,17 +70,21 @@ def choose(host: Host, major: int, override: str | None = None) -> Features:
 
 def pinned(host: Host) -> bytes | None:
     """The feature file that parser.conf of `host` pins; None where it pins none that can be read."""
+    named = _named_by_conf(host)
+    return host.read(named) if named is not None else None
+
+
+def _named_by_conf(host: Host) -> str | None:
     conf = host.read(PARSER_CONF)
     match = _POLICY_FEATURES.search(conf) if conf is not None else None
-    return host.read(match[1].decode("utf-8", "surrogateescape")) if match is not None else None
+    return match[1].decode("utf-8", "surrogateescape") if match is not None else None
 
 
 def _policy_features(host: Host) -> str | None:
-    conf = host.read(PARSER_CONF)
-    match = _POLICY_FEATURES.search(conf) if conf is not None else None
-    if match is None:
+    named = _named_by_conf(host)
+    if named is None:
         return None
-    path = host.root.locate(match[1].decode("utf-8", "surrogateescape"))
+    path = host.root.locate(named)
     if not os.path.isfile(path):
         raise PhoenixError(
             "names a policy-features file that is not there",
