@@ -57,7 +57,7 @@ lint: $(STAMP) ## Formatting, lint, types, import rules
 faults: apt-test $(STAMP) ## Fail and kill setup, apply, rollback at every call that changes state (minutes)
 	@$(VENV)/bin/python tools/faults
 
-powercut: apt-test $(STAMP) ## Cut the power of the lab's machine at 42 points of an apply, boot, recover (up to 40 minutes)
+powercut: apt-test $(STAMP) ## Cut the power of the lab's machine at 42 points of an apply, boot, recover (12 minutes; more beside other work)
 	@nice -n 5 $(VENV)/bin/python tools/powercut $(POWERCUT)
 
 fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,000 inputs each
