@@ -33,3 +33,13 @@ def host(tmp_path: Path) -> DirectoryHost:
 @pytest.fixture
 def live(tmp_path: Path) -> LiveHost:
     return LiveHost(tmp_path / "live")
+
+
+@pytest.fixture
+def two(live: LiveHost) -> LiveHost:
+    live.source("lxc-a")
+    live.source("lxc-b")
+    live.conf("101")
+    live.conf("102")
+    live.declare({"101": "lxc-a", "102": "lxc-b"})
+    return live

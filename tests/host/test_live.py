@@ -4,83 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
-
-FIELDS: dict[str, Any] = {
-    "name": "gpu-one",
-    "apparmor_profile": "lxc-a",
-    "memory_mb": 2048,
-    "cores": 2,
-    "template": "local:vztmpl/ubuntu.tar.zst",
-    "storage_pool": "local-zfs",
-    "storage_size_gb": 16,
-    "network_config": {"name": "eth0", "bridge": "vmbr0", "ip": "10.0.0.5/24", "gw": "10.0.0.1"},
-    "mac_address": "52:54:00:67:89:50",
-    "features": ["nesting=1", "keyctl=1"],
-    "gpu_assignment": "0",
-    "unprivileged": False,
-}
-
-
-@pytest.fixture
-def two(live: LiveHost) -> LiveHost:
-    live.source("lxc-a")
-    live.source("lxc-b")
-    live.conf("101")
-    live.conf("102")
-    live.declare({"101": "lxc-a", "102": "lxc-b"})
-    return live
-
-
-def _nvidia(live: LiveHost, *names: str) -> None:
-    dev = live.root / "dev"
-    dev.mkdir(exist_ok=True)
-    for name in names:
-        (dev / name).parent.mkdir(exist_ok=True)
-        (dev / name).touch()
-
+from support.hosts import CREATION, LiveHost, contents, profile, snapshot, world
 
 # The whole way ---------------------------------------------------------------------------
-
-
-def test_setup_create_assign_start(live: LiveHost) -> None:
-    live.source("lxc-a")
-    live.declare({"950": FIELDS})
-    _nvidia(live, "nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1")
-    with live.recorded() as argvs:
-        result = live.apply()
-    assert (result.code, result.err) == (0, "")
-    create = [argv for argv in argvs if argv[:2] == ("pct", "create")]
-    assert create == [
-        (
-            *("pct", "create", "950", "local:vztmpl/ubuntu.tar.zst", "--hostname", "gpu-one"),
-            *("--memory", "2048", "--cores", "2", "--rootfs", "local-zfs:16", "--unprivileged", "0"),
-            *("--net0", "name=eth0,bridge=vmbr0,ip=10.0.0.5/24,gw=10.0.0.1,hwaddr=52:54:00:67:89:50"),
-            *("--features", "nesting=1,keyctl=1"),
-            *("--dev0", "/dev/nvidia0,mode=0666", "--dev1", "/dev/nvidiactl,mode=0666"),
-            *("--dev2", "/dev/nvidia-uvm,mode=0666", "--dev3", "/dev/nvidia-caps/nvidia-cap1"),
-        )
-    ]
-    order = [argv[1] for argv in argvs if argv[0] == "pct" or "--replace" in argv]
-    assert order == ["--binary", "create", "start"]
-    conf = (live.lxc / "950.conf").read_text()
-    assert conf.endswith("unprivileged: 0\nlxc.apparmor.profile: lxc-a\n")
-    assert live.labels() == {"950": "lxc-a (enforce)"}
-    status = live.phoenix("status")
-    assert status.out.startswith("1 of 1 containers confined\n")
-    assert live.phoenix("verify").code == 0
-
-    applied = snapshot(live.folder, without=("root/double",))
-    assert live.phoenix("plan", "--detailed-exitcode").code == 0
-    assert live.apply().recap["changed"] == 0
-    assert snapshot(live.folder, without=("root/double",)) == applied
 
 
 def test_plan_lists_the_very_processes_that_apply_runs(live: LiveHost) -> None:
@@ -92,7 +22,7 @@ def test_plan_lists_the_very_processes_that_apply_runs(live: LiveHost) -> None:
     (live.installed / "lxc-old").write_bytes(profile("lxc-old"))
     live.load_by_hand("lxc-old")
     live.declare(
-        {"101": "lxc-a", "102": "lxc-b", "950": {**FIELDS, "gpu_assignment": "none"}},
+        {"101": "lxc-a", "102": "lxc-b", "950": {**CREATION, "gpu_assignment": "none"}},
         deprecated_profiles={"lxc-old": "lxc-a"},
     )
     plan = live.phoenix("plan", "--restart", "--json").document
@@ -310,37 +240,6 @@ def test_a_name_that_someone_else_has_loaded(two: LiveHost) -> None:
     assert two.phoenix("setup", "--adopt", "lxc-a").code == 0
 
 
-@pytest.mark.parametrize("missing", ["name", "template", "storage_pool", "storage_size_gb"])
-def test_fields_that_creation_needs(live: LiveHost, missing: str) -> None:
-    live.source("lxc-a")
-    fields = {k: v for k, v in FIELDS.items() if k not in (missing, "gpu_assignment")}
-    live.declare({"950": fields})
-    result = live.apply()
-    assert result.code == 1
-    assert f"{missing} is needed to create the container" in result.err
-    assert not (live.lxc / "950.conf").exists() and "lxc-a" not in live.loaded()
-
-
-def test_a_gpu_that_is_not_there(live: LiveHost) -> None:
-    live.source("lxc-a")
-    live.declare({"950": FIELDS})
-    result = live.apply()
-    assert result.code == 1
-    assert "/dev/nvidia0 does not exist on this host" in result.err
-    assert "/lxc_configs/950/gpu_assignment" in result.err
-    assert "lxc-a" not in live.loaded()
-
-
-def test_no_quorum_stops_a_creation(live: LiveHost) -> None:
-    live.source("lxc-a")
-    live.declare({"950": {**FIELDS, "gpu_assignment": "none"}})
-    live.lose_quorum()
-    with live.recorded() as argvs:
-        result = live.apply()
-    assert result.code == 1 and "no quorum" in result.err
-    assert not [a for a in argvs if a[0] == "pct"]
-
-
 def test_a_locked_container_is_not_started(two: LiveHost) -> None:
     two.conf("101", "lxc.apparmor.profile: lxc-a\nlock: snapshot-delete\n")
     result = two.apply()
@@ -378,388 +277,6 @@ def test_two_runs_wait_for_each_other(two: LiveHost, monkeypatch: pytest.MonkeyP
     assert result.code == 1 and "Phoenix's lock is held by another process" in result.err
 
 
-# Failures after the first write ----------------------------------------------------------
-
-
-def _world(live: LiveHost) -> tuple[dict[str, bytes], dict[str, bytes], dict[str, str], dict[str, bytes]]:
-    """Everything that a failure must leave as it was; locks may be left, they are empty."""
-    return (contents(live.installed), contents(live.lxc), live.loaded(), live.policy())
-
-
-@pytest.mark.parametrize("how", ["exit", "says", "silent"])
-@pytest.mark.parametrize("nth", [1, 2])
-def test_a_failed_first_load_restores_everything(two: LiveHost, nth: int, how: str) -> None:
-    before = _world(two)
-    two.fail(parser_replace=[nth, how])
-    result = two.apply()
-    assert result.code == 1
-    failed = ("lxc-a", "lxc-b")[nth - 1]
-    assert f"load {failed} failed" in result.err
-    assert "files and kernel are as before" in result.err
-    assert _world(two) == before
-    assert temporary_files(two.root) == []
-    two.no_more_failures()
-    assert two.apply().code == 0
-    assert two.phoenix("verify").code == 0
-    assert two.apply().recap["changed"] == 0
-
-
-@pytest.mark.parametrize("nth", [1, 2])
-def test_a_failed_reload_puts_the_previous_policy_back(two: LiveHost, nth: int) -> None:
-    assert two.apply().code == 0
-    before = _world(two)
-    for name in ("lxc-a", "lxc-b"):
-        two.source(name, "network,")
-    # Twice: what the first failure leaves must not become the "previous policy" of the second.
-    for attempt in (nth, 2):
-        two.fail(parser_replace=attempt)
-        result = two.apply()
-        assert result.code == 1
-        assert _world(two) == before, "kernel or files differ from before"
-    two.no_more_failures()
-    assert two.apply().code == 0
-    assert two.phoenix("verify").code == 0
-    assert two.policy() != before[3]
-
-
-def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:
-    two.declare(
-        {
-            "101": "lxc-a",
-            "103": {**FIELDS, "gpu_assignment": "none"},
-            "104": {**FIELDS, "gpu_assignment": "none", "mac_address": "52:54:00:67:89:51"}
-            | {"network_config": {"name": "eth0", "bridge": "vmbr0", "ip": "dhcp"}},
-        }
-    )
-    before = _world(two)
-    two.fail(pct_create=2)
-    result = two.apply()
-    assert result.code == 1
-    assert "create 104 failed" in result.err
-    assert "failed because the test said so" in result.err
-    assert "created and left in place: container 103" in result.err
-    after = _world(two)
-    created = after[1].pop("103.conf")
-    assert after == before
-    assert b"lxc.apparmor.profile" not in created
-    two.no_more_failures()
-    assert two.apply().code == 0
-    assert two.phoenix("verify").code == 0
-
-
-def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
-    two.declare({"101": "lxc-a", "102": "lxc-b", "103": {**FIELDS, "gpu_assignment": "none"}})
-    two.conf("101", "a: 1\r\nlxc.apparmor.profile = unconfined\r\nb: 2")
-    before = _world(two)
-    two.fail(pct_start=2)
-    result = two.apply()
-    assert result.code == 1
-    assert "start 102 failed" in result.err
-    assert "created and left in place: container 103" in result.err
-    assert "started meanwhile and left running: container 101" in result.err
-    after = _world(two)
-    after[1].pop("103.conf")
-    assert "everything else is as before" in result.err
-    # lxc-a stays in the kernel: unloading it would leave container 101 unconfined.
-    assert "lxc-a stays loaded" in result.err
-    assert after[2].pop("lxc-a") == "enforce" and after[3].pop("lxc-a")
-    assert after == before
-    assert two.labels() == {"101": "lxc-a (enforce)"}
-    two.no_more_failures()
-    assert two.apply().code == 0
-    assert two.phoenix("verify").code == 0
-
-
-def test_a_failed_restart_says_that_the_container_may_be_down(two: LiveHost) -> None:
-    assert two.pct("start", "101").ok
-    two.fail(pct_reboot=1)
-    result = two.apply("--all", "--restart")
-    assert result.code == 1
-    assert "container 101 may be stopped now" in result.err
-    assert b"lxc.apparmor" not in (two.lxc / "101.conf").read_bytes()
-
-
-def test_undoing_an_assignment_that_pct_has_rewritten(two: LiveHost) -> None:
-    """A start applies pending changes and writes the file anew, so the bytes are no longer ours."""
-    two.conf("101", "#a: b\nmemory: 512\nlxc.apparmor.profile: unconfined\n\n[pve:pending]\nmemory: 1024\n")
-    two.fail(pct_start=2)
-    result = two.apply()
-    assert result.code == 1
-    assert "could not undo" not in result.err
-    assert (two.lxc / "101.conf").read_text() == "#a%3A b\nmemory: 1024\nlxc.apparmor.profile: unconfined\n"
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_run_is_undone(
-    two: LiveHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    from phoenix_hypervisor.containers.steps import ContainerSteps
-
-    def start(self: ContainerSteps, action: object) -> None:
-        raise error
-
-    before = _world(two)
-    monkeypatch.setattr(ContainerSteps, "start", start)
-    assert two.apply().code == 1
-    assert _world(two) == before
-
-
-def test_an_interrupted_run_names_what_it_created(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.containers.steps import ContainerSteps
-
-    def start(self: ContainerSteps, action: object) -> None:
-        raise KeyboardInterrupt
-
-    two.declare({"101": "lxc-a", "950": {**FIELDS, "gpu_assignment": "none"}})
-    before = _world(two)
-    monkeypatch.setattr(ContainerSteps, "start", start)
-    result = two.apply()
-    assert result.code == 1
-    assert "start 101 failed: interrupted; files and kernel are as before" in result.err
-    assert "created and left in place: container 950" in result.err
-    after = _world(two)
-    after[1].pop("950.conf")
-    assert after == before
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupt_while_progress_is_shown(
-    two: LiveHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    def say(settings: object, text: str = "", **style: object) -> None:
-        if "assign" in text:
-            raise error
-
-    before = _world(two)
-    monkeypatch.setattr("phoenix_hypervisor.cli.apply.say", say)
-    assert two.apply("--all", "--no-start").code == 1
-    assert _world(two) == before
-
-
-def test_pct_writing_the_configuration_anew_changes_nothing_for_us(two: LiveHost) -> None:
-    two.conf(
-        "101",
-        "lxc.cap.drop: mknod\nlxc.apparmor.profile = x\r\nmemory: 1\n#caf%C3%A9: 100%25\n\n"
-        "[zz]\nmemory: 2\nlxc.apparmor.profile: old\n\n[pve:pending]\ncores: 3\n\n[aa]\nmemory: 3\n",
-    )
-    assert two.apply().code == 0
-    assert two.pct("set", "101", "--memory", "1024").ok
-    text = (two.lxc / "101.conf").read_text()
-    assert text.startswith("#caf%C3%A9%3A 100%25\ncores: 3\nmemory: 1024\nlxc.cap.drop: mknod\nlxc.apparmor")
-    assert two.phoenix("plan", "--detailed-exitcode").code == 0
-    assert two.phoenix("verify").code == 0
-    assert two.pct("config", "101").stdout.decode().endswith("lxc.apparmor.profile: lxc-a\n")
-
-
-def test_raw_keys_in_pending_are_warned_of(two: LiveHost) -> None:
-    """The next start replaces all raw keys by them: the line is lost, and verify sees it."""
-    two.conf("101", "memory: 1\n\n[pve:pending]\nlxc.apparmor.profile: lxc-b\n")
-    result = two.apply()
-    assert "raw lxc.* keys stand under [pve:pending]" in result.out
-    verify = two.phoenix("verify")
-    assert verify.code == 3 and "conf-edited" in verify.out and "old-label" in verify.out
-
-
-def test_a_duplicate_id_that_appears_meanwhile(live: LiveHost) -> None:
-    """A VM that takes the id after the plan: pct refuses, and everything is undone."""
-    live.source("lxc-a")
-    live.declare({"950": {**FIELDS, "gpu_assignment": "none"}})
-    # .vmlist is a moment old: it knows other guests only.
-    live.vmlist(_100=("qemu", "pve1"))
-    (live.root / "etc/pve/nodes/pve1/qemu-server/950.conf").write_text("name: vm\n")
-    before = _world(live)
-    result = live.apply()
-    assert result.code == 1
-    assert "VM 950 already exists on node 'pve1'" in result.err
-    assert _world(live) == before
-
-
-# Races, and death between two processes ---------------------------------------------------
-
-
-def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.profiles.steps import ProfileSteps
-
-    before = _world(two)
-    real = ProfileSteps.install
-
-    def install(self: ProfileSteps, action: Any) -> Any:
-        two.conf("102", "arch: amd64\nmemory: 9999\n")
-        return real(self, action)
-
-    monkeypatch.setattr(ProfileSteps, "install", install)
-    result = two.apply()
-    assert result.code == 1
-    assert "changed by someone else" in result.err and "102.conf" in result.err
-    after = _world(two)
-    assert after[1].pop("102.conf") == b"arch: amd64\nmemory: 9999\n"
-    before[1].pop("102.conf")
-    assert after == before
-
-
-def test_a_source_that_changes_while_it_is_proven(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = snapshot(two.root, without=("double",))
-    real = two.runner.run
-
-    def run(argv: Any, **more: Any) -> Any:
-        done = real(argv, **more)
-        if "--stdout" in argv:
-            two.source("lxc-b", "/changed r,")
-        return done
-
-    monkeypatch.setattr(two.runner, "run", run)
-    result = two.apply()
-    assert result.code == 1
-    assert "changed while it was being proven" in result.err
-    assert snapshot(two.root, without=("double",)) == before
-
-
-def test_a_changed_file_of_the_site_reloads_what_includes_it(two: LiveHost) -> None:
-    two.source("lxc-a", "include if exists <local/lxc-a>")
-    assert two.apply().code == 0
-    (two.installed / "local/lxc-a").write_text("/etc/site r,\n")
-    verify = two.phoenix("verify")
-    assert verify.code == 3 and "stale-policy" in verify.out
-    with two.recorded() as argvs:
-        assert two.apply().code == 0
-    assert [Path(a[-1]).name for a in argvs if "--replace" in a] == ["lxc-a"]
-    assert two.phoenix("verify").code == 0
-
-
-class _Dies:
-    """A runner whose process ends, with no word, before or after the nth call."""
-
-    def __init__(self, inner: Any, nth: int, after: bool) -> None:
-        self._inner, self._left, self._after = inner, nth, after
-
-    def run(self, argv: Any, **more: Any) -> Any:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            os._exit(9)
-        done = self._inner.run(argv, **more)
-        if self._left == 0:
-            os._exit(9)
-        return done
-
-
-@pytest.mark.slow
-def test_death_at_each_process(tmp_path: Path, tell: Callable[[str], None]) -> None:
-    """Killed before or after each program that a live apply runs: the next run ends it."""
-    killed = 0
-    for nth in range(1, 100):
-        after = nth % 2 == 0
-        live = LiveHost(tmp_path / str(nth))
-        live.source("lxc-a")
-        live.source("lxc-b")
-        (live.installed / "lxc-old").write_bytes(profile("lxc-old"))
-        live.load_by_hand("lxc-old")
-        live.conf("101", "lxc.apparmor.profile: lxc-old\n")
-        live.conf("102")
-        assert live.pct("start", "102").ok
-        live.declare(
-            {"101": "lxc-a", "102": "lxc-b", "950": {**FIELDS, "gpu_assignment": "none"}},
-            deprecated_profiles={"lxc-old": "lxc-a"},
-        )
-        pid = os.fork()
-        if pid == 0:
-            live.host.runner = _Dies(live.runner, nth, after)
-            live.apply("--all", "--restart")
-            os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
-            break
-        killed += 1
-        what = f"{'after' if after else 'before'} process {nth}"
-        result = live.apply("--all", "--restart")
-        assert (result.code, result.err) == (0, ""), what
-        assert live.phoenix("verify").code == 0, what
-        assert set(live.labels().values()) == {"lxc-a (enforce)", "lxc-b (enforce)"}, what
-        assert "lxc-old" not in live.loaded() and not (live.installed / "lxc-old").exists(), what
-        assert temporary_files(live.root) == [], what
-        assert live.apply("--all", "--restart").recap["changed"] == 0, what
-    tell(f"apply killed around {killed} processes that it starts")
-    assert killed >= 10
-
-
-# Deprecated profiles ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def old(two: LiveHost) -> LiveHost:
-    (two.installed / "lxc-old").write_bytes(profile("lxc-old"))
-    two.load_by_hand("lxc-old")
-    two.conf("101", "lxc.apparmor.profile: lxc-old\n")
-    two.declare({"101": "lxc-a", "102": "lxc-b"}, deprecated_profiles={"lxc-old": "lxc-a"})
-    return two
-
-
-def test_setup_refuses_and_apply_retires_last(old: LiveHost) -> None:
-    before = _world(old)
-    assert old.phoenix("setup").code == 1
-    assert _world(old) == before
-    with old.recorded() as argvs:
-        result = old.apply()
-    assert result.code == 0
-    assert "--remove" in argvs[-1]
-    lines = [line for line in result.out.splitlines() if line[:1] in "+-~"]
-    assert [line.split(":")[0] for line in lines[-2:]] == ["- lxc-old", "- lxc-old"]
-    assert "lxc-old" not in old.loaded() and not (old.installed / "lxc-old").exists()
-    assert old.apply().recap["changed"] == 0
-
-
-def test_a_process_that_carries_it_keeps_it(old: LiveHost) -> None:
-    assert old.pct("start", "101").ok
-    assert old.labels()["101"] == "lxc-old (enforce)"
-    result = old.apply()
-    assert result.code == 0
-    assert "deprecated, kept: 1 running processes carry it" in result.out and "restart needed" in result.out
-    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
-    assert old.labels()["101"] == "lxc-old (enforce)"
-    assert old.apply("--all", "--restart").code == 0
-    assert "lxc-old" not in old.loaded() and not (old.installed / "lxc-old").exists()
-    assert old.labels()["101"] == "lxc-a (enforce)"
-
-
-@pytest.mark.parametrize("label", ["lxc-old (enforce)", "lxc-old//child (enforce)", "x//&lxc-old (enforce)"])
-def test_any_process_of_the_host_counts(old: LiveHost, label: str) -> None:
-    old.process(5000, "/system.slice/x.service", label)
-    assert old.apply().code == 0
-    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
-
-
-def test_loaded_only(old: LiveHost) -> None:
-    (old.installed / "lxc-old").unlink()
-    assert old.apply().code == 0
-    assert "lxc-old" not in old.loaded()
-
-
-def test_a_failed_unload_undoes_everything(old: LiveHost) -> None:
-    before = _world(old)
-    old.fail(parser_remove=1)
-    result = old.apply("--all", "--no-start")
-    assert result.code == 1
-    assert "unload lxc-old failed" in result.err
-    assert _world(old) == before
-
-
-def test_a_failed_removal_loads_it_again(old: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.errors import PhoenixError
-    from phoenix_hypervisor.host.files import Directory
-
-    before = _world(old)
-    real = Directory.remove
-
-    def remove(self: Directory, name: str, *, before: bytes | None = None) -> None:
-        if name == "lxc-old" and self.path == "/etc/apparmor.d":
-            raise PhoenixError("cannot remove: said by the test")
-        real(self, name, before=before)
-
-    monkeypatch.setattr(Directory, "remove", remove)
-    result = old.apply("--all", "--no-start")
-    assert result.code == 1 and "said by the test" in result.err
-    after = _world(old)
-    assert after[:3] == before[:3]
-
-
 # Reload through the service, and a kernel without AppArmor -------------------------------
 
 
@@ -769,18 +286,18 @@ def test_reload_service_reads_back(two: LiveHost, tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\nexit 0\n")
     script.chmod(0o755)
     two.runner._inner._replacements["systemctl"] = [str(script)]  # type: ignore[attr-defined]
-    before = _world(two)
+    before = world(two)
     result = two.apply("--all", "--no-start")
     assert result.code == 1, "a reload that loads nothing passed"
     assert "lxc-a" in result.err
-    assert _world(two) == before
+    assert world(two) == before
     # One that loads a part and fails is run once more when the files are back.
     script.write_text(
         f"#!/bin/sh\necho x >> {tmp_path}/runs\n[ -e {two.installed}/lxc-a ] && exit 1\nexit 0\n"
     )
     assert two.apply("--all", "--no-start").code == 1
     assert (tmp_path / "runs").read_text() == "x\nx\n"
-    assert _world(two) == before
+    assert world(two) == before
     script.write_text(
         "#!/bin/sh\n[ \"$*\" = 'reload apparmor.service' ] || exit 3\n"
         f"printf 'lxc-a (enforce)\\nlxc-b (enforce)\\n' >> {two.profiles}\n"

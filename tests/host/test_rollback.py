@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import DirectoryHost, LiveHost, contents, profile, snapshot, temporary_files
+from support.hosts import DirectoryHost, LiveHost, profile, snapshot, temporary_files, world
 
 FIELDS: dict[str, Any] = {
     "name": "new",
@@ -18,10 +18,6 @@ FIELDS: dict[str, Any] = {
     "storage_pool": "local-zfs",
     "storage_size_gb": 8,
 }
-
-
-def world(live: LiveHost) -> tuple[Any, ...]:
-    return contents(live.installed), contents(live.lxc), live.loaded(), live.policy()
 
 
 @pytest.fixture

@@ -30,6 +30,22 @@ SECURITYFS = "sys/kernel/security/apparmor"
 
 PROFILE = "include <tunables/global>\nprofile {name} flags=(attach_disconnected) {{\n{rules}}}\n"
 
+CREATION: dict[str, Any] = {
+    "name": "gpu-one",
+    "apparmor_profile": "lxc-a",
+    "memory_mb": 2048,
+    "cores": 2,
+    "template": "local:vztmpl/ubuntu.tar.zst",
+    "storage_pool": "local-zfs",
+    "storage_size_gb": 16,
+    "network_config": {"name": "eth0", "bridge": "vmbr0", "ip": "10.0.0.5/24", "gw": "10.0.0.1"},
+    "mac_address": "52:54:00:67:89:50",
+    "features": ["nesting=1", "keyctl=1"],
+    "gpu_assignment": "0",
+    "unprivileged": False,
+}
+"""A declared container with every field that its creation takes."""
+
 
 def profile(name: str, *rules: str) -> bytes:
     """A small source that compiles in milliseconds."""
@@ -287,3 +303,8 @@ class LiveHost(DirectoryHost):
         """The argument vectors that are run inside."""
         self.runner.argvs.clear()
         yield self.runner.argvs
+
+
+def world(live: LiveHost) -> tuple[dict[str, bytes], dict[str, bytes], dict[str, str], dict[str, bytes]]:
+    """Everything that a failure must leave as it was; locks may be left, they are empty."""
+    return contents(live.installed), contents(live.lxc), live.loaded(), live.policy()

@@ -91,7 +91,7 @@ class Proxmox:
             return {}
         try:
             ids = json.loads(data)["ids"]
-            return {str(k): _elsewhere(str(v["type"]), str(v["node"])) for k, v in ids.items()}
+            return {str(k): _elsewhere(str(v["type"]), f"node {v['node']}") for k, v in ids.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}
 
@@ -103,7 +103,7 @@ class Proxmox:
             with nodes:
                 names = sorted(nodes.names())
         places = [("/etc/pve/qemu-server", "qemu", "this node")]
-        places += [(f"/etc/pve/nodes/{n}/{d}", t, n) for n in names for d, t in _GUESTS.items()]
+        places += [(f"/etc/pve/nodes/{n}/{d}", t, f"node {n}") for n in names for d, t in _GUESTS.items()]
         for path, kind, node in places:
             directory = self._host.directory(path)
             if directory is None:
@@ -188,6 +188,6 @@ class Proxmox:
 _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
 
 
-def _elsewhere(kind: str, node: str) -> Elsewhere:
+def _elsewhere(kind: str, where: str) -> Elsewhere:
     is_vm = kind == "qemu"
-    return Elsewhere(f"{'VM' if is_vm else 'container'} on node {node}", is_vm)
+    return Elsewhere(f"{'VM' if is_vm else 'container'} on {where}", is_vm)

@@ -1,0 +1,86 @@
+"""Deprecated profiles on a live host: retired last, and never while a process carries them."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.hosts import LiveHost, profile, world
+
+# Deprecated profiles ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(two: LiveHost) -> LiveHost:
+    (two.installed / "lxc-old").write_bytes(profile("lxc-old"))
+    two.load_by_hand("lxc-old")
+    two.conf("101", "lxc.apparmor.profile: lxc-old\n")
+    two.declare({"101": "lxc-a", "102": "lxc-b"}, deprecated_profiles={"lxc-old": "lxc-a"})
+    return two
+
+
+def test_setup_refuses_and_apply_retires_last(old: LiveHost) -> None:
+    before = world(old)
+    assert old.phoenix("setup").code == 1
+    assert world(old) == before
+    with old.recorded() as argvs:
+        result = old.apply()
+    assert result.code == 0
+    assert "--remove" in argvs[-1]
+    lines = [line for line in result.out.splitlines() if line[:1] in "+-~"]
+    assert [line.split(":")[0] for line in lines[-2:]] == ["- lxc-old", "- lxc-old"]
+    assert "lxc-old" not in old.loaded() and not (old.installed / "lxc-old").exists()
+    assert old.apply().recap["changed"] == 0
+
+
+def test_a_process_that_carries_it_keeps_it(old: LiveHost) -> None:
+    assert old.pct("start", "101").ok
+    assert old.labels()["101"] == "lxc-old (enforce)"
+    result = old.apply()
+    assert result.code == 0
+    assert "deprecated, kept: 1 running processes carry it" in result.out and "restart needed" in result.out
+    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
+    assert old.labels()["101"] == "lxc-old (enforce)"
+    assert old.apply("--all", "--restart").code == 0
+    assert "lxc-old" not in old.loaded() and not (old.installed / "lxc-old").exists()
+    assert old.labels()["101"] == "lxc-a (enforce)"
+
+
+@pytest.mark.parametrize("label", ["lxc-old (enforce)", "lxc-old//child (enforce)", "x//&lxc-old (enforce)"])
+def test_any_process_of_the_host_counts(old: LiveHost, label: str) -> None:
+    old.process(5000, "/system.slice/x.service", label)
+    assert old.apply().code == 0
+    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
+
+
+def test_loaded_only(old: LiveHost) -> None:
+    (old.installed / "lxc-old").unlink()
+    assert old.apply().code == 0
+    assert "lxc-old" not in old.loaded()
+
+
+def test_a_failed_unload_undoes_everything(old: LiveHost) -> None:
+    before = world(old)
+    old.fail(parser_remove=1)
+    result = old.apply("--all", "--no-start")
+    assert result.code == 1
+    assert "unload lxc-old failed" in result.err
+    assert world(old) == before
+
+
+def test_a_failed_removal_loads_it_again(old: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_hypervisor.errors import PhoenixError
+    from phoenix_hypervisor.host.files import Directory
+
+    before = world(old)
+    real = Directory.remove
+
+    def remove(self: Directory, name: str, *, before: bytes | None = None) -> None:
+        if name == "lxc-old" and self.path == "/etc/apparmor.d":
+            raise PhoenixError("cannot remove: said by the test")
+        real(self, name, before=before)
+
+    monkeypatch.setattr(Directory, "remove", remove)
+    result = old.apply("--all", "--no-start")
+    assert result.code == 1 and "said by the test" in result.err
+    after = world(old)
+    assert after[:3] == before[:3]

@@ -1,0 +1,294 @@
+"""What a live run leaves when a step fails, when it is interrupted, and when others write meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.hosts import CREATION, LiveHost, profile, snapshot, temporary_files, world
+
+# Failures after the first write ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["exit", "says", "silent"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_failed_first_load_restores_everything(two: LiveHost, nth: int, how: str) -> None:
+    before = world(two)
+    two.fail(parser_replace=[nth, how])
+    result = two.apply()
+    assert result.code == 1
+    failed = ("lxc-a", "lxc-b")[nth - 1]
+    assert f"load {failed} failed" in result.err
+    assert "files and kernel are as before" in result.err
+    assert world(two) == before
+    assert temporary_files(two.root) == []
+    two.no_more_failures()
+    assert two.apply().code == 0
+    assert two.phoenix("verify").code == 0
+    assert two.apply().recap["changed"] == 0
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_failed_reload_puts_the_previous_policy_back(two: LiveHost, nth: int) -> None:
+    assert two.apply().code == 0
+    before = world(two)
+    for name in ("lxc-a", "lxc-b"):
+        two.source(name, "network,")
+    # Twice: what the first failure leaves must not become the "previous policy" of the second.
+    for attempt in (nth, 2):
+        two.fail(parser_replace=attempt)
+        result = two.apply()
+        assert result.code == 1
+        assert world(two) == before, "kernel or files differ from before"
+    two.no_more_failures()
+    assert two.apply().code == 0
+    assert two.phoenix("verify").code == 0
+    assert two.policy() != before[3]
+
+
+def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:
+    two.declare(
+        {
+            "101": "lxc-a",
+            "103": {**CREATION, "gpu_assignment": "none"},
+            "104": {**CREATION, "gpu_assignment": "none", "mac_address": "52:54:00:67:89:51"}
+            | {"network_config": {"name": "eth0", "bridge": "vmbr0", "ip": "dhcp"}},
+        }
+    )
+    before = world(two)
+    two.fail(pct_create=2)
+    result = two.apply()
+    assert result.code == 1
+    assert "create 104 failed" in result.err
+    assert "failed because the test said so" in result.err
+    assert "created and left in place: container 103" in result.err
+    after = world(two)
+    created = after[1].pop("103.conf")
+    assert after == before
+    assert b"lxc.apparmor.profile" not in created
+    two.no_more_failures()
+    assert two.apply().code == 0
+    assert two.phoenix("verify").code == 0
+
+
+def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
+    two.declare({"101": "lxc-a", "102": "lxc-b", "103": {**CREATION, "gpu_assignment": "none"}})
+    two.conf("101", "a: 1\r\nlxc.apparmor.profile = unconfined\r\nb: 2")
+    before = world(two)
+    two.fail(pct_start=2)
+    result = two.apply()
+    assert result.code == 1
+    assert "start 102 failed" in result.err
+    assert "created and left in place: container 103" in result.err
+    assert "started meanwhile and left running: container 101" in result.err
+    after = world(two)
+    after[1].pop("103.conf")
+    assert "everything else is as before" in result.err
+    # lxc-a stays in the kernel: unloading it would leave container 101 unconfined.
+    assert "lxc-a stays loaded" in result.err
+    assert after[2].pop("lxc-a") == "enforce" and after[3].pop("lxc-a")
+    assert after == before
+    assert two.labels() == {"101": "lxc-a (enforce)"}
+    two.no_more_failures()
+    assert two.apply().code == 0
+    assert two.phoenix("verify").code == 0
+
+
+def test_a_failed_restart_says_that_the_container_may_be_down(two: LiveHost) -> None:
+    assert two.pct("start", "101").ok
+    two.fail(pct_reboot=1)
+    result = two.apply("--all", "--restart")
+    assert result.code == 1
+    assert "container 101 may be stopped now" in result.err
+    assert b"lxc.apparmor" not in (two.lxc / "101.conf").read_bytes()
+
+
+def test_undoing_an_assignment_that_pct_has_rewritten(two: LiveHost) -> None:
+    """A start applies pending changes and writes the file anew, so the bytes are no longer ours."""
+    two.conf("101", "#a: b\nmemory: 512\nlxc.apparmor.profile: unconfined\n\n[pve:pending]\nmemory: 1024\n")
+    two.fail(pct_start=2)
+    result = two.apply()
+    assert result.code == 1
+    assert "could not undo" not in result.err
+    assert (two.lxc / "101.conf").read_text() == "#a%3A b\nmemory: 1024\nlxc.apparmor.profile: unconfined\n"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_is_undone(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    from phoenix_hypervisor.containers.steps import ContainerSteps
+
+    def start(self: ContainerSteps, action: object) -> None:
+        raise error
+
+    before = world(two)
+    monkeypatch.setattr(ContainerSteps, "start", start)
+    assert two.apply().code == 1
+    assert world(two) == before
+
+
+def test_an_interrupted_run_names_what_it_created(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_hypervisor.containers.steps import ContainerSteps
+
+    def start(self: ContainerSteps, action: object) -> None:
+        raise KeyboardInterrupt
+
+    two.declare({"101": "lxc-a", "950": {**CREATION, "gpu_assignment": "none"}})
+    before = world(two)
+    monkeypatch.setattr(ContainerSteps, "start", start)
+    result = two.apply()
+    assert result.code == 1
+    assert "start 101 failed: interrupted; files and kernel are as before" in result.err
+    assert "created and left in place: container 950" in result.err
+    after = world(two)
+    after[1].pop("950.conf")
+    assert after == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_while_progress_is_shown(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def say(settings: object, text: str = "", **style: object) -> None:
+        if "assign" in text:
+            raise error
+
+    before = world(two)
+    monkeypatch.setattr("phoenix_hypervisor.cli.apply.say", say)
+    assert two.apply("--all", "--no-start").code == 1
+    assert world(two) == before
+
+
+def test_pct_writing_the_configuration_anew_changes_nothing_for_us(two: LiveHost) -> None:
+    two.conf(
+        "101",
+        "lxc.cap.drop: mknod\nlxc.apparmor.profile = x\r\nmemory: 1\n#caf%C3%A9: 100%25\n\n"
+        "[zz]\nmemory: 2\nlxc.apparmor.profile: old\n\n[pve:pending]\ncores: 3\n\n[aa]\nmemory: 3\n",
+    )
+    assert two.apply().code == 0
+    assert two.pct("set", "101", "--memory", "1024").ok
+    text = (two.lxc / "101.conf").read_text()
+    assert text.startswith("#caf%C3%A9%3A 100%25\ncores: 3\nmemory: 1024\nlxc.cap.drop: mknod\nlxc.apparmor")
+    assert two.phoenix("plan", "--detailed-exitcode").code == 0
+    assert two.phoenix("verify").code == 0
+    assert two.pct("config", "101").stdout.decode().endswith("lxc.apparmor.profile: lxc-a\n")
+
+
+def test_raw_keys_in_pending_are_warned_of(two: LiveHost) -> None:
+    """The next start replaces all raw keys by them: the line is lost, and verify sees it."""
+    two.conf("101", "memory: 1\n\n[pve:pending]\nlxc.apparmor.profile: lxc-b\n")
+    result = two.apply()
+    assert "raw lxc.* keys stand under [pve:pending]" in result.out
+    verify = two.phoenix("verify")
+    assert verify.code == 3 and "conf-edited" in verify.out and "old-label" in verify.out
+
+
+# Races, and death between two processes ---------------------------------------------------
+
+
+def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_hypervisor.profiles.steps import ProfileSteps
+
+    before = world(two)
+    real = ProfileSteps.install
+
+    def install(self: ProfileSteps, action: Any) -> Any:
+        two.conf("102", "arch: amd64\nmemory: 9999\n")
+        return real(self, action)
+
+    monkeypatch.setattr(ProfileSteps, "install", install)
+    result = two.apply()
+    assert result.code == 1
+    assert "changed by someone else" in result.err and "102.conf" in result.err
+    after = world(two)
+    assert after[1].pop("102.conf") == b"arch: amd64\nmemory: 9999\n"
+    before[1].pop("102.conf")
+    assert after == before
+
+
+def test_a_source_that_changes_while_it_is_proven(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot(two.root, without=("double",))
+    real = two.runner.run
+
+    def run(argv: Any, **more: Any) -> Any:
+        done = real(argv, **more)
+        if "--stdout" in argv:
+            two.source("lxc-b", "/changed r,")
+        return done
+
+    monkeypatch.setattr(two.runner, "run", run)
+    result = two.apply()
+    assert result.code == 1
+    assert "changed while it was being proven" in result.err
+    assert snapshot(two.root, without=("double",)) == before
+
+
+def test_a_changed_file_of_the_site_reloads_what_includes_it(two: LiveHost) -> None:
+    two.source("lxc-a", "include if exists <local/lxc-a>")
+    assert two.apply().code == 0
+    (two.installed / "local/lxc-a").write_text("/etc/site r,\n")
+    verify = two.phoenix("verify")
+    assert verify.code == 3 and "stale-policy" in verify.out
+    with two.recorded() as argvs:
+        assert two.apply().code == 0
+    assert [Path(a[-1]).name for a in argvs if "--replace" in a] == ["lxc-a"]
+    assert two.phoenix("verify").code == 0
+
+
+class _Dies:
+    """A runner whose process ends, with no word, before or after the nth call."""
+
+    def __init__(self, inner: Any, nth: int, after: bool) -> None:
+        self._inner, self._left, self._after = inner, nth, after
+
+    def run(self, argv: Any, **more: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            os._exit(9)
+        done = self._inner.run(argv, **more)
+        if self._left == 0:
+            os._exit(9)
+        return done
+
+
+@pytest.mark.slow
+def test_death_at_each_process(tmp_path: Path, tell: Callable[[str], None]) -> None:
+    """Killed before or after each program that a live apply runs: the next run ends it."""
+    killed = 0
+    for nth in range(1, 100):
+        after = nth % 2 == 0
+        live = LiveHost(tmp_path / str(nth))
+        live.source("lxc-a")
+        live.source("lxc-b")
+        (live.installed / "lxc-old").write_bytes(profile("lxc-old"))
+        live.load_by_hand("lxc-old")
+        live.conf("101", "lxc.apparmor.profile: lxc-old\n")
+        live.conf("102")
+        assert live.pct("start", "102").ok
+        live.declare(
+            {"101": "lxc-a", "102": "lxc-b", "950": {**CREATION, "gpu_assignment": "none"}},
+            deprecated_profiles={"lxc-old": "lxc-a"},
+        )
+        pid = os.fork()
+        if pid == 0:
+            live.host.runner = _Dies(live.runner, nth, after)
+            live.apply("--all", "--restart")
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+            break
+        killed += 1
+        what = f"{'after' if after else 'before'} process {nth}"
+        result = live.apply("--all", "--restart")
+        assert (result.code, result.err) == (0, ""), what
+        assert live.phoenix("verify").code == 0, what
+        assert set(live.labels().values()) == {"lxc-a (enforce)", "lxc-b (enforce)"}, what
+        assert "lxc-old" not in live.loaded() and not (live.installed / "lxc-old").exists(), what
+        assert temporary_files(live.root) == [], what
+        assert live.apply("--all", "--restart").recap["changed"] == 0, what
+    tell(f"apply killed around {killed} processes that it starts")
+    assert killed >= 10
