@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from phoenix_hypervisor.policy.names import profile_hash, profile_names
-from support.hosts import SECURITYFS, DirectoryHost, LiveHost
+from support.hosts import SECURITYFS, DirectoryHost, LiveHost, profile
 
 
 def findings(host: DirectoryHost) -> dict[str, dict[str, Any]]:
@@ -92,6 +92,16 @@ def test_an_edited_profile_file(two: LiveHost) -> None:
     found = findings(two)
     assert set(found) == {"file-edited"} and "--adopt abstractions/phoenix/x" in found["file-edited"]["hint"]
     _settles(two, "setup", "--adopt", "abstractions/phoenix/x")
+
+
+def test_an_edited_and_an_outdated_file_of_one_profile(two: LiveHost) -> None:
+    (two.installed / "lxc-a").write_bytes(profile("lxc-a", "/srv/theirs r,"))
+    two.source("abstractions/phoenix/x", data=b"  network unix,\n")
+    document = two.phoenix("verify", "--json").document
+    found = {f["code"]: f for p in document["profiles"] if p["name"] == "lxc-a" for f in p["findings"]}
+    assert set(found) == {"file-edited", "file-differs", "stale-policy"}
+    assert "/etc/apparmor.d/lxc-a was edited" in found["file-edited"]["cause"]
+    assert found["file-differs"]["cause"].startswith("/etc/apparmor.d/abstractions/phoenix/x differs")
 
 
 def test_a_source_that_was_not_set_up(two: LiveHost) -> None:

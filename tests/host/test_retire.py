@@ -52,6 +52,20 @@ def test_any_process_of_the_host_counts(old: LiveHost, label: str) -> None:
     assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
 
 
+def test_a_profile_whose_name_only_begins_alike_does_not_count(old: LiveHost) -> None:
+    old.process(5000, "/system.slice/x.service", "lxc-old2 (enforce)")
+    assert old.apply("--all", "--no-start").code == 0
+    assert "lxc-old" not in old.loaded()
+
+
+def test_a_file_that_defines_more_is_kept(old: LiveHost) -> None:
+    both = profile("lxc-old") + b"profile other {\n}\n"
+    (old.installed / "lxc-old").write_bytes(both)
+    result = old.apply("--all", "--no-start")
+    assert result.code == 0 and "kept: its file also defines other" in result.out
+    assert (old.installed / "lxc-old").read_bytes() == both and "lxc-old" in old.loaded()
+
+
 def test_loaded_only(old: LiveHost) -> None:
     (old.installed / "lxc-old").unlink()
     assert old.apply().code == 0

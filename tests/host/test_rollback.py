@@ -234,6 +234,42 @@ def test_what_somebody_undid_already(done: LiveHost) -> None:
     assert done.phoenix("rollback").code == 0
 
 
+def test_everything_undone_by_hand_already(host: DirectoryHost) -> None:
+    host.source("lxc-a")
+    host.conf("101", "m: 1\n")
+    host.declare({"101": "lxc-a"})
+    assert host.apply().code == 0
+    (host.lxc / "101.conf").write_text("m: 1\n")
+    (host.installed / "lxc-a").unlink()
+    result = host.phoenix("rollback")
+    assert result.code == 0
+    assert "everything is already as it was before that transaction" in result.out
+    assert result.recap["changed"] == 0
+
+
+def test_where_the_service_loads_it_loads_in_a_rollback(two: LiveHost, tmp_path: Path) -> None:
+    """One reload of the service is enough for the profile and for all that include its include."""
+    script = tmp_path / "systemctl"
+    lines = [f"[ ! -e {two.installed}/lxc-{n} ] || echo 'lxc-{n} (enforce)'" for n in "ab"]
+    lines += ["echo 'lxc-container-default-cgns (enforce)'"]
+    script.write_text("#!/bin/sh\n{\n" + "\n".join(lines) + f"\n}} > {two.profiles}\n")
+    script.chmod(0o755)
+    two.runner._inner._replacements["systemctl"] = [str(script)]  # type: ignore[attr-defined]
+    two.source("abstractions/phoenix/x", data=b"  network,\n")
+    for name in ("lxc-a", "lxc-b"):
+        two.source(name, "include <abstractions/phoenix/x>")
+    two.declare({"101": "lxc-a", "102": "lxc-b"}, reload="service")
+    assert two.apply("--all", "--no-start").code == 0
+    two.source("abstractions/phoenix/x", data=b"  network inet,\n")
+    assert two.apply("--all", "--no-start").code == 0
+    with two.recorded() as argvs:
+        result = two.phoenix("rollback")
+    assert (result.code, result.err) == (0, "")
+    assert [a for a in argvs if a[0] == "systemctl"] == [("systemctl", "reload", "apparmor.service")]
+    assert not [a for a in argvs if "--replace" in a]
+    assert (two.installed / "abstractions/phoenix/x").read_bytes() == b"  network,\n"
+
+
 def test_a_rollback_that_fails_changes_nothing(done: LiveHost) -> None:
     before = world(done)
     for calls in ({"parser_replace": 1}, {"parser_remove": 1}):

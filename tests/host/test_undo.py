@@ -240,6 +240,41 @@ def test_a_changed_file_of_the_site_reloads_what_includes_it(two: LiveHost) -> N
     assert two.phoenix("verify").code == 0
 
 
+@pytest.mark.parametrize("kind", ["a directory", "a link"])
+def test_what_a_profile_includes_may_be_more_than_a_file(two: LiveHost, kind: str) -> None:
+    """A directory counts with the names in it, a link with what it leads to, as for the parser."""
+    two.source("lxc-a", "include if exists <local/x>")
+    changes: list[Callable[[], object]]
+    if kind == "a directory":
+        folder = two.installed / "local/x"
+        folder.mkdir()
+        one = folder / "one"
+        changes = [
+            lambda: one.write_text("/etc/site r,\n"),
+            lambda: one.write_text("/etc/other r,\n"),
+            lambda: (folder / "two").write_text("network,\n"),
+            one.unlink,
+        ]
+    else:
+        target = two.installed / "abstractions/site"
+        target.write_text("/etc/hosts r,\n")
+        (two.installed / "local/x").symlink_to("../abstractions/site")
+        changes = [lambda: target.write_text("/etc/site r,\n")]
+    assert two.apply().code == 0
+    for change in changes:
+        before = two.policy()["lxc-a"]
+        change()
+        verify = two.phoenix("verify")
+        assert verify.code == 3 and "stale-policy" in verify.out
+        assert two.apply().code == 0
+        assert two.policy()["lxc-a"] != before
+        assert two.phoenix("verify").code == 0
+        assert two.apply().recap["changed"] == 0
+    if kind == "a directory":
+        (folder / "two.dpkg-old").write_text("what the parser passes over\n")
+        assert two.apply().recap["changed"] == 0
+
+
 class _Dies:
     """A runner whose process ends, with no word, before or after the nth call."""
 

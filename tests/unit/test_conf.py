@@ -111,10 +111,24 @@ def test_a_malformed_header_is_refused(header: bytes) -> None:
         assign(data, "lxc-a")
 
 
+def test_the_first_of_several_malformed_headers_is_named() -> None:
+    assert parse(b"m: 1\n\n[1x]\n[s1]\n[2x]\n").malformed == 3
+
+
+def test_an_edit_of_another_file_is_refused() -> None:
+    change = edit(parse(b"m: 1\nlxc.apparmor.profile: a\n"), "b")
+    assert change is not None
+    with pytest.raises(ConfError, match="does not belong to this file"):
+        change.apply(b"m: 1\nlxc.apparmor.profile: c\n")
+
+
 def test_too_large_is_refused() -> None:
     data = b"#" + b"x" * (MAX_CONF - 10) + b"\n"
     with pytest.raises(ConfError, match="pmxcfs"):
         assign(data, "lxc-a")
+    # One that is there already and too large was never written by pmxcfs: it is not touched either.
+    with pytest.raises(ConfError, match="is over 1048576 bytes"):
+        assign(data + b"#" * 10 + b"\nlxc.apparmor.profile: x\n", None)
 
 
 def test_a_damaged_file_is_refused() -> None:

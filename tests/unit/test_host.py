@@ -82,6 +82,29 @@ def test_a_leftover_temporary_file_is_replaced(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
+def test_a_file_whose_size_is_not_known() -> None:
+    """Files of /proc and securityfs have size 0, whatever they hold."""
+    with opened(Path("/proc")) as directory:
+        assert directory.read("version") == Path("/proc/version").read_bytes() != b""
+        with pytest.raises(PhoenixError, match="over 3 bytes"):
+            directory.read("version", 3)
+
+
+def test_content_is_what_a_reader_that_follows_links_finds(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/f").write_bytes(b"x")
+    (tmp_path / "to-file").symlink_to("/d/f")
+    (tmp_path / "to-folder").symlink_to("d")
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "nowhere").symlink_to("none")
+    os.mkfifo(tmp_path / "pipe")
+    host = Host(str(tmp_path))
+    assert host.content("/to-file") == host.content("/to-folder/f") == b"x"
+    assert host.content("/to-folder") == host.content("/d/") == ["f"]
+    for name in ("round", "nowhere", "pipe", "none/x"):
+        assert host.content(f"/{name}") is None
+
+
 def test_links_devices_and_sizes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"x" * 100)
     (tmp_path / "link").symlink_to("target")

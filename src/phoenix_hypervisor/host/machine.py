@@ -58,6 +58,19 @@ class Host:
         with directory:
             return directory.read(name)
 
+    def content(self, path: str) -> bytes | list[str] | None:
+        """What a program that follows links finds at `path`: a file's bytes, or a directory's names.
+
+        None where there is nothing, or nothing that can be read.
+        """
+        try:
+            real = self.root.locate(path)
+            folder, name = (real, "") if os.path.isdir(real) else os.path.split(real)
+            with Directory(path, folder, folder) as directory:
+                return directory.read(name) if name else directory.names()
+        except (OSError, PhoenixError):
+            return None
+
     def exists(self, path: str) -> bool:
         return os.path.exists(self.root.locate(path))
 

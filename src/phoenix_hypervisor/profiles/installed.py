@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import Closures
@@ -47,14 +46,4 @@ def included_by(host: Host, name: str) -> tuple[str, ...]:
 
 
 def _lookup(host: Host, name: str) -> bytes | list[str] | None:
-    path = f"{APPARMOR_D}/{name}".rstrip("/")
-    try:
-        if os.path.isdir(host.root.locate(path)):
-            directory = host.directory(path)
-            if directory is None:
-                return None
-            with directory:
-                return directory.names()
-        return host.read(path)
-    except PhoenixError:
-        return None
+    return host.content(f"{APPARMOR_D}/{name}")

@@ -136,20 +136,7 @@ class Store:
         wanted = self.wanted_include(path)
         if wanted is not None:
             return wanted
-        parent, base = os.path.split(path.rstrip("/"))
-        directory = self._directory(parent)
-        if directory is None:
-            return None
-        try:
-            info = directory.lstat(base)
-            if info is not None and stat.S_ISDIR(info.st_mode):
-                inner = self._directory(path.rstrip("/"))
-                return [] if inner is None else inner.names()
-            if info is not None and stat.S_ISLNK(info.st_mode):
-                return self.host.read(f"{APPARMOR_D}/{path}")
-            return directory.read(base, MAX_INSTALLED)
-        except PhoenixError:
-            return None
+        return self.host.content(f"{APPARMOR_D}/{path}")
 
     def wanted_include(self, path: str) -> bytes | None:
         data = self.sources.includes.get(path)
