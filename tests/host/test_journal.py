@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -259,12 +259,36 @@ def test_a_torn_last_line(busy: LiveHost) -> None:
     assert _created_is_left(busy, world(busy)) == before
 
 
-def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost) -> None:
-    (busy.root / JOURNAL / "00000002.jsonl").write_bytes(b'{"version":7,"id":2}\n')
+def _begin_with(data: bytes, header: bytes) -> bytes:
+    return header + data[data.index(b"\n") :]
+
+
+UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "a version to come": (lambda data: b'{"version":7,"id":2}\n', "version 7"),
+    "a damaged header": (lambda data: _begin_with(data, b'{"version":1,"id"\xff'), "utf-8"),
+    "zeroes for a header": (lambda data: _begin_with(data, b"\0" * 512), "cannot be read"),
+    "another number": (lambda data: data.replace(b'"id":2', b'"id":3', 1), "says that it is number 3"),
+    "no number": (lambda data: data.replace(b'"id":2', b'"id":-2', 1), "-2 is no number of a journal"),
+    "a flag for a number": (lambda data: data.replace(b'"id":2', b'"id":true', 1), "True is no number"),
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE)
+def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost, damage: str) -> None:
+    """Its transaction may be unfinished, so nothing goes on before somebody looked."""
+    with killed("done", 3):
+        busy.apply("--all", "--no-start")
+    path = busy.root / JOURNAL / "00000002.jsonl"
+    change, words = UNREADABLE[damage]
+    path.write_bytes(change(path.read_bytes()))
+    before = world(busy), path.read_bytes()
     verify = busy.phoenix("verify")
-    assert verify.code == 3 and "journal-unreadable" in verify.out and "version 7" in verify.out
-    result = busy.apply()
-    assert result.code == 1 and "version 7" in result.err and "docs/transactions.md" in result.err
+    assert verify.code == 3 and "journal-unreadable" in verify.out
+    for arguments in (("apply", "--all", "--no-start"), ("setup",), ("rollback",)):
+        result = busy.phoenix(*arguments)
+        assert result.code == 1 and words in result.err and "00000002.jsonl" in result.err, result
+        assert "docs/transactions.md" in result.err
+        assert (world(busy), path.read_bytes()) == before
 
 
 def test_another_phoenix_at_work_is_not_taken_for_a_killed_one(busy: LiveHost) -> None:

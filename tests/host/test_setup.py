@@ -128,6 +128,35 @@ def test_a_parser_that_is_missing(five: DirectoryHost) -> None:
     _refused(five, "/nonexistent is not installed", "doctor", arguments=("--parser", "/nonexistent", "setup"))
 
 
+POLICY_TEST = """version = 1
+[[test]]
+name = "hosts"
+profiles = ["lxc-one"]
+kind = "file"
+path = "{path}"
+access = "r"
+expect = "allowed"
+why = "a test"
+"""
+
+
+@pytest.mark.parametrize("path, code", [("/etc/hosts", 0), ("/etc/shadow", 1)])
+def test_a_policy_test_that_fails_stops_the_setup(host: DirectoryHost, path: str, code: int) -> None:
+    """The operator's own tests, beside the configuration, are part of the proof."""
+    host.source("lxc-one")
+    host.declare({})
+    (host.etc / "policy_tests").mkdir()
+    (host.etc / "policy_tests/mine.toml").write_text(POLICY_TEST.format(path=path))
+    before = snapshot(host.root)
+    result = host.phoenix("setup")
+    assert result.code == code, result
+    if code:
+        assert "/etc/shadow" in result.err and "mine.toml" in result.err
+        assert snapshot(host.root) == before
+    else:
+        assert (host.installed / "lxc-one").exists()
+
+
 # Ownership ------------------------------------------------------------------------------
 
 

@@ -105,17 +105,18 @@ def read(data: bytes, where: str) -> Entry | None:
     except (ValueError, RecursionError) as error:
         if not rest.strip(b"\0"):
             return None
-        raise _unreadable(where, str(error)) from error
+        raise unreadable(where, str(error)) from error
     try:
         if document["version"] != VERSION:
-            raise _unreadable(where, f"version {document['version']!r}")
+            raise unreadable(where, f"version {document['version']!r}")
         header = _header(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(where, f"{type(error).__name__}: {error}") from error
+        raise unreadable(where, f"{type(error).__name__}: {error}") from error
     return _follow(header, rest)
 
 
-def _unreadable(where: str, why: str) -> PhoenixError:
+def unreadable(where: str, why: str) -> PhoenixError:
+    """The error for a journal that is not understood."""
     return PhoenixError(
         f"cannot be read ({why[:200]})",
         where=where,

@@ -87,7 +87,7 @@ class Journal:
         data = directory.read(name, MAX_JOURNAL)
         entry = None if data is None else entries.read(data, directory.where(name))
         if entry is not None and entry.id != number:
-            raise PhoenixError(f"says that it is number {entry.id}", where=directory.where(name))
+            raise entries.unreadable(directory.where(name), f"it says that it is number {entry.id}")
         return entry
 
     def entries(self) -> tuple[list[Entry], list[PhoenixError]]:
