@@ -279,7 +279,7 @@ def test_no_quorum(two: DirectoryHost) -> None:
 def test_the_id_of_a_vm(two: DirectoryHost) -> None:
     (two.lxc / "101.conf").unlink()
     (two.root / "etc/pve/nodes/pve1/qemu-server/101.conf").write_text("name: vm\n")
-    _refused(two, "container 101", "belongs to", "VM on node", "share one id space")
+    _refused(two, "container 101", "belongs to", "VM on this node", "share one id space")
 
 
 def test_the_id_of_a_vm_from_vmlist(two: DirectoryHost) -> None:

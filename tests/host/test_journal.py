@@ -203,6 +203,37 @@ def test_recovery_leaves_alone_what_somebody_changed_meanwhile(busy: LiveHost) -
     assert lines(busy, 2)[-1]["end"] == "undone" and len(lines(busy, 2)[-1]["left"]) == 2
 
 
+@pytest.mark.parametrize("line", ["lxc.apparmor.profile: lxc-a # site", "lxc.apparmor.profile:"])
+def test_recovery_puts_back_a_line_that_it_would_never_write(live: LiveHost, line: str) -> None:
+    live.source("lxc-a")
+    live.conf("101", f"memory: 512\n{line}\n")
+    live.declare({"101": "lxc-a"})
+    with killed("end", 0):
+        live.apply("--all", "--no-start")
+    path = live.lxc / "101.conf"
+    path.write_text(path.read_text().replace("512", "1024"))
+    live.config.write_text("{")
+    assert "has been undone" in live.apply().out
+    assert path.read_text() == f"memory: 1024\n{line}\n"
+
+
+def test_recovery_tells_of_a_container_that_has_left(live: LiveHost) -> None:
+    """Migrated between the kill and the recovery: the line travels with it."""
+    live.source("lxc-a")
+    live.conf("101")
+    live.declare({"101": "lxc-a"})
+    with killed("end", 0):
+        live.apply("--all", "--no-start")
+    there = live.root / "etc/pve/nodes/pve2/lxc"
+    there.mkdir(parents=True)
+    (live.lxc / "101.conf").rename(there / "101.conf")
+    live.config.write_text("{")
+    out = live.apply().out
+    assert "container 101: has no configuration here any more, so its line is not put back" in " ".join(
+        out.split()
+    )
+
+
 def test_recovery_unloads_nothing_that_a_process_carries(busy: LiveHost) -> None:
     with killed("end", 0):
         busy.apply("--all", "--no-start")

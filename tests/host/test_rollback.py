@@ -188,6 +188,16 @@ def test_other_lines_of_a_configuration_stay(done: LiveHost) -> None:
     assert text.endswith("[snap]\nlxc.apparmor.profile: s\n")
 
 
+def test_a_line_that_could_not_be_assigned_goes_back_beside_other_changes(host: DirectoryHost) -> None:
+    host.source("lxc-a")
+    path = host.conf("101", "memory: 512\nlxc.apparmor.profile: lxc-a # site\n")
+    host.declare({"101": "lxc-a"})
+    assert host.apply().code == 0
+    path.write_text(path.read_text().replace("512", "1024"))
+    assert host.phoenix("rollback").code == 0
+    assert path.read_text() == "memory: 1024\nlxc.apparmor.profile: lxc-a # site\n"
+
+
 def test_a_profile_that_a_process_carries(done: LiveHost) -> None:
     assert done.pct("start", "102").ok
     _refused(done, "profile lxc-c", "would be unloaded, but PID", "runs under it")

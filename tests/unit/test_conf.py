@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.containers.conf import MAX_CONF, ConfError, Dialect, assign, edit, parse
+from phoenix_hypervisor.containers.conf import MAX_CONF, ConfError, Dialect, assign, edit, parse, put_back
 
 P = b"lxc.apparmor.profile: lxc-a"
 
@@ -163,3 +163,30 @@ def test_plain_lxc(before: bytes, after: bytes) -> None:
 
 def test_plain_lxc_takes_quotes_off() -> None:
     assert parse(b'lxc.apparmor.profile = "lxc-a"\n', Dialect.LXC).assigned == "lxc-a"
+
+
+@pytest.mark.parametrize(
+    ("now", "original", "after"),
+    [
+        # Other lines changed since: the line alone goes back, as it stood.
+        (b"m: 2\nlxc.apparmor.profile: new\n", b"m: 1\nlxc.apparmor.profile = old # site\n",
+         b"m: 2\nlxc.apparmor.profile = old # site\n"),
+        (b"m: 2\nlxc.apparmor.profile: new\n", b"lxc.apparmor.profile:\nm: 1\n", b"m: 2\nlxc.apparmor.profile:\n"),
+        (b"m: 2\nlxc.apparmor.profile: new\n", b"m: 1\n", b"m: 2\n"),
+        (b"m: 2\n\n[snap]\nm: 1\n", b"lxc.apparmor.profile: old\n", b"m: 2\nlxc.apparmor.profile: old\n\n[snap]\nm: 1\n"),
+        (b"m: 2\r\nlxc.apparmor.profile: new\r\n", b"lxc.apparmor.profile: a\nlxc.apparmor.profile: b\n",
+         b"m: 2\r\nlxc.apparmor.profile: b\r\n"),
+        # Somebody has put it back already, in another form.
+        (b"lxc.apparmor.profile =  old # site\nm: 2\n", b"lxc.apparmor.profile: old # site\n",
+         b"lxc.apparmor.profile =  old # site\nm: 2\n"),
+        (b"m: 2\n", b"m: 1\n", b"m: 2\n"),
+    ],
+)  # fmt: skip
+def test_a_line_is_put_back_as_it_stood(now: bytes, original: bytes, after: bytes) -> None:
+    assert put_back(now, original) == after
+    assert put_back(after, original) == after
+
+
+def test_nothing_is_put_back_where_the_head_is_not_certain() -> None:
+    with pytest.raises(ConfError, match="section header"):
+        put_back(b"m: 1\n[1x]\n", b"lxc.apparmor.profile: old\n")

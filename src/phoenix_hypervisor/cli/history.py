@@ -33,7 +33,7 @@ from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.journal import Journal
-from phoenix_hypervisor.plan.model import Kind
+from phoenix_hypervisor.plan.model import Action, Kind
 from phoenix_hypervisor.plan.rollback import Conflict, Facts, Line, Rollback, plan_rollback, undone_by
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.installed import closure_with, includers
@@ -213,12 +213,17 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
             return Line(None, fault=error.message)
         return Line(data, conf.assigned, conf.lock)
 
+    def with_line(data: bytes, back: Action) -> bytes:
+        if back.after is None:
+            return codec.assign(data, back.value, runtime.dialect)
+        return codec.put_back(data, back.after, runtime.dialect)
+
     return Facts(
         live=host.is_live and host.kernel.has_apparmor(),
         quorate=runtime.quorate(),
         file=host.read,
         line=line,
-        with_line=lambda data, value: codec.assign(data, value, runtime.dialect),
+        with_line=with_line,
         compiled=lambda name: host.read(f"{record.COMPILED_DIR}/{name}"),
         closures=manifest.loaded,
         loaded=host.kernel.loaded_profiles() or {},

@@ -182,15 +182,21 @@ def edit(conf: Conf, value: str | None) -> Edit | None:
     Raises ConfError where `check_editable` does, or for a value that cannot be one line.
     """
     check_editable(conf)
+    if value is not None and conf.values == (value,):
+        return None
     if value is not None and (not value or value != value.strip() or re.search(r"[\x00-\x20\x7f]", value)):
         raise ConfError(f"{value!r} cannot be a profile name")
+    if value is None:
+        return _place(conf, None)
+    sign = b": " if conf.dialect is Dialect.PVE else b" = "
+    return _place(conf, KEY + sign + value.encode("utf-8", "surrogateescape"))
+
+
+def _place(conf: Conf, line: bytes | None) -> Edit | None:
     pattern = _PVE_LINE if conf.dialect is Dialect.PVE else _LXC_LINE
     spans = [m.span() for m in pattern.finditer(conf.data, 0, conf.head)] if conf.values else []
-    if value is None:
+    if line is None:
         return _join(conf.data, [(span, None) for span in spans])
-    if conf.values == (value,):
-        return None
-    line = KEY + (b": " if conf.dialect is Dialect.PVE else b" = ") + value.encode("utf-8", "surrogateescape")
     if not spans:
         return _insertion(conf, line)
     keep = 0 if conf.dialect is Dialect.PVE else len(spans) - 1
@@ -205,6 +211,25 @@ def assign(data: bytes, value: str | None, dialect: Dialect = Dialect.PVE) -> by
 def assign_parsed(conf: Conf, value: str | None) -> bytes:
     """As `assign`, for a configuration that is already read."""
     change = edit(conf, value)
+    return _applied(conf, change)
+
+
+def put_back(data: bytes, original: bytes, dialect: Dialect = Dialect.PVE) -> bytes:
+    """`data` with the profile line that counts in `original`, byte for byte, or none where that has none.
+
+    Whatever stood there is put back as it stood, a value that `edit` would refuse too.  Raises
+    ConfError where `check_editable` does.
+    """
+    conf, former = parse(data, dialect), parse(original, dialect)
+    check_editable(conf)
+    if conf.values == former.values[-1:]:
+        return data
+    pattern = _PVE_LINE if dialect is Dialect.PVE else _LXC_LINE
+    lines = [match[0] for match in pattern.finditer(original, 0, former.head)] if former.values else []
+    return _applied(conf, _place(conf, lines[-1].rstrip(b"\r") if lines else None))
+
+
+def _applied(conf: Conf, change: Edit | None) -> bytes:
     after = conf.data if change is None else change.apply(conf.data)
     if len(after) > MAX_CONF:
         message = f"would grow over {MAX_CONF} bytes, more than pmxcfs stores"

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.model import Action, Desired, Kind
@@ -73,7 +73,7 @@ class ContainerSteps:
                 # pct has rewritten it meanwhile (a start does): put back the line alone.
                 if conf.assigned not in (action.old_value, action.value):
                     raise ChangedMeanwhile(path)
-                after = codec.assign_parsed(conf, action.value)
+                after = codec.put_back(current, after, self._runtime.dialect)
             if conf.lock is not None and not action.takes_back:
                 raise PhoenixError(f"is locked by Proxmox ({conf.lock})", where=path)
             if after != current:
@@ -84,7 +84,8 @@ class ContainerSteps:
         """Whether there is nothing to take back: decided without the lock, which may be held."""
         current = self._runtime.read_conf(action.target)
         if current is None:
-            return True
+            where = f"container {action.target}"
+            raise LeftAlone("has no configuration here any more, so its line is not put back", where=where)
         if action.after is not None:
             return current == action.after
         return codec.parse(current, self._runtime.dialect).assigned == action.value

@@ -147,6 +147,8 @@ def _assign(state: ContainerState) -> Action:
         summary = f"remove the profile line ({state.assigned})"
     elif state.assigned is None:
         summary = f"assign {state.wanted}"
+    elif state.assigned == state.wanted:
+        summary = f"make the lines that assign {state.wanted} one"
     else:
         summary = f"assign {state.wanted} (was {state.assigned})"
     return Action(

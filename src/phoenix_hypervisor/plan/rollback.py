@@ -33,8 +33,8 @@ class Facts:
     quorate: bool
     file: Callable[[str], bytes | None]
     line: Callable[[str], Line]
-    with_line: Callable[[bytes, str | None], bytes]
-    """A configuration with another value in its line."""
+    with_line: Callable[[bytes, Action], bytes]
+    """A configuration with the line that an action puts back.  Raises PhoenixError."""
     compiled: Callable[[str], bytes | None]
     closures: Mapping[str, str]
     """What Phoenix last loaded, by profile name."""
@@ -140,7 +140,10 @@ def _assignment(back: Action, facts: Facts, result: Rollback) -> None:
         result.actions.append(back)
     else:
         summary = f"{back.summary}; others changed the file since, so its line alone"
-        after = facts.with_line(line.data, back.value)
+        after = facts.with_line(line.data, back)
+        if after == line.data:
+            result.ok += 1
+            return
         result.actions.append(replace(back, summary=summary, before=line.data, after=after))
 
 
