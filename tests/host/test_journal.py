@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from phoenix_hypervisor.plan import journal as journal_module
-from phoenix_hypervisor.plan.journal import Recorder
-from phoenix_hypervisor.plan.model import Action
-from phoenix_hypervisor.plan.transaction import Outcome, Transaction
 from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
+from support.killed import killed
 
 FIELDS: dict[str, Any] = {
     "name": "new",
@@ -25,41 +22,6 @@ FIELDS: dict[str, Any] = {
     "storage_size_gb": 8,
 }
 JOURNAL = "var/lib/phoenix/journal"
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours runs after it."""
-
-
-@contextmanager
-def killed(when: str, number: int) -> Iterator[None]:
-    """The next run dies when step `number` is about to begin, or is about to be called done."""
-    real = {"begin": Recorder.begin, "done": Recorder.done, "end": Recorder.end}
-
-    def begin(self: Recorder, at: int) -> None:
-        if (when, number) == ("begin", at):
-            raise Killed
-        real["begin"](self, at)  # type: ignore[call-arg]
-
-    def done(self: Recorder, at: int, action: Action) -> None:
-        if (when, number) == ("done", at):
-            raise Killed
-        real["done"](self, at, action)  # type: ignore[call-arg]
-
-    def end(self: Recorder, state: str, left: Any = ()) -> None:
-        if when == "end":
-            raise Killed
-        real["end"](self, state, left)  # type: ignore[call-arg]
-
-    def nothing(self: Transaction) -> Outcome:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Recorder, "begin", begin)
-        patch.setattr(Recorder, "done", done)
-        patch.setattr(Recorder, "end", end)
-        patch.setattr(Transaction, "_take_back", nothing)
-        yield
 
 
 def lines(live: LiveHost, number: int) -> list[dict[str, Any]]:
@@ -200,7 +162,8 @@ def test_recovery_leaves_alone_what_somebody_changed_meanwhile(busy: LiveHost) -
     assert b"/srv/theirs" in (busy.installed / "lxc-c").read_bytes()
     assert (busy.lxc / "102.conf").read_text() == "lxc.apparmor.profile: theirs\n"
     assert (busy.lxc / "101.conf").read_text() == f"cores: 3\n{text.replace('lxc-b', 'lxc-a')}"
-    assert lines(busy, 2)[-1]["end"] == "undone" and len(lines(busy, 2)[-1]["left"]) == 2
+    end = lines(busy, 2)[-1]
+    assert end["end"] == "undone" and end["left"][2:] == ["created and left in place: container 950"]
 
 
 @pytest.mark.parametrize("line", ["lxc.apparmor.profile: lxc-a # site", "lxc.apparmor.profile:"])
@@ -232,6 +195,41 @@ def test_recovery_tells_of_a_container_that_has_left(live: LiveHost) -> None:
     assert "container 101: has no configuration here any more, so its line is not put back" in " ".join(
         out.split()
     )
+
+
+def test_recovery_tells_what_stays(live: LiveHost) -> None:
+    live.source("lxc-a")
+    live.conf("101")
+    live.declare({"101": "lxc-a", "950": {**FIELDS, "apparmor_profile": "lxc-a"}})
+    with killed("end", 0):
+        live.apply()
+    result = live.phoenix("setup", "--json")
+    left = result.document["recovered"]["left"]
+    assert left[-2:] == [
+        "created and left in place: container 950",
+        "was starting, and is left as it is: container 101, 950",
+    ]
+    assert "left in place: container 950" in live.phoenix("history").out.replace("\n", " ")
+
+
+def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
+    busy: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between this run's first look and its lock."""
+    from phoenix_hypervisor.cli import workflow
+
+    real = workflow.locked
+
+    def locked(session: Any) -> Any:
+        monkeypatch.undo()
+        with killed("end", 0):
+            busy.apply("--all", "--no-start")
+        return real(session)
+
+    monkeypatch.setattr(workflow, "locked", locked)
+    document = busy.apply("--all", "--no-start", "--json").document
+    assert document["recovered"]["id"] == 2 and document["changed"] > 0
+    assert busy.phoenix("verify").code == 3  # Nothing was started.
 
 
 def test_recovery_unloads_nothing_that_a_process_carries(busy: LiveHost) -> None:

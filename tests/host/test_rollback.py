@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.hosts import DirectoryHost, LiveHost, profile, snapshot, temporary_files, world
+from support.killed import killed
 
 FIELDS: dict[str, Any] = {
     "name": "new",
@@ -155,6 +156,54 @@ def test_what_a_later_transaction_made_of_the_include_is_loaded_again(done: Live
     assert done.phoenix("setup").recap["changed"] == 0
 
 
+def test_an_unfinished_transaction_is_the_one_that_is_undone(done: LiveHost) -> None:
+    """And no older one as well."""
+    before = world(done)
+    done.source("lxc-b", "/srv/more r,")
+    with killed("end", 0):
+        done.phoenix("setup")
+    document = done.phoenix("rollback", "--json").document
+    assert document["recovered"]["id"] == 3 and document["undoes"] is None and document["changed"] == 0
+    assert world(done) == before
+    with killed("end", 0):
+        done.phoenix("setup")
+    result = done.phoenix("rollback", "2")
+    assert result.code == 0 and "recovered: transaction 4" in result.out
+    assert done.phoenix("history", "--json").document["transactions"][0]["undoes"] == 2
+
+
+def test_two_at_once_undo_one(done: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_hypervisor.cli import history
+
+    real = history.locked
+
+    def locked(session: Any) -> Any:
+        monkeypatch.undo()
+        assert done.phoenix("rollback").code == 0
+        return real(session)
+
+    monkeypatch.setattr(history, "locked", locked)
+    result = done.phoenix("rollback")
+    assert result.code == 1 and "transaction 2 is rolled back by 3" in result.err
+    assert [t["state"] for t in done.phoenix("history", "--json").document["transactions"]] == [
+        "committed"
+    ] * 3
+
+
+def test_a_transaction_that_only_started_something_is_passed_over(live: LiveHost) -> None:
+    live.source("lxc-a")
+    live.conf("101")
+    live.declare({"101": "lxc-a"})
+    assert live.apply("--all", "--no-start").code == 0
+    assert live.apply().code == 0
+    result = live.phoenix("rollback", "2")
+    assert result.code == 1 and "transaction 2 did nothing that can be undone" in result.err
+    assert live.pct("stop", "101").ok
+    assert live.phoenix("rollback").code == 0
+    assert live.phoenix("history", "--json").document["transactions"][0]["undoes"] == 1
+    assert "lxc-a" not in live.loaded()
+
+
 def test_nothing_to_undo(host: DirectoryHost) -> None:
     result = host.phoenix("rollback")
     assert result.code == 1 and "there is no transaction to undo" in result.err
@@ -255,6 +304,7 @@ def test_everything_undone_by_hand_already(host: DirectoryHost) -> None:
     assert result.code == 0
     assert "everything is already as it was before that transaction" in result.out
     assert result.recap["changed"] == 0
+    assert "there is no transaction to undo" in host.phoenix("rollback").err, "it counts as undone"
 
 
 def test_where_the_service_loads_it_loads_in_a_rollback(two: LiveHost, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:
     result = two.apply()
     assert result.code == 1
     assert "create 104 failed" in result.err
+    assert "container 104 may have been created in part" in result.err
     assert "failed because the test said so" in result.err
     assert "created and left in place: container 103" in result.err
     after = world(two)
@@ -83,6 +84,7 @@ def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
     result = two.apply()
     assert result.code == 1
     assert "start 102 failed" in result.err
+    assert "container 102 may be running nevertheless" in result.err
     assert "created and left in place: container 103" in result.err
     assert "started meanwhile and left running: container 101" in result.err
     after = world(two)

@@ -19,7 +19,7 @@ from phoenix_hypervisor.cli.output import (
     show_action,
     show_notes,
 )
-from phoenix_hypervisor.cli.recovery import judge_journal, recover_first
+from phoenix_hypervisor.cli.recovery import Recovered, judge_journal, recover_first
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.cli.workflow import Request, execute, prepare
 from phoenix_hypervisor.errors import EXIT_NO, UsageError
@@ -69,6 +69,12 @@ def show_unfinished(session: Session) -> None:
         say(session.settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
 
 
+def show_recovered(settings: Settings, recovered: Recovered | None) -> None:
+    """Say what a killed run had left, and that it is undone."""
+    if recovered is not None:
+        say(settings, f"recovered: {recovered}", fg="yellow")
+
+
 def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
     """Apply, or with `dry_run` show the plan; prints, returns the exit code."""
     session = Session(settings)
@@ -77,8 +83,7 @@ def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
         show_unfinished(session)
     else:
         recovered = recover_first(session)
-        if recovered is not None:
-            say(settings, f"recovered: {recovered}", fg="yellow")
+        show_recovered(settings, recovered)
     prepared = prepare(session, request)
     if dry_run:
         show_plan(settings, prepared.plan)
@@ -87,12 +92,15 @@ def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
         document = {"dry_run": True, **plan_document(prepared.plan), "effects": effect}
     else:
         prepared = execute(session, request, prepared, lambda action: say(settings, describe(action)))
+        if prepared.recovered is not None:
+            recovered = prepared.recovered
+            show_recovered(settings, recovered)
         show_notes(settings, "skipped", prepared.plan.skipped, "cyan")
         show_notes(settings, "warning", prepared.plan.warnings, "magenta")
         changed = len(prepared.plan.actions)
         document = {"dry_run": False, **plan_document(prepared.plan)}
     if settings.json:
-        undone = {"id": recovered.entry.id, "left": list(recovered.left)} if recovered is not None else None
+        undone = recovered.document() if recovered is not None else None
         emit({**document, "changed": changed, "failed": 0, "recovered": undone})
     recap(settings, ok=prepared.plan.ok, changed=changed, skipped=len(prepared.plan.skipped))
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from phoenix_hypervisor.cli.apply import show_plan, show_unfinished
+from phoenix_hypervisor.cli.apply import show_plan, show_recovered, show_unfinished
 from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import (
     MAX_DIFF_LINES,
@@ -25,7 +25,7 @@ from phoenix_hypervisor.cli.output import (
     show_notes,
     table,
 )
-from phoenix_hypervisor.cli.recovery import back, locked, recover, run
+from phoenix_hypervisor.cli.recovery import back, locked, recover, recover_first, run
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
@@ -136,29 +136,35 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
     session = Session(settings)
-    if dry_run or Journal(session.host).unfinished() is None:
-        # Without the lock: what is refused or has nothing to do writes nothing, not even that.
-        entry, found = _prepare(session, number)
-        _refuse(entry, found)
+    recovered = None if dry_run else recover_first(session)
+    show_recovered(settings, recovered)
+    if recovered is not None and number in (None, str(recovered.entry.id)):
+        # Without a number the newest was meant: that is this one, and no older one goes as well.
+        if settings.json:
+            emit({"dry_run": False, "undoes": None, "changed": 0, "recovered": recovered.document()})
+        return 0
+    # Without the lock: what is refused writes nothing, not even that.
+    entry, found = _prepare(session, number)
+    _refuse(entry, found)
     if dry_run:
         show_unfinished(session)
         show_plan(settings, found.plan())
     else:
         with locked(session):
-            recovered = recover(session)
-            if recovered is not None:
-                say(settings, f"recovered: {recovered}", fg="yellow")
-            entry, found = _prepare(session, number)
+            if recover(session) is not None:
+                raise PhoenixError("another run was cut short meanwhile; it is undone", hint="run it again")
+            # The transaction that was chosen, whatever others have done or undone since.
+            entry, found = _prepare(session, str(entry.id))
             _refuse(entry, found)
-            if found.actions:
-                runtime = session.runtime_named(entry.header.runtime)
-                run(
-                    session,
-                    found.plan(),
-                    lambda action: say(settings, describe(action)),
-                    undoes=entry.id,
-                    runtime=runtime,
-                )
+            runtime = session.runtime_named(entry.header.runtime)
+            # Recorded even where nothing is left to do: it is undone, and the next one is next.
+            run(
+                session,
+                found.plan(),
+                lambda action: say(settings, describe(action)),
+                undoes=entry.id,
+                runtime=runtime,
+            )
         show_notes(settings, "skipped", found.skipped, "cyan")
     if settings.json:
         emit(
@@ -167,6 +173,7 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
                 "undoes": entry.id,
                 **plan_document(found.plan()),
                 "changed": len(found.actions),
+                "recovered": None if recovered is None else recovered.document(),
             }
         )
     recap(settings, ok=found.ok, changed=len(found.actions), skipped=len(found.skipped))
@@ -179,13 +186,17 @@ def _chosen(session: Session, number: str | None) -> Entry:
     if number is None:
         for entry in entries:
             # Not a rollback: undoing twice goes back two steps, not back and forth.
-            if entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None:
+            is_next = entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None
+            if is_next and back(session, entry.actions):
                 return entry
         hint = "`phoenix history` lists all that are kept; a rollback is undone by its number"
         raise PhoenixError("there is no transaction to undo", hint=hint)
     for entry in entries:
         if entry.id == int(number):
             if entry.state == COMMITTED and entry.id not in undone:
+                if not back(session, entry.actions):
+                    text = f"transaction {entry.id} did nothing that can be undone"
+                    raise PhoenixError(text, hint="containers that it created or started stay as they are")
                 return entry
             state = state_of(entry, undone)
             raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing of it to undo")

@@ -41,6 +41,9 @@ class Recovered:
         text = f"transaction {self.entry.id} of {self.entry.header.time} was cut short and has been undone"
         return "; ".join([text, *self.left])
 
+    def document(self) -> dict[str, object]:
+        return {"id": self.entry.id, "left": list(self.left)}
+
 
 def locked(session: Session) -> AbstractContextManager[None]:
     return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock")
@@ -129,8 +132,24 @@ def recover(session: Session) -> Recovered | None:
             where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
             hint="remove the cause and run it again; docs/transactions.md tells how to do it by hand",
         )
-    journal.finish(entry, UNDONE, outcome.left)
-    return Recovered(entry, tuple(outcome.left))
+    left = [*outcome.left, *_stayed(entry, runtime)]
+    journal.finish(entry, UNDONE, left)
+    return Recovered(entry, tuple(left))
+
+
+def _stayed(entry: Entry, runtime: Runtime) -> list[str]:
+    """What that run did to containers, or was about to do when it was killed: never taken back."""
+    targets: dict[Kind, list[str]] = {}
+    for action in entry.actions:
+        targets.setdefault(action.kind, []).append(action.target)
+    created = [ctid for ctid in targets.get(Kind.CREATE, ()) if runtime.read_conf(ctid) is not None]
+    started = [*targets.get(Kind.START, ()), *targets.get(Kind.RESTART, ())]
+    found = []
+    if created:
+        found.append(f"created and left in place: container {', '.join(created)}")
+    if started:
+        found.append(f"was starting, and is left as it is: container {', '.join(started)}")
+    return found
 
 
 def _sweep(session: Session, entry: Entry) -> None:

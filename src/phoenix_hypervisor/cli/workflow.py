@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from phoenix_hypervisor.cli.recovery import locked, recover, run
+from phoenix_hypervisor.cli.recovery import Recovered, locked, recover, run
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
@@ -45,6 +45,8 @@ class Prepared:
     """A plan, with the proven policy in the actions that load it."""
 
     plan: Plan
+    recovered: Recovered | None = None
+    """What a run that was killed meanwhile had left, and is undone now."""
 
 
 def prepare(session: Session, request: Request) -> Prepared:
@@ -73,8 +75,8 @@ def execute(
         return prepared
     with locked(session):
         fresh = session.again()
-        recover(fresh)
-        prepared = prepare(fresh, request)
+        recovered = recover(fresh)
+        prepared = replace(prepare(fresh, request), recovered=recovered)
         if prepared.plan.actions:
             run(fresh, prepared.plan, progress)
     return prepared

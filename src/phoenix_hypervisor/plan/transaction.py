@@ -148,8 +148,8 @@ class Transaction:
             stayed.append(f"created and left in place: container {', '.join(created)}")
         if started:
             stayed.append(f"started meanwhile and left running: container {', '.join(started)}")
-        if self.begun is not None and self.begun.kind is Kind.RESTART:
-            stayed.append(f"container {self.begun.target} may be stopped now")
+        if self.begun is not None and self.begun.kind in _HALF_WAY:
+            stayed.append(f"container {self.begun.target} {_HALF_WAY[self.begun.kind]}")
         lines = [f"{what} failed: {error.message}"]
         if outcome.failed:
             lines.append("the next setup or apply goes on undoing")
@@ -158,6 +158,14 @@ class Transaction:
         else:
             lines.append("nothing was changed before it")
         return PhoenixError("; ".join([*lines, *stayed]), where=error.where, hint=error.hint)
+
+
+_HALF_WAY = {
+    Kind.CREATE: "may have been created in part",
+    Kind.START: "may be running nevertheless",
+    Kind.RESTART: "may be stopped now",
+}
+"""What a failed step of a container may have left: it is never taken back."""
 
 
 def _had_no_effect(failed: Action) -> bool:
