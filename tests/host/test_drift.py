@@ -155,12 +155,21 @@ def test_a_refused_load_loads_nothing_again_where_the_kernel_shows_what_it_has(
     assert (two.root / "var/lib/phoenix/compiled/lxc-b").read_bytes() == before
 
 
-@pytest.mark.parametrize("lie", ["hash", "child", "nothing"])
+def test_a_refused_load_loads_nothing_over_what_is_not_our_copy(two: LiveHost) -> None:
+    """The kernel shows that it has another policy: loading our copy would not be taking back."""
+    top = publish(two, "lxc-b")
+    (top / "profiles/child.8/sha256").write_text("0" * 64 + "\n")
+    two.source("lxc-b", "network,")
+    two.fail(parser_replace=1)
+    with two.recorded() as argvs:
+        assert two.phoenix("setup").code == 1
+    assert len([a for a in argvs if "--replace" in a]) == 1, "the refused one"
+
+
+@pytest.mark.parametrize("lie", ["child", "nothing"])
 def test_a_refused_load_is_loaded_again_where_the_kernel_does_not_tell(two: LiveHost, lie: str) -> None:
     top = publish(two, "lxc-b", child=lie != "child")
-    if lie == "hash":
-        (top / "profiles/child.8/sha256").write_text("0" * 64 + "\n")
-    elif lie == "nothing":
+    if lie == "nothing":
         (top / "sha256").unlink()
     two.source("lxc-b", "network,")
     two.fail(parser_replace=1)

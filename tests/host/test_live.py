@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from support.hosts import CREATION, LiveHost, contents, profile, snapshot, world
+from support.hosts import CREATION, DOUBLES, SECURITYFS, LiveHost, contents, profile, snapshot, world
 
 # The whole way ---------------------------------------------------------------------------
 
@@ -310,9 +311,48 @@ def test_reload_service_reads_back(two: LiveHost, tmp_path: Path) -> None:
     assert two.apply("--all", "--no-start").recap["changed"] == 0
 
 
-def test_a_kernel_without_apparmor(two: LiveHost) -> None:
-    import shutil
+SERVICE = """#!/usr/bin/env python3
+# What apparmor.service does: compile and load every file.
+import os, subprocess, sys
+root, double = {root!r}, {double!r}
+for name in sorted(n for n in os.listdir(root + "/etc/apparmor.d") if n.startswith("lxc-")):
+    path = root + "/etc/apparmor.d/" + name
+    words = [double, "--skip-kernel-load", "--skip-cache", "--stdout", path]
+    with open(root + "/double/blob", "wb") as file:
+        subprocess.run(words, stdout=file, check=True)
+    subprocess.run([double, "--binary", "--replace", root + "/double/blob"], check=True)
+    shown = root + "/{securityfs}/policy/profiles/" + name + ".1"
+    os.makedirs(shown, exist_ok=True)
+    os.replace(root + "/double/blob", shown + "/raw_data")
+"""
 
+
+def test_from_changed_to_service_and_back(two: LiveHost, tmp_path: Path) -> None:
+    """What the service loaded is not our copy: neither compared with it nor undone by it."""
+    script = tmp_path / "systemctl"
+    script.write_text(
+        SERVICE.format(root=str(two.root), double=str(DOUBLES / "apparmor_parser"), securityfs=SECURITYFS)
+    )
+    script.chmod(0o755)
+    two.runner._inner._replacements["systemctl"] = [str(script)]  # type: ignore[attr-defined]
+    assert two.apply("--all", "--no-start").code == 0
+    two.source("lxc-a", "/etc/passwd r,")
+    two.declare({"101": "lxc-a", "102": "lxc-b"}, reload="service")
+    assert two.apply("--all", "--no-start").code == 0
+    assert two.phoenix("verify").out.count("policy-differs") == 0
+    assert two.apply("--all", "--no-start").recap["changed"] == 0
+    loaded = two.policy()["lxc-a"]
+    two.declare({"101": "lxc-a", "102": "lxc-b"})
+    shutil.rmtree(two.root / SECURITYFS / "policy")
+    for name in ("lxc-a", "lxc-b"):
+        two.source(name, "/etc/group r,")
+    two.fail(parser_replace=2)
+    result = two.apply("--all", "--no-start")
+    assert result.code == 1 and "what the kernel had of it is not known" in " ".join(result.err.split())
+    assert two.policy()["lxc-a"] == loaded, "what the restored file says"
+
+
+def test_a_kernel_without_apparmor(two: LiveHost) -> None:
     shutil.rmtree(two.root / "sys")
     result = two.apply("--all", "--no-start")
     assert result.code == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import CREATION, LiveHost, profile, snapshot, temporary_files, world
+from support.hosts import CREATION, SECURITYFS, LiveHost, profile, snapshot, temporary_files, world
 
 # Failures after the first write ----------------------------------------------------------
 
@@ -48,6 +48,66 @@ def test_a_failed_reload_puts_the_previous_policy_back(two: LiveHost, nth: int) 
     assert two.apply().code == 0
     assert two.phoenix("verify").code == 0
     assert two.policy() != before[3]
+
+
+def _by_hand(live: LiveHost, name: str, *rules: str) -> bytes:
+    """Load a policy of that name which is in no file."""
+    (live.installed / "by-hand").write_bytes(profile(name, *rules))
+    live.load_file("by-hand")
+    (live.installed / "by-hand").unlink()
+    return live.policy()[name]
+
+
+def _shown(live: LiveHost, name: str) -> None:
+    """The kernel shows what a profile was loaded from, whatever is loaded later."""
+    folder = live.root / SECURITYFS / "policy/profiles" / f"{name}.1"
+    folder.mkdir(parents=True)
+    (folder / "raw_data").symlink_to(live.root / "double/kernel" / name)
+
+
+def test_a_policy_that_was_loaded_by_hand_is_put_back_where_the_kernel_shows_it(two: LiveHost) -> None:
+    assert two.phoenix("setup").code == 0
+    hand = _by_hand(two, "lxc-a", "/srv/hand r,")
+    _shown(two, "lxc-a")
+    for name in ("lxc-a", "lxc-b"):
+        two.source(name, "network,")
+    two.fail(parser_replace=2)
+    result = two.phoenix("setup")
+    assert result.code == 1 and "files and kernel are as before" in result.err
+    assert two.policy()["lxc-a"] == hand
+
+
+def test_a_policy_that_nobody_knows_is_told(two: LiveHost) -> None:
+    """In complain mode it is not our copy, and this kernel shows nothing of it."""
+    assert two.phoenix("setup").code == 0
+    before = two.policy()["lxc-a"]
+    two.profiles.write_text(two.profiles.read_text().replace("lxc-a (enforce)", "lxc-a (complain)"))
+    for name in ("lxc-a", "lxc-b"):
+        two.source(name, "network,")
+    two.fail(parser_replace=2)
+    result = two.phoenix("setup")
+    assert result.code == 1 and "kernel are as before" not in result.err
+    text = " ".join(result.err.split())
+    assert "profile lxc-a: what the kernel had of it is not known; it has what its file says" in text
+    assert two.policy()["lxc-a"] == before, "what the restored file compiles to"
+
+
+def test_a_loaded_policy_without_a_file_that_is_adopted_and_given_up(two: LiveHost) -> None:
+    hand = _by_hand(two, "lxc-a", "/srv/hand r,")
+    _shown(two, "lxc-a")
+    assert two.phoenix("setup", "--adopt", "lxc-a").code == 0
+    assert two.policy()["lxc-a"] != hand
+    assert two.phoenix("rollback").code == 0
+    assert two.policy()["lxc-a"] == hand and not (two.installed / "lxc-a").exists()
+
+
+def test_where_nobody_knows_what_the_kernel_had_a_rollback_goes_on(two: LiveHost) -> None:
+    _by_hand(two, "lxc-a", "/srv/hand r,")
+    assert two.phoenix("setup", "--adopt", "lxc-a").code == 0
+    ours = two.policy()["lxc-a"]
+    result = two.phoenix("rollback")
+    assert result.code == 0 and "stays as it is: what the kernel had of it is not known" in result.out
+    assert two.policy()["lxc-a"] == ours and not (two.installed / "lxc-a").exists()
 
 
 def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:

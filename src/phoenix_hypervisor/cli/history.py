@@ -36,6 +36,7 @@ from phoenix_hypervisor.plan.journal import Journal
 from phoenix_hypervisor.plan.model import Action, Kind
 from phoenix_hypervisor.plan.rollback import Conflict, Facts, Line, Rollback, plan_rollback, undone_by
 from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.drift import known_policy
 from phoenix_hypervisor.profiles.installed import closure_with, includers
 from phoenix_hypervisor.profiles.steps import ProfileSteps
 
@@ -212,6 +213,7 @@ def _prepare(session: Session, number: str | None) -> tuple[Entry, Rollback]:
 def _facts(session: Session, runtime: Runtime) -> Facts:
     host = session.host
     manifest, _ = record.load(host)
+    loaded = host.kernel.loaded_profiles() or {}
 
     def line(ctid: str) -> Line:
         try:
@@ -235,9 +237,9 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
         file=host.read,
         line=line,
         with_line=with_line,
-        compiled=lambda name: host.read(f"{record.COMPILED_DIR}/{name}"),
+        in_kernel=lambda name: known_policy(host, name, loaded.get(name)),
         closures=manifest.loaded,
-        loaded=host.kernel.loaded_profiles() or {},
+        loaded=loaded,
         carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
         assignments=Containers(host, runtime).assignments(),
         includers=lambda path: includers(host, manifest, path),

@@ -123,7 +123,7 @@ def _profile_plan(session: Session, request: Request) -> Plan:
     changed = to_prove(plan, profiles, kernel)
     proof = prove(store, changed, session.policy_tests if changed else (), session.proven)
     service = session.desired.reload_service
-    policy = LoadPolicy(kernel, service, store.load_argv, store.compiled, proof.blobs)
+    policy = LoadPolicy(kernel, service, store.load_argv, store.in_kernel, proof.blobs)
     plan += load_actions(profiles, policy)
     warnings = [Note(path, text) for path, text in proof.warnings]
     skipped = []

@@ -31,7 +31,7 @@ class LoadPolicy:
     argv: Callable[[str], tuple[str, ...]]
     """Profile name -> process that loads it."""
     previous: Callable[[str], bytes | None] = lambda name: None
-    """Profile name -> compiled copy of what the kernel has, where that is known."""
+    """Profile name -> what the kernel has of it, where that is known."""
     proven: Mapping[str, bytes] = field(default_factory=dict)
     """What is loaded, by profile name."""
 
@@ -203,7 +203,7 @@ class Retirement:
     foreign: bool = False
     """Phoenix did not install that file."""
     compiled: bytes | None = None
-    """Our compiled copy of it."""
+    """What the kernel has of it, where that is known."""
     closure: str | None = None
     """What Phoenix last loaded of it."""
     stat: str | None = None

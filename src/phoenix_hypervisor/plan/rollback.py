@@ -35,7 +35,8 @@ class Facts:
     line: Callable[[str], Line]
     with_line: Callable[[bytes, Action], bytes]
     """A configuration with the line that an action puts back.  Raises PhoenixError."""
-    compiled: Callable[[str], bytes | None]
+    in_kernel: Callable[[str], bytes | None]
+    """What the kernel has of a profile, where that is known."""
     closures: Mapping[str, str]
     """What Phoenix last loaded, by profile name."""
     loaded: Mapping[str, str]
@@ -149,11 +150,16 @@ def _assignment(back: Action, facts: Facts, result: Rollback) -> None:
 
 def _policy(step: Step, facts: Facts, result: Rollback) -> None:
     back, name = step.back, step.back.target
+    if step.done.kind is Kind.UNLOAD and name in facts.loaded:
+        result.ok += 1
+        return
+    if back.kind is Kind.LOAD and back.after is None and not _has_file(name, facts, result):
+        result.skipped.append(
+            Note(f"profile {name}", "stays as it is: what the kernel had of it is not known")
+        )
+        return
     if step.done.kind is Kind.UNLOAD:
-        if name in facts.loaded:
-            result.ok += 1
-        else:
-            result.actions.append(back)
+        result.actions.append(back)
         return
     if name not in facts.loaded and back.kind is Kind.UNLOAD:
         result.ok += 1
@@ -164,7 +170,16 @@ def _policy(step: Step, facts: Facts, result: Rollback) -> None:
             Note(f"profile {name}", text, "`phoenix history` lists it: roll that back first")
         )
         return
-    result.actions.append(replace(back, before=facts.compiled(name)))
+    result.actions.append(replace(back, before=facts.in_kernel(name)))
+
+
+def _has_file(name: str, facts: Facts, result: Rollback) -> bool:
+    """Whether the profile's file is there once the planned actions are done."""
+    path = f"/etc/apparmor.d/{name}"
+    for action in result.actions:
+        if action.path == path:
+            return action.kind is Kind.INSTALL
+    return facts.file(path) is not None
 
 
 def _includers(facts: Facts, result: Rollback) -> None:
@@ -183,7 +198,7 @@ def _includers(facts: Facts, result: Rollback) -> None:
                 Kind.LOAD,
                 name,
                 "load again (what it includes goes back)",
-                before=facts.compiled(name),
+                before=facts.in_kernel(name),
                 processes=(facts.load(name),),
                 value=facts.closure(name, changed),
                 old_value=facts.closures.get(name),

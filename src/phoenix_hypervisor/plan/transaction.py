@@ -63,7 +63,10 @@ def take_back(steps: Sequence[Step], performers: Performers) -> Outcome:
     for step in steps:
         back = step.back
         try:
-            performers[back.kind](back)
+            performed = performers[back.kind](back)
+            if back.kind is Kind.LOAD and back.after is None and performed.after is not None:
+                text = "what the kernel had of it is not known; it has what its file says"
+                outcome.left.append(f"profile {back.target}: {text}")
         except LeftAlone as error:
             outcome.left.append(_where(error) + error.message)
             outcome.effective.append(step.done)

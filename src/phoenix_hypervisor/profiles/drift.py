@@ -13,9 +13,13 @@ from dataclasses import dataclass
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy
+from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_policy
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
+from phoenix_hypervisor.profiles.manifest import COMPILED_DIR
+
+MAX_RAW = 16 * 1024 * 1024
+"""Bytes of raw policy that a journal may hold."""
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 
@@ -41,6 +45,33 @@ def proven(host: Host, name: str, blob: bytes) -> bool:
     except PolicyError:
         return False
     return names == {one.name for one in loaded} and all(_same(one, blob) is True for one in loaded)
+
+
+def known_policy(host: Host, name: str, mode: str | None) -> bytes | None:
+    """What the kernel has of profile `name`, such that loading it again changes nothing; None: not known.
+
+    `mode` is the kernel's, None for a profile that is not loaded: then our copy is kept, as a record.
+    """
+    copy = host.read(f"{COMPILED_DIR}/{name}")
+    if mode is None:
+        return copy
+    raw = raw_policy(host.root, name, MAX_RAW + 1)
+    if raw is not None and len(raw) <= MAX_RAW and _is_of(raw, name):
+        return raw
+    if copy is None or mode not in ("enforce", "kill") or differing(host, name, copy) is not None:
+        return None
+    return copy
+
+
+def _is_of(blob: bytes, name: str) -> bool:
+    """Whether a blob holds nothing but profile `name` and its children."""
+    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.names import profile_names
+
+    try:
+        return {one.partition("//")[0] for one in profile_names(blob)} == {name}
+    except PolicyError:
+        return False
 
 
 def _same(loaded: LoadedPolicy, blob: bytes) -> bool | None:

@@ -57,7 +57,7 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
                 keep,
                 users,
                 foreign,
-                store.compiled(name),
+                store.in_kernel(name),
                 store.manifest.loaded.get(name),
                 store.stat_installed(name) if foreign else None,
             )

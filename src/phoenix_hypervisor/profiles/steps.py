@@ -221,4 +221,7 @@ class ProfileSteps:
                 where=" ".join(argv),
                 hint='look for a link in /etc/apparmor.d/disable, or use "reload": "changed"',
             )
+        for name in pairs(action.value):
+            # What the service compiled is not our copy; a later undo must not load that.
+            self._set_copy(name, None)
         return action

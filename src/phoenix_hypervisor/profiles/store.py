@@ -16,7 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, ProfileState
 from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import StaleCache, differing, stale_caches, switched_off
+from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import Closures
 from phoenix_hypervisor.profiles.parser import Parser
@@ -151,6 +151,10 @@ class Store:
     def compiled(self, name: str) -> bytes | None:
         """The compiled policy that Phoenix last loaded for profile `name`."""
         return self.host.read(f"{record.COMPILED_DIR}/{name}")
+
+    def in_kernel(self, name: str) -> bytes | None:
+        """What the kernel has of profile `name`, where that is known."""
+        return known_policy(self.host, name, (self.loaded or {}).get(name))
 
     def open_places(self) -> list[Note]:
         """Directories that Phoenix writes to and everybody else can write to, too."""
