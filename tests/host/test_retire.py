@@ -66,6 +66,34 @@ def test_a_file_that_defines_more_is_kept(old: LiveHost) -> None:
     assert (old.installed / "lxc-old").read_bytes() == both and "lxc-old" in old.loaded()
 
 
+def test_a_container_whose_name_is_no_ctid_counts(old: LiveHost) -> None:
+    """Plain LXC names containers as it likes; Phoenix addresses CTIDs only."""
+    web = old.root / "var/lib/lxc/web"
+    web.mkdir(parents=True)
+    (web / "config").write_text("lxc.apparmor.profile = lxc-old\n")
+    old.declare({}, deprecated_profiles={"lxc-old": "lxc-a"})
+    lxc = ("--runtime", "lxc")
+    result = old.phoenix(*lxc, "setup")
+    assert result.code == 0 and "kept: assigned to container web" in result.out
+    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
+    # A rollback takes away from it as little.
+    (web / "config").write_text("lxc.apparmor.profile = lxc-a\n")
+    result = old.phoenix(*lxc, "rollback")
+    assert result.code == 1 and "is assigned to container web" in result.err
+    assert "lxc-a" in old.loaded()
+
+
+def test_a_configuration_that_cannot_be_read_may_hold_anything(old: LiveHost) -> None:
+    old.conf("103", "#" * (1024 * 1024 + 1))
+    result = old.apply("--all", "--no-start")
+    assert result.code == 0 and "kept: container 103 may be assigned to it" in " ".join(result.out.split())
+    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
+    before = world(old)
+    result = old.phoenix("rollback")
+    assert result.code == 1 and "container 103 may be assigned to it" in result.err
+    assert world(old) == before
+
+
 def test_loaded_only(old: LiveHost) -> None:
     (old.installed / "lxc-old").unlink()
     assert old.apply().code == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import DirectoryHost, LiveHost, profile, snapshot, temporary_files, world
+from support.hosts import SECURITYFS, DirectoryHost, LiveHost, profile, snapshot, temporary_files, world
 from support.killed import killed
 
 FIELDS: dict[str, Any] = {
@@ -202,6 +202,13 @@ def test_a_transaction_that_only_started_something_is_passed_over(live: LiveHost
     assert live.phoenix("rollback").code == 0
     assert live.phoenix("history", "--json").document["transactions"][0]["undoes"] == 1
     assert "lxc-a" not in live.loaded()
+
+
+def test_on_a_kernel_without_apparmor(done: LiveHost) -> None:
+    (done.root / SECURITYFS).rename(done.root / "away")
+    result = done.phoenix("rollback", "--dry-run")
+    assert result.code == 0 and "not done: AppArmor is off in this kernel" in " ".join(result.out.split())
+    assert "--root" not in result.out
 
 
 def test_nothing_to_undo(host: DirectoryHost) -> None:

@@ -12,6 +12,7 @@ from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, un
 from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
 from phoenix_hypervisor.plan.model import (
     Action,
+    Assignments,
     ContainerSpec,
     ContainerState,
     FileState,
@@ -179,7 +180,12 @@ OLD = Retirement("lxc-old", "lxc-a", "/etc/apparmor.d/lxc-old", b"x", True, None
 
 def retire(old: Retirement, assigned: dict[str, str | None], refuse: bool = False, live: bool = True) -> Plan:
     return retire_actions(
-        [old], assigned, frozenset(["950"]), refuse_declared=refuse, live=live, unload_argv=("unload",)
+        [old],
+        Assignments(assigned),
+        frozenset(["950"]),
+        refuse_declared=refuse,
+        live=live,
+        unload_argv=("unload",),
     )
 
 
@@ -235,6 +241,9 @@ def test_profile_verdicts() -> None:
     assert codes_of(same, PROFILE, replace(include, installed=b"2")) == ["file-differs"]
     assert codes_of(same, replace(PROFILE, mode=None)) == ["not-loaded"]
     assert codes_of(same, replace(PROFILE, mode="complain")) == ["complain"]
+    assert codes_of(same, replace(PROFILE, mode="kill")) == []
+    for mode in ("unconfined", "user", "prompt"):
+        assert codes_of(same, replace(PROFILE, mode=mode)) == ["not-enforced"]
     assert codes_of(same, replace(PROFILE, loaded_closure="c0")) == ["stale-policy"]
     assert codes_of(same, replace(PROFILE, mode=None, kernel_known=False, loaded_closure=None)) == []
 

@@ -233,6 +233,7 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
 
     return Facts(
         live=host.is_live and host.kernel.has_apparmor(),
+        no_kernel="AppArmor is off in this kernel" if host.is_live else "--root touches no kernel",
         quorate=runtime.quorate(),
         file=host.read,
         line=line,

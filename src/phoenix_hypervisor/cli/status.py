@@ -42,7 +42,7 @@ def gather(session: Session, ctids: tuple[str, ...]) -> tuple[list[ContainerVerd
     live = session.host.is_live
     verdicts = [judge_container(desired.containers.get(c), states[c], live=live) for c in chosen]
     users: dict[str, list[str]] = {}
-    assigned = containers.assignments() if ctids else {c: s.assigned for c, s in states.items()}
+    assigned = containers.assignments().values if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():
         for name in (value or "").split("//&"):
             users.setdefault(name, []).append(ctid)

@@ -161,8 +161,7 @@ def _retire_plan(session: Session, request: Request, containers: Plan) -> Plan:
     retirements = find(session.store, session.desired.deprecated)
     if not retirements:
         return Plan()
-    assigned = session.containers.assignments()
-    assigned.update({a.target: a.value for a in containers.actions if a.kind is Kind.ASSIGN})
+    assigned = session.containers.assignments().after(containers.actions)
     restarted = [a.target for a in containers.actions if a.kind is Kind.RESTART]
     ending = session.containers.pids(restarted)
     return retire_actions(

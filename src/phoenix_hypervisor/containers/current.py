@@ -14,7 +14,7 @@ from phoenix_hypervisor.containers.runtime import Elsewhere, Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import ContainerSpec, ContainerState, Desired, ProcessLabel
+from phoenix_hypervisor.plan.model import Assignments, ContainerSpec, ContainerState, Desired, ProcessLabel
 
 
 class Containers:
@@ -45,14 +45,17 @@ class Containers:
         """The state of containers that are not declared; nothing is wanted of them."""
         return [self._state(ctid, None, None) for ctid in ctids]
 
-    def assignments(self) -> dict[str, str | None]:
-        """The assigned profile of every container on this node; unreadable ones are left out."""
+    def assignments(self) -> Assignments:
+        """The assigned profile of every container on this node, also of those that are no CTID."""
         found: dict[str, str | None] = {}
-        for ctid in self.runtime.ctids():
-            data, _ = self._read(ctid)
+        unknown: list[str] = []
+        for name in self.runtime.names():
+            data, error = self._read(name)
             if data is not None:
-                found[ctid] = codec.parse(data, self.runtime.dialect).assigned
-        return found
+                found[name] = codec.parse(data, self.runtime.dialect).assigned
+            elif error is not None:
+                unknown.append(name)
+        return Assignments(found, tuple(unknown))
 
     def pids(self, ctids: Iterable[str]) -> frozenset[int]:
         """The processes of some containers."""

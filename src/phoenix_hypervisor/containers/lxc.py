@@ -45,12 +45,15 @@ class PlainLxc:
         return f"{LXC_DIR}/{ctid}/config"
 
     def ctids(self) -> list[str]:
+        return sorted((name for name in self.names() if _CTID.fullmatch(name)), key=int)
+
+    def names(self) -> list[str]:
         directory = self._host.directory(LXC_DIR)
         if directory is None:
             return []
         with directory:
-            names = [name for name in directory.names() if _CTID.fullmatch(name)]
-        return sorted((n for n in names if self._host.exists(self.conf_path(n))), key=int)
+            found = directory.names()
+        return [name for name in found if self._host.exists(self.conf_path(name))]
 
     def _container_dir(self, ctid: str) -> Directory | None:
         return self._host.directory(f"{LXC_DIR}/{ctid}")

@@ -64,6 +64,9 @@ class Proxmox:
         matches = (_CONF_NAME.fullmatch(name) for name in directory.names())
         return sorted((m[1] for m in matches if m is not None), key=int)
 
+    def names(self) -> list[str]:
+        return self.ctids()
+
     def read_conf(self, ctid: str) -> bytes | None:
         directory = self._conf_dir()
         return None if directory is None else directory.read(f"{ctid}.conf", MAX_CONF)

@@ -47,6 +47,10 @@ class Runtime(Protocol):
         """Every container with a configuration on this node, in numeric order."""
         ...
 
+    def names(self) -> list[str]:
+        """Every container of this node, those too whose name is no CTID."""
+        ...
+
     def read_conf(self, ctid: str) -> bytes | None:
         """A container's configuration, or None where it has none on this node."""
         ...

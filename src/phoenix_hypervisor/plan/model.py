@@ -7,7 +7,7 @@ frozen; must not read anything nor decide anything.  The rooms above fill these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -94,6 +94,26 @@ class ContainerState:
     """The snapshots and pending changes where the wanted line stands, while it does not count."""
     was_written: bool = False
     """Phoenix itself once made the line as declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Which profile each container of a node is assigned."""
+
+    values: Mapping[str, str | None]
+    """By the container's name, a CTID on Proxmox; None without a line."""
+    unknown: tuple[str, ...] = ()
+    """Containers whose configuration cannot be read: each may be assigned anything."""
+
+    def users(self, profile: str) -> list[str]:
+        """The containers that are assigned `profile`, alone or in a stack."""
+        found = (name for name, value in self.values.items() if value and profile in value.split("//&"))
+        return sorted(found, key=lambda name: (not name.isdecimal(), len(name), name))
+
+    def after(self, actions: Iterable[Action]) -> Assignments:
+        """As they are once some actions are done."""
+        assigned = {action.target: action.value for action in actions if action.kind is Kind.ASSIGN}
+        return Assignments({**self.values, **assigned}, self.unknown)
 
 
 class Ownership(Enum):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from phoenix_hypervisor.plan.inverse import joined
 from phoenix_hypervisor.plan.model import (
     Action,
+    Assignments,
     FileState,
     Kind,
     Note,
@@ -212,14 +213,14 @@ class Retirement:
 
 def retire_actions(
     retirements: Iterable[Retirement],
-    assigned: Mapping[str, str | None],
+    assigned: Assignments,
     declared: frozenset[str],
     *,
     refuse_declared: bool,
     live: bool,
     unload_argv: tuple[str, ...],
 ) -> Plan:
-    """Unload and remove what nobody uses; `assigned` is each container's value afterwards.
+    """Unload and remove what nobody uses; `assigned` is how it is afterwards.
 
     `refuse_declared`: `setup` alone reassigns nothing, so a declared container that names
     one is an error there; otherwise users are reported and the profile kept.
@@ -228,9 +229,7 @@ def retire_actions(
     skipped: list[Note] = []
     refusals: list[Note] = []
     for old in retirements:
-        users = sorted(
-            (ctid for ctid, value in assigned.items() if value and old.name in value.split("//&")), key=int
-        )
+        users = assigned.users(old.name)
         blocked = [ctid for ctid in users if ctid in declared]
         if old.keep is not None:
             skipped.append(Note(old.name, f"deprecated, kept: {old.keep}"))
@@ -248,6 +247,9 @@ def retire_actions(
                     old.name, f"deprecated, kept: assigned to container {', '.join(users)}", "assign another"
                 )
             )
+        elif assigned.unknown:
+            text = f"deprecated, kept: container {', '.join(assigned.unknown)} may be assigned to it"
+            skipped.append(Note(old.name, text, "its configuration cannot be read: correct it"))
         elif old.processes:
             pids = ", ".join(map(str, old.processes[:5]))
             skipped.append(

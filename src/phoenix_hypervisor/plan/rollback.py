@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Action, Kind, Note, Plan
+from phoenix_hypervisor.plan.model import Action, Assignments, Kind, Note, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Facts:
     """The host now, as far as a rollback asks."""
 
     live: bool
+    """There is a kernel with AppArmor that may be changed."""
+    no_kernel: str
+    """Why not, where not."""
     quorate: bool
     file: Callable[[str], bytes | None]
     line: Callable[[str], Line]
@@ -41,7 +44,7 @@ class Facts:
     """What Phoenix last loaded, by profile name."""
     loaded: Mapping[str, str]
     carriers: Callable[[str], Sequence[int]]
-    assignments: Mapping[str, str | None]
+    assignments: Assignments
     includers: Callable[[str], Sequence[str]]
     """The installed profiles of ours that pull in a file."""
     closure: Callable[[str, Mapping[str, bytes | None]], str | None]
@@ -97,7 +100,7 @@ def plan_rollback(steps: Sequence[Step], facts: Facts) -> Rollback:
         elif kind is Kind.ASSIGN:
             _assignment(step.back, facts, result)
         elif not facts.live:
-            result.skipped.append(Note(step.back.target, "not done: --root touches no kernel"))
+            result.skipped.append(Note(step.back.target, f"not done: {facts.no_kernel}"))
         elif kind is Kind.RELOAD_SERVICE:
             result.actions.append(step.back)
         else:
@@ -209,8 +212,7 @@ def _includers(facts: Facts, result: Rollback) -> None:
 
 def _in_use(facts: Facts, result: Rollback) -> None:
     """Nothing goes that somebody still needs: a process, a container, another profile."""
-    assigned = dict(facts.assignments)
-    assigned.update({a.target: a.value for a in result.actions if a.kind is Kind.ASSIGN})
+    assigned = facts.assignments.after(result.actions)
     removed = {a.path for a in result.actions if a.kind is Kind.REMOVE}
     leaving: dict[str, bool] = {}
     for action in result.actions:
@@ -219,10 +221,14 @@ def _in_use(facts: Facts, result: Rollback) -> None:
         elif action.kind is Kind.REMOVE and action.value is not None:
             leaving.setdefault(action.value, False)
     for name, unloads in leaving.items():
-        users = [ctid for ctid, value in assigned.items() if value and name in value.split("//&")]
+        users = assigned.users(name)
         if users:
-            text = f"would go, but is assigned to container {', '.join(sorted(users, key=int))}"
+            text = f"would go, but is assigned to container {', '.join(users)}"
             result.refusals.append(Note(f"profile {name}", text, "assign another profile first"))
+        elif assigned.unknown:
+            text = f"would go, but container {', '.join(assigned.unknown)} may be assigned to it"
+            hint = "its configuration cannot be read: correct it"
+            result.refusals.append(Note(f"profile {name}", text, hint))
         pids = facts.carriers(name) if unloads else ()
         if pids:
             text = f"would be unloaded, but PID {', '.join(map(str, pids[:5]))} runs under it"

@@ -220,6 +220,9 @@ def judge_profiles(
             findings.append(Finding("not-loaded", "is not in the kernel", "phoenix setup"))
         elif loaded == "complain":
             findings.append(Finding("complain", "is loaded in complain mode", f"aa-enforce {profile.name}"))
+        elif loaded not in ("unknown", "enforce", "kill"):
+            cause = f"is loaded in {loaded} mode, which enforces nothing that can be relied on"
+            findings.append(Finding("not-enforced", cause, f"aa-enforce {profile.name}"))
         elif profile.kernel_known and profile.loaded_closure != profile.closure:
             findings.append(Finding("stale-policy", "the kernel has an older version", "phoenix setup"))
         elif profile.differs is not None:
