@@ -234,6 +234,28 @@ def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
     assert busy.phoenix("verify").code == 3  # Nothing was started.
 
 
+def test_recovery_waits_for_what_it_cannot_see(live: LiveHost) -> None:
+    """After a power cut Phoenix may run before pve-cluster does."""
+    live.source("lxc-a")
+    live.conf("101", "memory: 512\n")
+    live.declare({"101": "lxc-a"})
+    with killed("end", 0):
+        live.apply("--all", "--no-start")
+    pve, away = live.root / "etc/pve", live.root / "etc/away"
+    pve.rename(away)
+    pve.mkdir()
+    before = live.loaded(), contents(live.installed)
+    result = live.phoenix("setup")
+    assert result.code == 1 and "pve-cluster" in result.err, result
+    assert (live.loaded(), contents(live.installed)) == before
+    assert lines(live, 1)[-1] != "undone" and "unfinished-transaction" in live.phoenix("status").out
+    pve.rmdir()
+    away.rename(pve)
+    live.config.write_text("{")
+    assert "has been undone" in live.phoenix("setup").out
+    assert (live.lxc / "101.conf").read_text() == "memory: 512\n" and "lxc-a" not in live.loaded()
+
+
 def test_recovery_unloads_nothing_that_a_process_carries(busy: LiveHost) -> None:
     with killed("end", 0):
         busy.apply("--all", "--no-start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,79 @@ def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pyte
     assert after[1].pop("102.conf") == b"arch: amd64\nmemory: 9999\n"
     before[1].pop("102.conf")
     assert after == before
+
+
+def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxmox's post-stop hook writes what it read earlier, after `pct stop` has returned."""
+    from phoenix_hypervisor.containers import steps
+
+    path = two.lxc / "101.conf"
+    read_earlier = path.read_bytes()
+    monitor = two.process(4000, "/lxc.monitor/101", "unconfined").parents[2]
+    (monitor / "cmdline").write_bytes(b"/usr/bin/lxc-start\0-F\0-n\x00101\0")
+
+    def sleep(seconds: float) -> None:
+        if monitor.exists():
+            assert path.read_bytes() == read_earlier, "edited before the hook wrote"
+            path.write_bytes(read_earlier)
+            shutil.rmtree(monitor)
+
+    monkeypatch.setattr(steps.time, "sleep", sleep)
+    assert two.apply("101").code == 0
+    assert not monitor.exists()
+    assert two.labels() == {"101": "lxc-a (enforce)"}
+    assert two.phoenix("verify", "101").code == 0
+
+
+def test_a_stop_that_never_ends(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_hypervisor.containers import steps
+
+    monkeypatch.setattr(steps, "SETTLE_TIMEOUT", 0.2)
+    monitor = two.process(4000, "/lxc.monitor/101", "unconfined").parents[2]
+    (monitor / "cmdline").write_bytes(b"[lxc monitor] /var/lib/lxc 101\0\0")
+    before = world(two)
+    result = two.apply()
+    assert result.code == 1 and "has been starting or stopping for" in result.err
+    assert world(two) == before
+
+
+def test_a_line_that_is_lost_before_the_start(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = two.runner.run
+
+    def run(argv: Any, **more: Any) -> Any:
+        if tuple(argv[:3]) == ("pct", "start", "101"):
+            two.conf("102", "memory: 1\n")
+        return real(argv, **more)
+
+    monkeypatch.setattr(two.runner, "run", run)
+    result = two.apply()
+    assert result.code == 1
+    assert "start 102 failed: its profile line is gone again" in " ".join(result.err.split())
+    assert set(two.labels()) == {"101"}
+
+
+def test_a_start_that_starts_nothing(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a container that HA looks after, `pct start` only asks, and says that all is well."""
+    from phoenix_hypervisor.cli import workflow
+    from phoenix_hypervisor.host.process import Completed
+
+    monkeypatch.setattr(workflow, "CONFIRM_TIMEOUT", 0.3)
+    real = two.runner.run
+
+    def run(argv: Any, **more: Any) -> Any:
+        if tuple(argv[:3]) == ("pct", "start", "101"):
+            return Completed(tuple(argv), 0, b"Requesting HA start for CT 101\n", b"")
+        return real(argv, **more)
+
+    monkeypatch.setattr(two.runner, "run", run)
+    result = two.apply("--all", "--json")
+    assert result.code == 1
+    (note,) = result.document["unconfirmed"]
+    assert note["target"] == "container 101" and note["text"].startswith("not-running: ")
+    assert result.document["failed"] == 1 and result.document["changed"] > 0
+    assert b"lxc.apparmor.profile: lxc-a" in (two.lxc / "101.conf").read_bytes(), "it stays applied"
+    text = two.apply().out
+    assert "applied, but container 101: not-running" in text and text.splitlines()[-1].count("failed=1")
 
 
 def test_a_source_that_changes_while_it_is_proven(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import (
     describe,
     emit,
+    notes,
     plan_document,
     recap,
     say,
@@ -22,7 +23,7 @@ from phoenix_hypervisor.cli.output import (
 from phoenix_hypervisor.cli.recovery import Recovered, judge_journal, recover_first
 from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.cli.workflow import Request, execute, prepare
-from phoenix_hypervisor.errors import EXIT_NO, UsageError
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.plan.model import Plan
 
 _CTID = re.compile(r"[1-9][0-9]{2,8}")
@@ -99,11 +100,23 @@ def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
         show_notes(settings, "warning", prepared.plan.warnings, "magenta")
         changed = len(prepared.plan.actions)
         document = {"dry_run": False, **plan_document(prepared.plan)}
+    not_so = prepared.unconfirmed
+    show_notes(settings, "applied, but", not_so, "red")
     if settings.json:
         undone = recovered.document() if recovered is not None else None
-        emit({**document, "changed": changed, "failed": 0, "recovered": undone})
-    recap(settings, ok=prepared.plan.ok, changed=changed, skipped=len(prepared.plan.skipped))
-    return 0
+        emit(
+            {
+                **document,
+                "changed": changed,
+                "failed": len(not_so),
+                "recovered": undone,
+                "unconfirmed": notes(not_so),
+            }
+        )
+    recap(
+        settings, ok=prepared.plan.ok, changed=changed, skipped=len(prepared.plan.skipped), failed=len(not_so)
+    )
+    return EXIT_FAILED if not_so else EXIT_OK
 
 
 @click.command()

@@ -148,13 +148,14 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             for action in plan.actions
         ],
         "proofs": [list(argv) for argv in plan.proofs],
-        "skipped": [_note(note) for note in plan.skipped],
-        "warnings": [_note(note) for note in plan.warnings],
+        "skipped": notes(plan.skipped),
+        "warnings": notes(plan.warnings),
     }
 
 
-def _note(note: Note) -> dict[str, str | None]:
-    return {"target": note.target, "text": note.text, "hint": note.hint}
+def notes(found: Iterable[Note]) -> list[dict[str, str | None]]:
+    """Notes as --json prints them."""
+    return [{"target": note.target, "text": note.text, "hint": note.hint} for note in found]
 
 
 def table(

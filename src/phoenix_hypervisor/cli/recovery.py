@@ -121,6 +121,9 @@ def recover(session: Session) -> Recovered | None:
     if entry is None:
         return None
     runtime = session.runtime_named(entry.header.runtime)
+    if any(action.kind is Kind.ASSIGN for action in entry.actions):
+        # Else a line that is only out of sight would count as gone, and its profile would be unloaded.
+        runtime.require()
     _sweep(session, entry)
     outcome = take_back(back(session, entry.actions), performers(session, runtime, Desired({})))
     keeper = record.Keeper.resumed(session.host, entry.header.manifest)

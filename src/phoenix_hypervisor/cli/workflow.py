@@ -6,6 +6,7 @@ retirement; then one transaction.  What is to be done is decided in `plan`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,8 +26,12 @@ from phoenix_hypervisor.plan.profiles import (
     switch_refusal,
     to_prove,
 )
+from phoenix_hypervisor.plan.verify import judge_container
 from phoenix_hypervisor.profiles.prove import foreign_definitions, prove
 from phoenix_hypervisor.profiles.retire import find
+
+CONFIRM_TIMEOUT = 10.0
+"""Seconds until a started container must run under its profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Prepared:
     plan: Plan
     recovered: Recovered | None = None
     """What a run that was killed meanwhile had left, and is undone now."""
+    unconfirmed: tuple[Note, ...] = ()
+    """What was applied and is not as declared nevertheless."""
 
 
 def prepare(session: Session, request: Request) -> Prepared:
@@ -79,7 +86,27 @@ def execute(
         prepared = replace(prepare(fresh, request), recovered=recovered)
         if prepared.plan.actions:
             run(fresh, prepared.plan, progress)
-    return prepared
+    return replace(prepared, unconfirmed=_unconfirmed(session, prepared.plan))
+
+
+def _unconfirmed(session: Session, plan: Plan) -> tuple[Note, ...]:
+    """What a start has not brought about: `pct start` succeeds too where HA is only asked to start it."""
+    started = [a.target for a in plan.actions if a.kind in (Kind.START, Kind.RESTART)]
+    end = time.monotonic() + CONFIRM_TIMEOUT
+    while started:
+        fresh = session.again()
+        specs = [fresh.desired.containers[ctid] for ctid in started]
+        states = fresh.containers.declared(specs, fresh.desired)
+        verdicts = [
+            judge_container(spec, state, live=True) for spec, state in zip(specs, states, strict=True)
+        ]
+        started = [verdict.ctid for verdict in verdicts if not verdict.as_declared]
+        if started and time.monotonic() > end:
+            found = [(v.ctid, f) for v in verdicts for f in v.findings if f.fault]
+            return tuple(Note(f"container {ctid}", f"{f.code}: {f.cause}", f.hint) for ctid, f in found)
+        if started:
+            time.sleep(0.2)
+    return ()
 
 
 def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
@@ -144,6 +171,8 @@ def _container_plan(
     if not specs:
         return Plan()
     runtime = session.runtime
+    if session.host.is_live:
+        runtime.require()
     mode = Mode(
         session.host.is_live, runtime.quorate(), request.start, request.restart, request.ctids is not None
     )

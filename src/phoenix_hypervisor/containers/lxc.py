@@ -44,6 +44,9 @@ class PlainLxc:
     def conf_path(self, ctid: str) -> str:
         return f"{LXC_DIR}/{ctid}/config"
 
+    def require(self) -> None:
+        """Its files are on the host's own file system; none is there before the first container."""
+
     def ctids(self) -> list[str]:
         return sorted((name for name in self.names() if _CTID.fullmatch(name)), key=int)
 

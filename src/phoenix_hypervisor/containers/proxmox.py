@@ -57,6 +57,11 @@ class Proxmox:
     def conf_path(self, ctid: str) -> str:
         return f"{CONF_DIR}/{ctid}.conf"
 
+    def require(self) -> None:
+        if self._host.directory(CONF_DIR) is None:
+            hint = "`systemctl status pve-cluster`: pmxcfs mounts /etc/pve"
+            raise PhoenixError("is not there, so no container can be seen", where=CONF_DIR, hint=hint)
+
     def ctids(self) -> list[str]:
         directory = self._conf_dir()
         if directory is None:

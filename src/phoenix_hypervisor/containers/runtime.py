@@ -43,6 +43,10 @@ class Runtime(Protocol):
         """Host path of a container's configuration."""
         ...
 
+    def require(self) -> None:
+        """Raise PhoenixError where no configuration can be reached, so that none is taken for missing."""
+        ...
+
     def ctids(self) -> list[str]:
         """Every container with a configuration on this node, in numeric order."""
         ...

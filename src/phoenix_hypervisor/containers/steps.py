@@ -19,6 +19,7 @@ from phoenix_hypervisor.plan.transaction import Performer
 
 CREATE_TIMEOUT = 1800.0
 START_TIMEOUT = 180.0
+SETTLE_TIMEOUT = 60.0
 _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 
 
@@ -29,6 +30,7 @@ class ContainerSteps:
         self._host = host
         self._runtime = runtime
         self._desired = desired
+        self._unsettled: frozenset[str] | None = None
 
     def performers(self) -> dict[Kind, Performer]:
         return {
@@ -57,6 +59,7 @@ class ContainerSteps:
         ctid, path = action.target, action.path
         if action.takes_back and self._is_back(action):
             return action
+        self._wait_until_settled(ctid)
         with self._runtime.lock(ctid):
             if not self._runtime.quorate():
                 raise PhoenixError("the cluster has lost its quorum", where=path)
@@ -84,6 +87,7 @@ class ContainerSteps:
         """Whether there is nothing to take back: decided without the lock, which may be held."""
         current = self._runtime.read_conf(action.target)
         if current is None:
+            self._runtime.require()
             where = f"container {action.target}"
             raise LeftAlone("has no configuration here any more, so its line is not put back", where=where)
         if action.after is not None:
@@ -93,9 +97,43 @@ class ContainerSteps:
     def start(self, action: Action) -> Action:
         """Start, or stop cleanly and start again: the profile takes effect with the start."""
         self._require_loaded(action)
+        self._wait_until_settled(action.target)
+        self._require_line(action)
         for argv in action.processes:
             self._run(argv, f"container {action.target}", START_TIMEOUT)
         return action
+
+    def _wait_until_settled(self, ctid: str) -> None:
+        """Let a stop end: Proxmox's hook writes the configuration after `pct stop` has returned.
+
+        It takes no lock (lxc-pve-poststop-hook of pve-container 5.3 and 6.1); LXC's monitor lives
+        until it has ended.
+        """
+        if self._unsettled is None:
+            self._unsettled = self._host.kernel.unsettled()
+        end = time.monotonic() + SETTLE_TIMEOUT
+        while ctid in self._unsettled:
+            if time.monotonic() > end:
+                raise PhoenixError(
+                    f"has been starting or stopping for {SETTLE_TIMEOUT:.0f} s",
+                    where=f"container {ctid}",
+                    hint="wait for that, then run it again",
+                )
+            time.sleep(0.1)
+            self._unsettled = self._host.kernel.unsettled()
+
+    def _require_line(self, action: Action) -> None:
+        # Whoever wrote the file since the assignment has perhaps written an old line.
+        data = self._runtime.read_conf(action.target)
+        if data is None:
+            return
+        assigned = codec.parse(data, self._runtime.dialect).assigned
+        if assigned != action.value:
+            raise PhoenixError(
+                f"its profile line is {assigned or 'gone'} again: the configuration was written meanwhile",
+                where=f"container {action.target}",
+                hint="run it again",
+            )
 
     def _require_loaded(self, action: Action) -> None:
         # LXC's own message is `Failed to write AppArmor profile`, in a log file only.

@@ -21,6 +21,12 @@ _CONTAINER_CGROUP = re.compile(
     rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
 )
 
+# lxc-start in the foreground, as Proxmox's unit runs it, or the title of LXC's monitor (lxccontainer.c).
+_MONITOR = re.compile(
+    rb"(?:[^\0]*/)?lxc-start\0(?:[^\0]+\0)*?-n\0(?P<started>[^\0]+)\0"
+    rb"|\[lxc monitor\] \S+ (?P<daemon>[^\0\s]+)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -49,6 +55,13 @@ def _label(directory: str) -> str:
     if data is None:
         data = _read(f"{directory}/attr/current")
     return (data or b"").rstrip(b"\n\0").decode("utf-8", "surrogateescape")
+
+
+def _owner(path: str) -> int | None:
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
 
 
 class Kernel:
@@ -121,6 +134,23 @@ class Kernel:
             name = (match["pve"] or match["lxc"]).decode("utf-8", "surrogateescape").split("-", 1)[0]
             found.setdefault(name, []).append(self._process(proc, pid))
         return found
+
+    def unsettled(self) -> frozenset[str]:
+        """The containers that are starting or stopping: LXC's monitor lives, and nothing in them."""
+        proc = self._root.locate("/proc")
+        try:
+            pids = [name for name in os.listdir(proc) if name.isdigit()]
+        except OSError:
+            return frozenset()
+        monitored = set()
+        for pid in pids:
+            match = _MONITOR.match(_read(f"{proc}/{pid}/cmdline") or b"")
+            # Anybody can name a process so; root's are meant.
+            if match is None or _owner(f"{proc}/{pid}") != os.geteuid():
+                continue
+            if not _CONTAINER_CGROUP.search(_read(f"{proc}/{pid}/cgroup") or b""):
+                monitored.add((match["started"] or match["daemon"]).decode("utf-8", "surrogateescape"))
+        return frozenset(monitored - set(self.container_processes() or {})) if monitored else frozenset()
 
     def labels(self) -> dict[int, str]:
         """The label of every process of the host, by PID; unreadable ones are left out."""
