@@ -94,6 +94,29 @@ def test_a_configuration_that_cannot_be_read_may_hold_anything(old: LiveHost) ->
     assert world(old) == before
 
 
+@pytest.mark.parametrize("section", ["before", "pve:pending"])
+def test_a_snapshot_may_bring_it_back(old: LiveHost, section: str) -> None:
+    """`pct rollback` writes the line anew, and a container does not start under a profile that is gone."""
+    old.conf("102", f"m: 1\n\n[{section}]\nm: 1\nlxc.apparmor.profile: lxc-old\n")
+    result = old.apply("--all", "--no-start")
+    assert result.code == 0
+    words = f"kept: a rollback brings it back from [{section}] of container 102"
+    assert words in " ".join(result.out.split())
+    assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
+    old.conf("102", "m: 1\n")
+    assert old.apply("--all", "--no-start").code == 0
+    assert "lxc-old" not in old.loaded()
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_quoted_name_is_the_name(old: LiveHost, quote: str) -> None:
+    """Proxmox passes quotes on, and LXC takes one pair off."""
+    old.conf("103", f"lxc.apparmor.profile: {quote}lxc-old{quote}\n")
+    result = old.apply("--all", "--no-start")
+    assert result.code == 0 and "kept: assigned to container 103" in result.out
+    assert "lxc-old" in old.loaded()
+
+
 def test_loaded_only(old: LiveHost) -> None:
     (old.installed / "lxc-old").unlink()
     assert old.apply().code == 0

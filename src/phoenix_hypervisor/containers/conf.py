@@ -150,13 +150,26 @@ def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int]]:
 
 def sections_with(data: bytes, value: str) -> tuple[str, ...]:
     """The sections (snapshots, `pve:pending`) that hold a profile line of that value."""
+    return tuple(dict.fromkeys(section for section, found in lines_below(data) if found == value))
+
+
+def lines_below(data: bytes) -> list[tuple[str, str]]:
+    """Section and profile of every profile line below the head: what a snapshot or `pve:pending` holds."""
+    if KEY not in data:
+        return []
     found = []
     starts = [m for m in _BRACKET.finditer(data) if _SECTION.match(m[0])]
     for index, match in enumerate(starts):
         end = starts[index + 1].start() if index + 1 < len(starts) else len(data)
-        if any(_value(m["value"], Dialect.PVE) == value for m in _PVE_LINE.finditer(data, match.end(), end)):
-            found.append(match[0].rstrip()[1:-1].decode("utf-8", "replace"))
-    return tuple(found)
+        section = match[0].rstrip()[1:-1].decode("utf-8", "replace")
+        lines = _PVE_LINE.finditer(data, match.end(), end)
+        found += [(section, unquoted(_value(line["value"], Dialect.PVE))) for line in lines]
+    return found
+
+
+def unquoted(value: str) -> str:
+    """What LXC takes a value for: it strips one pair of quotes, which Proxmox passes on (confile.c)."""
+    return value[1:-1] if len(value) >= 2 and value[0] in "'\"" and value[0] == value[-1] else value
 
 
 def check_editable(conf: Conf) -> None:

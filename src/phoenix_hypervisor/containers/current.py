@@ -49,13 +49,17 @@ class Containers:
         """The assigned profile of every container on this node, also of those that are no CTID."""
         found: dict[str, str | None] = {}
         unknown: list[str] = []
+        kept: list[tuple[str, str, str]] = []
         for name in self.runtime.names():
             data, error = self._read(name)
             if data is not None:
-                found[name] = codec.parse(data, self.runtime.dialect).assigned
+                assigned = codec.parse(data, self.runtime.dialect).assigned
+                found[name] = None if assigned is None else codec.unquoted(assigned)
+                if self.runtime.dialect is codec.Dialect.PVE:
+                    kept += [(name, where, profile) for where, profile in codec.lines_below(data)]
             elif error is not None:
                 unknown.append(name)
-        return Assignments(found, tuple(unknown))
+        return Assignments(found, tuple(unknown), tuple(kept))
 
     def pids(self, ctids: Iterable[str]) -> frozenset[int]:
         """The processes of some containers."""

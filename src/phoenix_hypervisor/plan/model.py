@@ -105,6 +105,14 @@ class Assignments:
     unknown: tuple[str, ...] = ()
     """Containers whose configuration cannot be read: each may be assigned anything."""
 
+    kept: tuple[tuple[str, str, str], ...] = ()
+    """Container, section and profile of each line in a snapshot or in `[pve:pending]`: it may come back."""
+
+    def keepers(self, profile: str) -> list[str]:
+        """Where a line with `profile` may come back from, in words."""
+        found = (line for line in self.kept if profile in line[2].split("//&"))
+        return [f"[{where}] of container {name}" for name, where, _ in found]
+
     def users(self, profile: str) -> list[str]:
         """The containers that are assigned `profile`, alone or in a stack."""
         found = (name for name, value in self.values.items() if value and profile in value.split("//&"))
@@ -113,7 +121,7 @@ class Assignments:
     def after(self, actions: Iterable[Action]) -> Assignments:
         """As they are once some actions are done."""
         assigned = {action.target: action.value for action in actions if action.kind is Kind.ASSIGN}
-        return Assignments({**self.values, **assigned}, self.unknown)
+        return Assignments({**self.values, **assigned}, self.unknown, self.kept)
 
 
 class Ownership(Enum):

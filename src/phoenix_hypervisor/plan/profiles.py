@@ -247,6 +247,9 @@ def retire_actions(
                     old.name, f"deprecated, kept: assigned to container {', '.join(users)}", "assign another"
                 )
             )
+        elif kept := assigned.keepers(old.name):
+            text = f"deprecated, kept: a rollback brings it back from {', '.join(kept[:5])}"
+            skipped.append(Note(old.name, text, "delete that snapshot, or take the profile off the list"))
         elif assigned.unknown:
             text = f"deprecated, kept: container {', '.join(assigned.unknown)} may be assigned to it"
             skipped.append(Note(old.name, text, "its configuration cannot be read: correct it"))
