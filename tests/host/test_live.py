@@ -223,12 +223,19 @@ def test_a_profile_that_is_not_loaded_is_refused_before_pct(two: LiveHost) -> No
     assert two.labels()["101"] == "lxc-site (enforce)"
 
 
+def test_an_include_is_warned_of(two: LiveHost) -> None:
+    two.conf("101", "memory: 1\nlxc.include: /etc/site.conf\n")
+    assert "lxc.include stands in it" in two.phoenix("plan").out
+    assert two.apply().code == 0
+    assert "lxc.include" in two.phoenix("verify").out
+
+
 def test_what_the_double_says_without_us(two: LiveHost) -> None:
     """The double itself fails as LXC does, so the test above means something."""
     two.conf("101", "lxc.apparmor.profile: lxc-nowhere\n")
     done = two.pct("start", "101")
     assert done.returncode == 255
-    assert b'Failed to write AppArmor profile "lxc-nowhere"' in done.stderr
+    assert b'Failed to write AppArmor profile "lxc-nowhere"' in done.stdout
 
 
 def test_a_name_that_someone_else_has_loaded(two: LiveHost) -> None:

@@ -296,6 +296,25 @@ def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pyt
     assert two.phoenix("verify", "101").code == 0
 
 
+def test_what_lxc_said_of_a_failed_start_is_shown(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands on pct's standard output, and the last line alone tells nothing."""
+    from phoenix_hypervisor.containers.steps import ContainerSteps
+
+    monkeypatch.setattr(ContainerSteps, "_require_loaded", lambda self, action: None)
+    real = two.runner.run
+
+    def run(argv: Any, **more: Any) -> Any:
+        if tuple(argv[:3]) == ("pct", "start", "101"):
+            two.profiles.write_text("")
+        return real(argv, **more)
+
+    monkeypatch.setattr(two.runner, "run", run)
+    result = two.apply("101")
+    assert result.code == 1
+    assert 'Failed to write AppArmor profile "lxc-a"' in result.err
+    assert "startup for container '101' failed" in result.err
+
+
 def test_a_stop_that_never_ends(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
     from phoenix_hypervisor.containers import steps
 

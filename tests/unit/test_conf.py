@@ -99,6 +99,11 @@ def test_any_blank_may_stand_before_the_equals_sign(blanks: bytes) -> None:
     assert parse(b"[pve:pending]\nlxc.apparmor.profile" + blanks + b"= x\n").pending_raw
 
 
+def test_an_include_is_seen_in_the_head_only() -> None:
+    assert parse(b"lxc.include: /x\n").includes and parse(b"m: 1\nlxc.include = /x\n").includes
+    assert not parse(b"#lxc.include: /x\nm: 1\n\n[snap]\nlxc.include: /x\n").includes
+
+
 def test_a_raw_key_in_a_snapshot_is_not_pending() -> None:
     assert not parse(b"m: 1\n[pve:pending]\nm: 2\n[s1]\nlxc.cgroup2.memory.max: 1\n").pending_raw
 

@@ -40,6 +40,7 @@ _SETTING = re.compile(
 _TRUE = re.compile(rb"0*1|on|yes|true", re.I)
 """What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
 _PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
+_INCLUDE = re.compile(rb"^lxc\.include(?::|" + _WS + rb"=)", re.M)
 _OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|" + _WS + rb"=)", re.M)
 
 
@@ -72,6 +73,8 @@ class Conf:
     """Line number of the first bracketed line that Proxmox does not take for a section."""
     pending_raw: bool
     """Raw `lxc.*` keys stand in `[pve:pending]`: the next start replaces all current ones."""
+    includes: bool
+    """`lxc.include` stands in the head of a Proxmox configuration: another file may set a profile."""
     old_key: bool
     """`lxc.aa_profile` stands in the head; LXC 3 and later refuse to start with it."""
 
@@ -109,7 +112,7 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     if dialect is Dialect.LXC:
         values = tuple(_value(m["value"], dialect) for m in _LXC_LINE.finditer(data))
         old_key = _OLD_KEY.search(data) is not None
-        return Conf(data, dialect, len(data), values, None, False, "", None, False, old_key)
+        return Conf(data, dialect, len(data), values, None, False, "", None, False, False, old_key)
     head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
     values = ()
     if KEY in data:
@@ -127,6 +130,7 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
         settings.get(b"features", b"").decode("utf-8", "replace"),
         malformed,
         pending != (0, 0) and _PENDING_RAW.search(data, *pending) is not None,
+        b"lxc.include" in data and _INCLUDE.search(data, 0, head) is not None,
         b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
     )
 

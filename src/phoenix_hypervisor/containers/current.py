@@ -149,6 +149,10 @@ def _warnings(conf: codec.Conf, wanted: str | None) -> tuple[str, ...]:
     lost = warn(wanted, conf.features)
     if lost is not None:
         found.append(lost)
+    if conf.includes:
+        found.append(
+            "lxc.include stands in it: a profile in that file counts where it comes later, and is not seen"
+        )
     if conf.pending_raw:
         found.append(
             "raw lxc.* keys stand under [pve:pending]: the next start replaces all current ones by them"

@@ -14,12 +14,14 @@ from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.process import Completed
 from phoenix_hypervisor.plan.model import Action, Desired, Kind
 from phoenix_hypervisor.plan.transaction import Performer
 
 CREATE_TIMEOUT = 1800.0
 START_TIMEOUT = 180.0
 SETTLE_TIMEOUT = 60.0
+SAID_LINES, SAID_LENGTH = 12, 4000
 _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 
 
@@ -157,6 +159,15 @@ class ContainerSteps:
         if not done.ok:
             spent = time.monotonic() - begin
             raise PhoenixError(
-                f"`{' '.join(argv[:3])}` ended with {done.returncode} after {spent:.1f} s: {done.words()}",
+                f"`{' '.join(argv[:3])}` ended with {done.returncode} after {spent:.1f} s: {_said(done)}",
                 where=where,
             )
+
+
+def _said(done: Completed) -> str:
+    """The end of what a program said: `pct` prints its worker's words, LXC's among them, on standard output.
+
+    Source: PVE::RESTEnvironment::fork_worker.
+    """
+    lines = b"\n".join((done.stdout.strip(), done.stderr.strip())).strip().splitlines()
+    return b"\n".join(lines[-SAID_LINES:]).decode("utf-8", "replace")[-SAID_LENGTH:]
