@@ -136,6 +136,7 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
     session = Session(settings)
+    session.require_closed()
     if dry_run or Journal(session.host).unfinished() is None:
         # Without the lock: what is refused or has nothing to do writes nothing, not even that.
         entry, found = _prepare(session, number)

@@ -17,6 +17,7 @@ from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
+from phoenix_hypervisor.host.trust import NotTrusted
 from phoenix_hypervisor.plan.entries import UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
 from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
@@ -117,6 +118,7 @@ def recover(session: Session) -> Recovered | None:
     entry = journal.unfinished()
     if entry is None:
         return None
+    record.require_own_records(session.host)
     runtime = session.runtime_named(entry.header.runtime)
     _sweep(session, entry)
     outcome = take_back(back(session, entry.actions), performers(session, runtime, Desired({})))
@@ -157,12 +159,24 @@ def recover_first(session: Session) -> Recovered | None:
 
 
 def judge_journal(session: Session) -> list[Finding]:
-    """What status, verify and plan say of a transaction that has not ended; nothing is written."""
+    """What status, verify and plan say of places that are open to others, and of a transaction that
+    has not ended; nothing is written."""
+    found = [
+        Finding("open-to-others", f"{note.target}: {note.text}", note.hint or "")
+        for note in session.open_places()
+    ]
     try:
         entry = Journal(session.host).unfinished()
+    except NotTrusted as error:
+        cause = f"{error.where}: {error.message}"
+        known = any(finding.cause == cause for finding in found)
+        return found if known else [*found, Finding("open-to-others", cause, error.hint or "")]
     except PhoenixError as error:
         cause = f"{error.where}: {error.message}"
-        return [Finding("journal-unreadable", cause, error.hint or "run it as root")]
+        return [*found, Finding("journal-unreadable", cause, error.hint or "run it as root")]
     if entry is None:
-        return []
-    return [judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), under_way(session))]
+        return found
+    return [
+        *found,
+        judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), under_way(session)),
+    ]

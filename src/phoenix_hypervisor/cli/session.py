@@ -7,6 +7,7 @@ only when asked for.  Composition, no decisions.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,17 @@ from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.host.files import open_to_others
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import Desired
+from phoenix_hypervisor.host.trust import open_place
+from phoenix_hypervisor.plan.model import Desired, Note
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import Proven, read_tests
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
-from phoenix_hypervisor.profiles.store import Store
+from phoenix_hypervisor.profiles.store import Store, open_places
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest
@@ -153,6 +157,29 @@ class Session:
         from phoenix_hypervisor.containers.lxc import PlainLxc
 
         return PlainLxc(self.host)
+
+    def open_places(self) -> list[Note]:
+        """Where others can write what Phoenix acts upon; asks for no configuration by itself."""
+        if "store" in self.__dict__:
+            found = self.store.open_places()
+        else:
+            files: list[str] = []
+            with suppress(PhoenixError):
+                files = [path for path in record.load(self.host)[0].files if path.startswith(APPARMOR_D)]
+            found = open_places(self.host, files)
+        with suppress(PhoenixError):
+            place = self.runtime.conf_dir
+            why = open_place(self.host.root, place)
+            if why is not None:
+                found.append(Note(self.host.root.shown(place), why, f"chmod o-w {place}, and look into it"))
+        return found
+
+    def require_closed(self) -> None:
+        """Raise ProblemsError where `open_places` finds any."""
+        found = self.open_places()
+        if found:
+            problems = [Problem(note.text, note.target, hint=note.hint) for note in found]
+            raise ProblemsError("refused, and nothing was changed", problems)
 
     @cached_property
     def containers(self) -> Containers:

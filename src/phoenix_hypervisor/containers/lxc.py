@@ -16,6 +16,7 @@ from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import open_place
 from phoenix_hypervisor.plan.model import ContainerSpec
 
 LXC_DIR = "/var/lib/lxc"
@@ -29,6 +30,7 @@ class PlainLxc:
 
     name = "lxc"
     dialect = Dialect.LXC
+    conf_dir = LXC_DIR
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -67,6 +69,9 @@ class PlainLxc:
         if directory is None:
             raise PhoenixError("has vanished", where=f"{LXC_DIR}/{ctid}")
         with directory:
+            writable = open_place(self._host.root, directory.path)
+            if writable is not None:
+                raise PhoenixError(writable, where=directory.shown, hint="chmod o-w it, and look into it")
             directory.replace("config", data, before=before)
 
     def leftovers(self) -> list[str]:

@@ -69,6 +69,31 @@ def open_to_others(info: os.stat_result) -> str | None:
     return f"can be written by everybody (mode {mode:04o})" if mode & stat.S_IWOTH else None
 
 
+def make_directories(real: str, mode: int) -> None:
+    """Make `real` with just `mode` and whatever is missing on the way with 0755; no umask counts.
+
+    Directories that are there stay as they are.  Raises OSError.
+    """
+    try:
+        os.mkdir(real, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directories(os.path.dirname(real), 0o755)
+        try:
+            os.mkdir(real, mode)
+        except FileExistsError:
+            return
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        made = stat.S_IMODE(os.fstat(fd).st_mode)
+        # The set-group-ID bit is the parent's to hand down.
+        if made & 0o777 != mode:
+            os.fchmod(fd, made & 0o7000 | mode)
+    finally:
+        os.close(fd)
+
+
 class Directory:
     """A directory of the host, held open.
 

@@ -10,7 +10,7 @@ import os
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.files import Directory, make_directories
 from phoenix_hypervisor.host.kernel import Kernel
 from phoenix_hypervisor.host.locks import exclusive, is_held
 from phoenix_hypervisor.host.process import ProcessRunner, Runner
@@ -35,11 +35,14 @@ class Host:
         return self._live
 
     def directory(self, path: str, *, create: bool = False, mode: int = 0o755) -> Directory | None:
-        """Open host directory `path`; None where it is missing and not to be made."""
+        """Open host directory `path`; None where it is missing and not to be made.
+
+        One that is made gets just `mode`, those on the way to it 0755, whatever the umask.
+        """
         real = self.root.locate(path)
         try:
             if create:
-                os.makedirs(real, mode=mode, exist_ok=True)
+                make_directories(real, mode)
             return Directory(path, real, self.root.shown(path))
         except FileNotFoundError:
             return None

@@ -8,6 +8,7 @@ every node at each change.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import require_own
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.entries import Entry, Header
 from phoenix_hypervisor.plan.model import Action
@@ -64,16 +66,18 @@ class Journal:
             yield None
             return
         with directory:
-            self._trust(directory)
+            self._trust()
             yield directory
 
-    @staticmethod
-    def _trust(directory: Directory) -> None:
+    def _trust(self, number: int | None = None) -> None:
         """What stands in a journal is written to the host: nobody else may put one there."""
-        writable = directory.open_to_others()
-        if writable is not None:
-            hint = "chmod 0700 it, and look what others put there"
-            raise PhoenixError(writable, where=directory.shown, hint=hint)
+        places = (
+            (os.path.dirname(JOURNAL_DIR), JOURNAL_DIR)
+            if number is None
+            else (f"{JOURNAL_DIR}/{_name(number)}",)
+        )
+        for place in places:
+            require_own(self._host.root, place)
 
     @staticmethod
     def _numbers(directory: Directory) -> list[int]:
@@ -81,9 +85,9 @@ class Journal:
         found = (_NAME.fullmatch(name) for name in directory.names())
         return sorted((int(match[1]) for match in found if match is not None), reverse=True)
 
-    @staticmethod
-    def _read(directory: Directory, number: int) -> Entry | None:
+    def _read(self, directory: Directory, number: int) -> Entry | None:
         name = _name(number)
+        self._trust(number)
         data = directory.read(name, MAX_JOURNAL)
         entry = None if data is None else entries.read(data, directory.where(name))
         if entry is not None and entry.id != number:
@@ -111,6 +115,7 @@ class Journal:
         with self._open() as directory:
             for number in self._numbers(directory) if directory is not None else ():
                 assert directory is not None
+                self._trust(number)
                 tail = directory.tail(_name(number), _TAIL)
                 if tail.endswith(b"\n") and tail[:-1].rpartition(b"\n")[2].startswith(b'{"end":'):
                     return None
@@ -134,7 +139,7 @@ class Journal:
         directory = self._host.directory(JOURNAL_DIR, create=True, mode=0o700)
         assert directory is not None
         with directory:
-            self._trust(directory)
+            self._trust()
             numbers = self._numbers(directory)
             number = max(numbers, default=0) + 1
             header = Header(number, now(), user, tuple(command), runtime, tuple(actions), manifest, undoes)

@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import own_place, require_own
 from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.journal import JOURNAL_DIR
 from phoenix_hypervisor.plan.model import Action, Kind
 
 STATE_DIR = "/var/lib/phoenix"
@@ -59,6 +62,33 @@ class Manifest:
             "optional": self.optional,
         }
         return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def open_records(host: Host) -> list[tuple[str, str]]:
+    """Our records that others could have written: path and why.  Then none of them says anything."""
+    found = []
+    for path in _records(host):
+        why = own_place(host.root, path)
+        if why is not None:
+            found.append((host.root.shown(path), why))
+    return found
+
+
+def require_own_records(host: Host) -> None:
+    """Raise NotTrusted where others could have written our records."""
+    for path in _records(host):
+        require_own(host.root, path)
+
+
+def _records(host: Host) -> list[str]:
+    names: list[str] = []
+    with suppress(PhoenixError):
+        directory = host.directory(COMPILED_DIR)
+        if directory is not None:
+            with directory:
+                names = sorted(directory.names())
+    places = [STATE_DIR, JOURNAL_DIR, COMPILED_DIR, BACKUP_DIR, f"{STATE_DIR}/{_NAME}"]
+    return [*places, *(f"{COMPILED_DIR}/{name}" for name in names)]
 
 
 def load(host: Host) -> tuple[Manifest, bytes | None]:
