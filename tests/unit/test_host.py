@@ -12,7 +12,7 @@ import pytest
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import ChangedMeanwhile, Directory, temporary_name
 from phoenix_hypervisor.host.kernel import Kernel
-from phoenix_hypervisor.host.locks import exclusive
+from phoenix_hypervisor.host.locks import exclusive, is_held
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import ProcessRunner
 from phoenix_hypervisor.host.root import Root
@@ -149,6 +149,24 @@ def test_a_lock_waits_a_bounded_time(tmp_path: Path) -> None:
         assert "the lock is held by another process" in str(caught[0])
     with exclusive(path, timeout=1, what="x"):
         pass
+
+
+def test_a_lock_whose_file_was_replaced_is_taken_anew(tmp_path: Path) -> None:
+    """Who waits for a file that is removed meanwhile must not think that it holds the lock."""
+    path = tmp_path / "run/lock"
+    states: list[str] = []
+
+    def second() -> None:
+        with exclusive(str(path), timeout=5, what="x", private=True):
+            states.append("second" if is_held(str(path)) else "nothing")
+
+    with exclusive(str(path), timeout=1, what="x", private=True):
+        thread = threading.Thread(target=second)
+        thread.start()
+        threading.Event().wait(0.2)
+        path.unlink()
+    thread.join(10)
+    assert states == ["second"]
 
 
 def test_processes_get_a_plain_environment_and_a_bound(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.steps import ProfileSteps
 
-LOCK = "/run/lock/phoenix.lock"
+LOCK = "/run/phoenix/lock"
+"""Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
 LOCK_TIMEOUT = 60.0
 
 
@@ -44,7 +45,7 @@ class Recovered:
 
 
 def locked(session: Session) -> AbstractContextManager[None]:
-    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock")
+    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock", private=True)
 
 
 def under_way(session: Session) -> bool:
@@ -119,6 +120,12 @@ def recover(session: Session) -> Recovered | None:
     if entry is None:
         return None
     record.require_own_records(session.host)
+    if journal.is_alive(entry):
+        raise PhoenixError(
+            f"transaction {entry.id} of {entry.header.time} is being applied by another process",
+            where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
+            hint="wait for it to end, then run this again",
+        )
     runtime = session.runtime_named(entry.header.runtime)
     _sweep(session, entry)
     outcome = take_back(back(session, entry.actions), performers(session, runtime, Desired({})))
@@ -176,7 +183,8 @@ def judge_journal(session: Session) -> list[Finding]:
         return [*found, Finding("journal-unreadable", cause, error.hint or "run it as root")]
     if entry is None:
         return found
+    alive = under_way(session) or Journal(session.host).is_alive(entry)
     return [
         *found,
-        judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), under_way(session)),
+        judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), alive),
     ]

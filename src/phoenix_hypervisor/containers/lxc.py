@@ -86,8 +86,8 @@ class PlainLxc:
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         """LXC has no lock of a configuration; two runs of Phoenix keep out of each other's way."""
-        path = f"/run/lock/phoenix-config-{ctid}.lock"
-        return self._host.lock(path, timeout=10.0, what=f"the configuration lock of container {ctid}")
+        path, what = f"/run/phoenix/config-{ctid}.lock", f"the configuration lock of container {ctid}"
+        return self._host.lock(path, timeout=10.0, what=what, private=True)
 
     def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
         problems: list[Problem] = []

@@ -77,9 +77,13 @@ class Host:
     def exists(self, path: str) -> bool:
         return os.path.exists(self.root.locate(path))
 
-    def lock(self, path: str, *, timeout: float, what: str) -> AbstractContextManager[None]:
+    def lock(
+        self, path: str, *, timeout: float, what: str, private: bool = False
+    ) -> AbstractContextManager[None]:
+        """Hold the lock file at host path `path`; `private`: in a directory of root's alone."""
         # /run/lock is open to all: a link that somebody put there is not followed.
-        return exclusive(self.root.locate(path, follow_last=False), timeout=timeout, what=what)
+        real = self.root.locate(path, follow_last=False)
+        return exclusive(real, timeout=timeout, what=what, private=private)
 
     def is_locked(self, path: str) -> bool:
         """Whether somebody holds that lock now; for reports only."""

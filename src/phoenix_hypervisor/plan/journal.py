@@ -124,6 +124,10 @@ class Journal:
                     return entry if entry.state == entries.UNFINISHED else None
         return None
 
+    def is_alive(self, entry: Entry) -> bool:
+        """Whether the run that began `entry` still is at work, whoever holds Phoenix's lock."""
+        return self._host.is_locked(f"{JOURNAL_DIR}/{_name(entry.id)}")
+
     @contextlib.contextmanager
     def record(
         self,
