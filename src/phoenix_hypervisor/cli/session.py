@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes; 10,000 containers take 5 MB."""
+PROXMOX = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
+"""Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
 DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 
 
@@ -145,12 +147,23 @@ class Session:
     def runtime(self) -> Runtime:
         name = self.settings.runtime
         if name is None:
-            name = "proxmox" if self.host.exists("/etc/pve/lxc") else "lxc"
+            name = "proxmox" if any(map(self.host.exists, PROXMOX)) else "lxc"
         return self.runtime_named(name)
 
     def runtime_named(self, name: str) -> Runtime:
-        """That runtime: the one in use, or the one that a journal names."""
+        """That runtime: the one in use, or the one that a journal names.
+
+        Raises PhoenixError where it is Proxmox and its file system is away: then no container
+        can be seen, and what is below /var/lib/lxc is Proxmox's own.
+        """
         if name == "proxmox":
+            if not self.host.exists("/etc/pve/lxc"):
+                filled = self.host.content("/etc/pve")
+                raise PhoenixError(
+                    f"pve-cluster is not running: /etc/pve {'holds no lxc' if filled else 'is empty'}",
+                    where=self.host.root.shown("/etc/pve/lxc"),
+                    hint="`systemctl status pve-cluster`; `--runtime lxc` where there is no Proxmox",
+                )
             from phoenix_hypervisor.containers.proxmox import Proxmox
 
             return Proxmox(self.host)
