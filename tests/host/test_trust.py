@@ -16,7 +16,7 @@ from host.test_journal import killed
 from phoenix_hypervisor.cli.recovery import LOCK
 from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.plan.model import Action
-from support.hosts import DirectoryHost, LiveHost, contents, snapshot
+from support.hosts import TOP, DirectoryHost, LiveHost, contents, snapshot
 
 STATE = "var/lib/phoenix"
 
@@ -109,6 +109,100 @@ def test_records_of_others_are_said_and_refused(done: LiveHost, which: str) -> N
         # Only the newest is looked at by runs that undo nothing.
         os.chown(done.root / STATE / "journal/00000002.jsonl", 1000, 1000)
     _refused(done, THEIRS[which][1])
+
+
+# What the operator gives -----------------------------------------------------------------
+
+
+def _schema(host: DirectoryHost) -> Path:
+    path = host.etc / "phoenix_lxc_configs.schema.json"
+    path.write_bytes((TOP / "etc/phoenix_lxc_configs.schema.json").read_bytes())
+    return path
+
+
+def _tests(host: DirectoryHost) -> Path:
+    (host.etc / "policy_tests").mkdir()
+    path = host.etc / "policy_tests/a.toml"
+    path.write_text("")
+    return path
+
+
+def _sources_in_tmp(host: DirectoryHost) -> None:
+    open_to_all = host.folder / "tmp"
+    open_to_all.mkdir()
+    shutil.move(host.sources, open_to_all / "sources")
+    host.sources.symlink_to(open_to_all / "sources")
+    open_to_all.chmod(0o1777)
+
+
+GIVEN: dict[str, Callable[[DirectoryHost], object]] = {
+    "the configuration's directory": lambda h: h.etc.chmod(0o777),
+    "the schema": lambda h: _schema(h).chmod(0o666),
+    "the policy tests": lambda h: _tests(h).parent.chmod(0o777),
+    "a policy test": lambda h: _tests(h).chmod(0o666),
+    "the sources are a link": _sources_in_tmp,
+}
+
+
+@pytest.mark.parametrize("which", GIVEN)
+def test_what_the_operator_gives_is_nobody_elses(host: DirectoryHost, which: str) -> None:
+    host.source("lxc-a")
+    host.conf("101")
+    host.declare({"101": "lxc-a"})
+    GIVEN[which](host)
+    before = contents(host.root)
+    for words in (("plan",), ("setup",), ("apply", "--all")):
+        result = host.phoenix(*words)
+        assert result.code == 1 and "can be written by everybody" in result.err and "next:" in result.err
+    assert contents(host.root) == before
+
+
+def test_what_administrators_do_is_taken(host: DirectoryHost) -> None:
+    """A checkout of another user, made with umask 002, linked to from elsewhere."""
+    host.source("lxc-a")
+    host.conf("101")
+    host.declare({"101": "lxc-a"})
+    _schema(host)
+    _tests(host)
+    elsewhere = host.folder / "checkout"
+    shutil.move(host.sources, elsewhere)
+    host.sources.symlink_to(elsewhere)
+    for path in (host.etc, elsewhere, *host.etc.rglob("*"), *elsewhere.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o020)
+        if os.geteuid() == 0:
+            os.chown(path, 1000, 1000)
+    shutil.move(host.installed, host.root / "elsewhere")
+    host.installed.symlink_to("/elsewhere")
+    (host.root / "elsewhere").chmod(0o775)
+    assert host.apply().code == 0
+    assert host.phoenix("verify", "--json").document["host"]["findings"] == []
+    assert host.phoenix("rollback").code == 0
+
+
+def _plain(live: LiveHost) -> Path:
+    shutil.rmtree(live.root / "etc/pve")
+    live.source("lxc-a")
+    live.declare({"950": {"apparmor_profile": "lxc-a", "start": False}})
+    place = live.root / "srv/950"
+    place.mkdir(parents=True)
+    (place / "config").write_text("lxc.arch = amd64\n")
+    (live.root / "var/lib/lxc").mkdir(parents=True)
+    (live.root / "var/lib/lxc/950").symlink_to("/srv/950")
+    return place
+
+
+@pytest.mark.parametrize("path", ["var/lib/lxc", "srv", "srv/950"])
+def test_a_place_of_containers_that_everybody_can_write(live: LiveHost, path: str) -> None:
+    place = _plain(live)
+    (live.root / path).chmod(0o1777)
+    before = contents(live.installed)
+    result = live.apply()
+    assert result.code == 1 and "can be written by everybody" in result.err
+    assert (place / "config").read_text() == "lxc.arch = amd64\n"
+    assert contents(live.installed) == before
+    (live.root / path).chmod(0o755)
+    assert live.apply().code == 0
+    assert "lxc-a" in (place / "config").read_text()
 
 
 # Locks -----------------------------------------------------------------------------------

@@ -17,9 +17,8 @@ from phoenix_hypervisor.config.schema import SCHEMA_NAME, Schema, packaged_schem
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
-from phoenix_hypervisor.host.files import open_to_others
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.trust import open_place
+from phoenix_hypervisor.host.trust import open_place, require_given
 from phoenix_hypervisor.plan.model import Desired, Note
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.features import APPARMOR_D
@@ -76,14 +75,12 @@ class Session:
 
     @cached_property
     def config_bytes(self) -> bytes:
+        require_given(self.config_path)
         try:
             with open(self.config_path, "rb") as file:
-                writable = open_to_others(os.fstat(file.fileno()))
                 data = file.read(MAX_CONFIG + 1)
         except OSError as error:
             raise PhoenixError(f"cannot be read: {error.strerror}", where=self.config_path) from error
-        if writable is not None:
-            raise PhoenixError(writable, where=self.config_path, hint=f"chmod o-w {self.config_path}")
         if len(data) > MAX_CONFIG:
             raise PhoenixError(f"is over {MAX_CONFIG} bytes", where=self.config_path)
         return data
@@ -93,11 +90,13 @@ class Session:
         path = self.beside(SCHEMA_NAME)
         if not os.path.isfile(path):
             return Schema(packaged_schema(), "the packaged schema")
+        require_given(path)
         with open(path, "rb") as file:
             return Schema(file.read(), path)
 
     @cached_property
     def sources(self) -> Sources:
+        require_given(self.beside("apparmor"))
         return read_sources(self.beside("apparmor"))
 
     @cached_property
@@ -128,6 +127,7 @@ class Session:
 
     @cached_property
     def policy_tests(self) -> list[PolicyTest]:
+        require_given(self.beside("policy_tests"))
         return read_tests(self.beside("policy_tests"))
 
     @cached_property

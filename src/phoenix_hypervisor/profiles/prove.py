@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import is_skipped
@@ -108,6 +109,7 @@ def read_tests(directory: str) -> list[PolicyTest]:
         for name in sorted(opened.names()):
             data = opened.read(name) if name.endswith(".toml") and not name.startswith(".") else None
             if data is not None:
+                require_given(opened.where(name))
                 tests += load_tests(data, opened.where(name))
     return tests
 
