@@ -118,6 +118,9 @@ class Journal:
                 self._trust(number)
                 tail = directory.tail(_name(number), _TAIL)
                 if tail.endswith(b"\n") and tail[:-1].rpartition(b"\n")[2].startswith(b'{"end":'):
+                    # Only hashed: what it says is needed when somebody asks to undo it.
+                    if not entries.is_intact(directory.read(_name(number), MAX_JOURNAL) or b""):
+                        raise entries.unreadable(directory.where(_name(number)), entries.DAMAGED)
                     return None
                 entry = self._read(directory, number)
                 if entry is not None:
@@ -152,12 +155,13 @@ class Journal:
                 raise PhoenixError(
                     "is too large for one transaction",
                     where="the plan",
-                    hint="apply fewer containers at once",
+                    hint="apply fewer containers, or change fewer profiles, at once",
                 )
-            self._prune(directory, numbers)
             if numbers and self._read(directory, numbers[0]) is None:
                 directory.remove(_name(numbers[0]))
             appender = Appender.create(directory, _name(number), line)
+            # Not before: where the new one cannot be made, the old ones are still all there is.
+            self._prune(directory, numbers)
             try:
                 yield Recorder(appender, header.actions)
             finally:
