@@ -274,6 +274,7 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     securityfs.mkdir(parents=True)
     (securityfs / "profiles").write_text("lxc-a (enforce)\n/usr/bin/man (complain)\nodd (name) (kill)\n")
     assert kernel.loaded_profiles() == {"lxc-a": "enforce", "/usr/bin/man": "complain", "odd (name)": "kill"}
+    (tmp_path / "var/lib/lxc/952-2").mkdir(parents=True)
     for pid, cgroup, nspid, label in (
         (10, "0::/lxc/950/ns", "10 1", "lxc-a (enforce)\n"),
         (11, "0::/lxc/950/ns/system.slice/x", "11 7", "unconfined\n"),
@@ -287,6 +288,11 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
         (18, "0::/system.slice/x.service/lxc/950/ns", "18", "unconfined\n"),
         (19, "1:name=systemd:/lxc/950/ns\n0::/", "19 8", "lxc-a (enforce)\n"),
         (20, "0::/lxc/9500x", "20", "unconfined\n"),
+        # Left by LXC where the name was taken, and containers whose names only look so.
+        (21, "0::/lxc.payload.952-1/x", "21 7", "lxc-c (enforce)\n"),
+        (22, "0::/lxc.payload.952-web", "22 1", "unconfined\n"),
+        (23, "0::/lxc.payload.952-2", "23 1", "unconfined\n"),
+        (24, "0::/lxc.payload.952-2-1", "24 7", "unconfined\n"),
     ):
         process = tmp_path / f"proc/{pid}"
         (process / "attr/apparmor").mkdir(parents=True)
@@ -297,7 +303,9 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     assert found is not None
     assert {name: [p.pid for p in ps] for name, ps in found.items()} == {
         "950": [10, 11, 12, 16, 19],
-        "952": [13],
+        "952": [13, 21],
+        "952-web": [22],
+        "952-2": [23, 24],
     }
     assert [(p.pid, p.is_init, p.depth) for p in found["950"][:3]] == [
         (10, True, 2),
