@@ -220,7 +220,7 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
         file=host.read,
         line=line,
         with_line=lambda data, value: codec.assign(data, value, runtime.dialect),
-        compiled=lambda name: host.read(f"{record.COMPILED_DIR}/{name}"),
+        compiled=lambda name: record.compiled(host, name),
         closures=manifest.loaded,
         loaded=host.kernel.loaded_profiles() or {},
         carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),

@@ -10,7 +10,7 @@ import os
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.files import Directory, make_directories
+from phoenix_hypervisor.host.files import MAX_FILE, Directory, make_directories
 from phoenix_hypervisor.host.kernel import Kernel
 from phoenix_hypervisor.host.locks import exclusive, is_held
 from phoenix_hypervisor.host.process import ProcessRunner, Runner
@@ -52,14 +52,17 @@ class Host:
                 f"cannot open: {error.strerror}", where=self.root.shown(path), hint=hint
             ) from error
 
-    def read(self, path: str) -> bytes | None:
-        """The bytes of the regular host file `path`, links in its directory resolved."""
+    def read(self, path: str, limit: int = MAX_FILE) -> bytes | None:
+        """The bytes of the regular host file `path`, links in its directory resolved.
+
+        Raises PhoenixError for anything else there, and for more than `limit` bytes.
+        """
         parent, name = os.path.split(path)
         directory = self.directory(parent)
         if directory is None:
             return None
         with directory:
-            return directory.read(name)
+            return directory.read(name, limit)
 
     def content(self, path: str) -> bytes | list[str] | None:
         """What a program that follows links finds at `path`: a file's bytes, or a directory's names.

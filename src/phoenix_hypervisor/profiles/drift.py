@@ -16,6 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
+from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 
@@ -131,6 +132,6 @@ def _time(host: Host, path: str) -> int | None:
 
 def _data(host: Host, path: str) -> bytes | None:
     try:
-        return host.read(path)
+        return host.read(path, MAX_COMPILED)
     except PhoenixError:
         return None

@@ -24,6 +24,9 @@ from phoenix_hypervisor.plan.model import Action, Kind
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"
+MAX_COMPILED = 16 * 1024 * 1024
+"""Bytes of a compiled profile; ours take 20 to 500 kB.  A larger one is not proven, so that each one
+can be read again, and a journal takes several."""
 BACKUP_DIR = f"{STATE_DIR}/replaced"
 _NAME = "manifest.json"
 
@@ -62,6 +65,11 @@ class Manifest:
             "optional": self.optional,
         }
         return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def compiled(host: Host, name: str) -> bytes | None:
+    """The compiled policy that Phoenix last loaded for profile `name`.  Raises PhoenixError."""
+    return host.read(f"{COMPILED_DIR}/{name}", MAX_COMPILED)
 
 
 def open_records(host: Host) -> list[tuple[str, str]]:

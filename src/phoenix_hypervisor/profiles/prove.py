@@ -18,6 +18,7 @@ from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import is_skipped
+from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.store import Store
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def prove(
         try:
             if (name, profile.closure) not in known:
                 compiled = store.parser.compile(path, optional=optional)
+                if len(compiled[0]) > MAX_COMPILED:
+                    hint = "shorten its rules: alternations and variables multiply"
+                    raise PhoenixError(f"compiles to over {MAX_COMPILED} bytes", hint=hint)
                 _check_names(name, _names(compiled[0]))
                 fresh[name] = compiled[0]
                 known[name, profile.closure] = compiled

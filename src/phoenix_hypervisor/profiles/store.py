@@ -152,7 +152,7 @@ class Store:
 
     def compiled(self, name: str) -> bytes | None:
         """The compiled policy that Phoenix last loaded for profile `name`."""
-        return self.host.read(f"{record.COMPILED_DIR}/{name}")
+        return record.compiled(self.host, name)
 
     def open_places(self) -> list[Note]:
         """As the function of that name, with the places of what is to be installed."""
