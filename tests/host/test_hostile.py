@@ -228,9 +228,9 @@ def _link(path: str, to: str) -> Callable[[Path], None]:
 
 WRONG: dict[str, Callable[[Path], None]] = {
     "run is a file": _file("run"),
-    "run/lock is a file": _file("run/lock"),
-    "the lock is a folder": _folder("run/lock/phoenix.lock"),
-    "the lock is a link": _link("run/lock/phoenix.lock", "/etc/created"),
+    "run/phoenix is a file": _file("run/phoenix"),
+    "the lock is a folder": _folder("run/phoenix/lock"),
+    "the lock is a link": _link("run/phoenix/lock", "/etc/created"),
     "a lock of Proxmox is a folder": _folder("run/lock/lxc/pve-config-101.lock"),
     "var is a file": _file("var"),
     "the records are a file": _file("var/lib/phoenix"),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import stat
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from phoenix_hypervisor.cli.recovery import LOCK
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.append import Appender
+from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan import journal as journal_module
+from phoenix_hypervisor.plan.model import Action, Kind
 from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
 from support.killed import killed
 
@@ -248,7 +254,7 @@ def test_recovery_waits_for_what_it_cannot_see(live: LiveHost) -> None:
     result = live.phoenix("setup")
     assert result.code == 1 and "pve-cluster" in result.err, result
     assert (live.loaded(), contents(live.installed)) == before
-    assert lines(live, 1)[-1] != "undone" and "unfinished-transaction" in live.phoenix("status").out
+    assert "end" not in lines(live, 1)[-1]
     pve.rmdir()
     away.rename(pve)
     live.config.write_text("{")
@@ -312,6 +318,19 @@ def test_a_torn_last_line(busy: LiveHost) -> None:
     assert _created_is_left(busy, world(busy)) == before
 
 
+def _without_hash(data: bytes) -> bytes:
+    """As the versions before wrote it."""
+    return re.sub(rb',"sha256":"[0-9a-f]{64}"\}\n', b"}\n", data, count=1)
+
+
+def _flip(data: bytes) -> bytes:
+    """One letter of the bytes that stood in a file, which stays base64."""
+    match = re.search(rb'"before":"[A-Za-z0-9+/]{30}', data)
+    assert match is not None
+    at = match.end()
+    return data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
+
+
 def _begin_with(data: bytes, header: bytes) -> bytes:
     return header + data[data.index(b"\n") :]
 
@@ -320,7 +339,12 @@ UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a version to come": (lambda data: b'{"version":7,"id":2}\n', "version 7"),
     "a damaged header": (lambda data: _begin_with(data, b'{"version":1,"id"\xff'), "utf-8"),
     "zeroes for a header": (lambda data: _begin_with(data, b"\0" * 512), "cannot be read"),
-    "another number": (lambda data: data.replace(b'"id":2', b'"id":3', 1), "says that it is number 3"),
+    "another number": (
+        lambda data: _without_hash(data).replace(b'"id":2', b'"id":3', 1),
+        "says that it is number 3",
+    ),
+    "a damaged before-image": (lambda data: _flip(data), "is damaged"),
+    "a damaged hash": (lambda data: data.replace(b'"sha256":"', b'"sha257":"', 1), "unknown sha257"),
     "no number": (lambda data: data.replace(b'"id":2', b'"id":-2', 1), "-2 is no number of a journal"),
     "a flag for a number": (lambda data: data.replace(b'"id":2', b'"id":true', 1), "True is no number"),
 }
@@ -344,10 +368,69 @@ def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost, damage: str) 
         assert (world(busy), path.read_bytes()) == before
 
 
+def test_a_damaged_journal_of_a_finished_run(busy: LiveHost) -> None:
+    """A rollback by it would install what never stood there."""
+    assert busy.apply("--all", "--no-start").code == 0
+    path = busy.root / JOURNAL / "00000002.jsonl"
+    path.write_bytes(_flip(path.read_bytes()))
+    before = world(busy)
+    verify = busy.phoenix("verify")
+    assert verify.code == 3 and "journal-unreadable" in verify.out
+    for words in (("setup",), ("apply", "--all", "--no-start"), ("rollback",)):
+        result = busy.phoenix(*words)
+        assert result.code == 1 and "is damaged" in result.err and "00000002.jsonl" in result.err
+    assert world(busy) == before
+    path.rename(busy.root / "away")
+    assert busy.phoenix("setup").code == 0
+
+
+def test_a_journal_without_a_hash_is_one_of_an_earlier_version(busy: LiveHost) -> None:
+    before = world(busy)
+    with killed("end", 0):
+        busy.apply("--all", "--no-start")
+    path = busy.root / JOURNAL / "00000002.jsonl"
+    path.write_bytes(_without_hash(path.read_bytes()))
+    assert b"sha256" not in path.read_bytes()
+    busy.config.write_text("{")
+    assert "recovered" in busy.apply("--all", "--no-start").out
+    assert _created_is_left(busy, world(busy)) == before
+
+
+def test_no_journal_is_written_that_would_not_be_read(
+    busy: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is begun must be undone by the next run: so it is refused before it begins."""
+    before = world(busy)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "MAX_JOURNAL", 4096)
+        result = busy.apply("--all", "--no-start")
+    assert result.code == 1 and "is too large for one transaction" in result.err
+    assert "change fewer profiles" in result.err
+    assert world(busy) == before
+    action = Action(Kind.INSTALL, "x", "", "/etc/apparmor.d/../shadow", None, b"")
+    header = entries.Header(1, "t", "u", (), "lxc", (action,), None)
+    with pytest.raises(PhoenixError, match="is no place of a profile"):
+        entries.header_line(header)
+
+
+def test_old_journals_go_after_the_new_one_is_there(busy: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 1)
+    assert busy.apply("--all", "--no-start").code == 0
+
+    def full(*_: object) -> Appender:
+        raise PhoenixError("no space left")
+
+    busy.source("lxc-b", "/srv/last r,")
+    monkeypatch.setattr(Appender, "create", full)
+    assert busy.phoenix("setup").code == 1
+    names = sorted(path.name for path in (busy.root / JOURNAL).iterdir())
+    assert names == ["00000001.jsonl", "00000002.jsonl"]
+
+
 def test_another_phoenix_at_work_is_not_taken_for_a_killed_one(busy: LiveHost) -> None:
     with killed("end", 0):
         busy.apply("--all", "--no-start")
-    with busy.host.lock("/run/lock/phoenix.lock", timeout=1, what="the test"):
+    with busy.host.lock(LOCK, timeout=1, what="the test", private=True):
         assert "transaction-under-way" in busy.phoenix("status").out
     assert "unfinished-transaction" in busy.phoenix("status").out
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_hypervisor.cli.recovery import LOCK
+from phoenix_hypervisor.host.files import MAX_FILE
+from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
+from phoenix_hypervisor.profiles.parser import Parser
 from support.hosts import CREATION, DOUBLES, SECURITYFS, LiveHost, contents, profile, snapshot, world
 
 # The whole way ---------------------------------------------------------------------------
@@ -85,6 +89,45 @@ def test_loaded_exactly_what_changed_or_is_missing(two: LiveHost) -> None:
     assert loads() == ["lxc-a"]
     # What is loaded is what was proven.
     assert two.policy()["lxc-b"] == (two.root / "var/lib/phoenix/compiled/lxc-b").read_bytes()
+
+
+def _grow(live: LiveHost, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Whatever is compiled from now on is larger: a real policy of that size takes minutes."""
+    real = Parser.compile
+
+    def compile(self: Parser, path: str, *, optional: bool) -> tuple[bytes, list[str]]:
+        blob, warnings = real(self, path, optional=optional)
+        return blob * (size // len(blob) + 1), warnings
+
+    monkeypatch.setattr(Parser, "compile", compile)
+    monkeypatch.setattr("phoenix_hypervisor.profiles.prove._names", lambda blob: ["lxc-a"])
+    live.source("lxc-a", "/srv/large r,")
+
+
+def test_a_large_policy_can_be_read_again(live: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.source("lxc-a")
+    live.declare({})
+    assert live.phoenix("setup").code == 0
+    small = live.policy()["lxc-a"]
+    _grow(live, monkeypatch, MAX_FILE)
+    assert live.phoenix("setup").code == 0
+    for words in (("verify",), ("status",), ("setup",), ("history",)):
+        assert live.phoenix(*words).code == 0, words
+    monkeypatch.undo()
+    result = live.phoenix("rollback")
+    assert (result.code, result.err) == (0, "")
+    assert live.policy()["lxc-a"] == small
+
+
+def test_a_policy_that_is_too_large_is_not_proven(live: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.source("lxc-a")
+    live.declare({})
+    assert live.phoenix("setup").code == 0
+    _grow(live, monkeypatch, MAX_COMPILED + 1)
+    before = snapshot(live.root, without=("double",))
+    result = live.phoenix("setup")
+    assert result.code == 1 and "lxc-a: compiles to over 16777216 bytes" in result.err
+    assert snapshot(live.root, without=("double",)) == before
 
 
 def test_a_changed_include_reloads_every_includer(two: LiveHost) -> None:
@@ -280,7 +323,7 @@ def test_the_lock_of_proxmox_is_respected(two: LiveHost, monkeypatch: pytest.Mon
 
 def test_two_runs_wait_for_each_other(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phoenix_hypervisor.cli.recovery.LOCK_TIMEOUT", 0.2)
-    with two.host.lock("/run/lock/phoenix.lock", timeout=1, what="the test"):
+    with two.host.lock(LOCK, timeout=1, what="the test", private=True):
         result = two.apply()
     assert result.code == 1 and "Phoenix's lock is held by another process" in result.err
 

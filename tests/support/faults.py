@@ -30,7 +30,8 @@ from support.hosts import TOP, DirectoryHost, contents, profile, snapshot, tempo
 ERRNOS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EFBIG")
 KILL = "SIGKILL"
 CALLS = ("open", "write", "fsync", "replace", "rename", "unlink", "mkdir", "fchmod", "fchown", "ftruncate")
-SYSCALLS = "openat,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fchmod,fchown,ftruncate,pwrite64,writev,rmdir,link,linkat,symlink,symlinkat,chmod,fchmodat,chown,fchownat,truncate"
+CALLS += ("setxattr", "removexattr")
+SYSCALLS = "openat,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fchmod,fchown,ftruncate,pwrite64,writev,rmdir,link,linkat,symlink,symlinkat,chmod,fchmodat,chown,fchownat,truncate,setxattr,lsetxattr,fsetxattr,removexattr,lremovexattr,fremovexattr"
 MANIFEST = "var/lib/phoenix/manifest.json"
 _WRITES = os.O_CREAT | os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -87,7 +88,7 @@ class Injector:
     def _event(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Event | None:
         if name == "open" and not (args[1] & _WRITES):
             return None
-        if name in ("write", "fsync", "fchmod", "fchown", "ftruncate"):
+        if name in ("write", "fsync", "fchmod", "fchown", "ftruncate", "setxattr", "removexattr"):
             path = os.readlink(f"/proc/self/fd/{args[0]}")
             if not path.startswith("/") or path.startswith("/dev/"):
                 return None
@@ -222,6 +223,8 @@ def _first(folder: Path) -> DirectoryHost:
         host.source(name, "include <abstractions/phoenix/x>")
     for ctid in CTIDS:
         host.conf(ctid, f"#c\nmemory: {ctid}\n\n[snap]\nlxc.apparmor.profile: lxc-snap\n")
+    with contextlib.suppress(OSError):
+        os.setxattr(host.lxc / "101.conf", "user.of", b"theirs")
     host.declare(dict(zip(CTIDS, ("lxc-a", "lxc-b", "lxc-a"), strict=True)))
     (host.installed / "lxc-b").write_bytes(profile("lxc-b", "/srv/theirs r,"))
     cache = host.root / "var/cache/apparmor/abc.0"
@@ -413,6 +416,8 @@ def _seen(call: str, arguments: str) -> Event | None:
         "renameat2": "rename",
         "unlinkat": "unlink",
         "mkdirat": "mkdir",
+        "fsetxattr": "setxattr",
+        "fremovexattr": "removexattr",
     }
     if call == "openat" and not re.search(r"O_CREAT|O_WRONLY|O_RDWR|O_TRUNC", arguments):
         return None

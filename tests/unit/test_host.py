@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
-from phoenix_hypervisor.host.files import ChangedMeanwhile, Directory, temporary_name
+from phoenix_hypervisor.host.files import ACCESS_LIST, ChangedMeanwhile, Directory, temporary_name
 from phoenix_hypervisor.host.kernel import Kernel
-from phoenix_hypervisor.host.locks import exclusive
+from phoenix_hypervisor.host.locks import exclusive, is_held
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import ProcessRunner
 from phoenix_hypervisor.host.root import Root
@@ -73,6 +76,88 @@ def test_replace_refuses_what_changed_meanwhile(tmp_path: Path, before: bytes | 
         directory.replace("f", b"ours", before=before)
     assert (tmp_path / "f").read_bytes() == b"theirs"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def _access_list(group: int, mask: int) -> bytes:
+    """`u::rw, u:1000:rw, g::GROUP, mask::MASK, o::-` as the kernel takes it (linux/posix_acl_xattr.h)."""
+    none = 0xFFFFFFFF
+    entries = ((1, 6, none), (2, 6, 1000), (4, group, none), (0x10, mask, none), (0x20, 0, none))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def _set(path: Path, key: str, value: bytes) -> bool:
+    try:
+        os.setxattr(path, key, value)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return False
+    return True
+
+
+def test_replace_keeps_access_lists_and_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    kept = [("user.of", b"theirs"), (ACCESS_LIST, _access_list(0, 6))]
+    kept = [(key, value) for key, value in kept if _set(path, key, value)]
+    mode = stat.S_IMODE(path.stat().st_mode)
+    seen: list[tuple[int, list[str]]] = []
+    real = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        seen.append((stat.S_IMODE(os.fstat(fd).st_mode), os.listxattr(fd)))
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with opened(tmp_path) as directory:
+        directory.replace("f", b"new", before=b"old")
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == mode
+    for key, value in kept:
+        assert os.getxattr(path, key) == value
+    if ACCESS_LIST in dict(kept):
+        assert seen == [(0o600, [])], "the group could read it meanwhile"
+
+
+def test_replace_takes_no_access_list_from_the_directory(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    if not _set(tmp_path, "system.posix_acl_default", _access_list(6, 6)):
+        return
+    with opened(tmp_path) as directory:
+        directory.replace("f", b"new", before=b"old")
+    assert ACCESS_LIST not in os.listxattr(path) and stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_attributes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+
+    def none(fd: int) -> list[str]:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "listxattr", none)
+    with opened(tmp_path) as directory:
+        directory.replace("f", b"new", before=b"old")
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("ask", [Directory.names, lambda d: d.lstat("f"), lambda d: list(d.entries())])
+def test_a_directory_that_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Directory], object]
+) -> None:
+    """What takes steps back goes on after a PhoenixError and no other."""
+
+    def broken(*_: object, **__: object) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with opened(tmp_path) as directory:
+        monkeypatch.setattr(os, "listdir", broken)
+        monkeypatch.setattr(os, "stat", broken)
+        with pytest.raises(PhoenixError, match="Input/output error"):
+            ask(directory)
 
 
 def test_a_leftover_temporary_file_is_replaced(tmp_path: Path) -> None:
@@ -151,6 +236,24 @@ def test_a_lock_waits_a_bounded_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_whose_file_was_replaced_is_taken_anew(tmp_path: Path) -> None:
+    """Who waits for a file that is removed meanwhile must not think that it holds the lock."""
+    path = tmp_path / "run/lock"
+    states: list[str] = []
+
+    def second() -> None:
+        with exclusive(str(path), timeout=5, what="x", private=True):
+            states.append("second" if is_held(str(path)) else "nothing")
+
+    with exclusive(str(path), timeout=1, what="x", private=True):
+        thread = threading.Thread(target=second)
+        thread.start()
+        threading.Event().wait(0.2)
+        path.unlink()
+    thread.join(10)
+    assert states == ["second"]
+
+
 def test_processes_get_a_plain_environment_and_a_bound(tmp_path: Path) -> None:
     runner = ProcessRunner({"PATH": os.environ["PATH"], "LANG": "de_DE.UTF-8", "LC_MESSAGES": "de"})
     done = runner.run(["env"])
@@ -171,6 +274,7 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     securityfs.mkdir(parents=True)
     (securityfs / "profiles").write_text("lxc-a (enforce)\n/usr/bin/man (complain)\nodd (name) (kill)\n")
     assert kernel.loaded_profiles() == {"lxc-a": "enforce", "/usr/bin/man": "complain", "odd (name)": "kill"}
+    (tmp_path / "var/lib/lxc/952-2").mkdir(parents=True)
     for pid, cgroup, nspid, label in (
         (10, "0::/lxc/950/ns", "10 1", "lxc-a (enforce)\n"),
         (11, "0::/lxc/950/ns/system.slice/x", "11 7", "unconfined\n"),
@@ -184,6 +288,11 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
         (18, "0::/system.slice/x.service/lxc/950/ns", "18", "unconfined\n"),
         (19, "1:name=systemd:/lxc/950/ns\n0::/", "19 8", "lxc-a (enforce)\n"),
         (20, "0::/lxc/9500x", "20", "unconfined\n"),
+        # Left by LXC where the name was taken, and containers whose names only look so.
+        (21, "0::/lxc.payload.952-1/x", "21 7", "lxc-c (enforce)\n"),
+        (22, "0::/lxc.payload.952-web", "22 1", "unconfined\n"),
+        (23, "0::/lxc.payload.952-2", "23 1", "unconfined\n"),
+        (24, "0::/lxc.payload.952-2-1", "24 7", "unconfined\n"),
     ):
         process = tmp_path / f"proc/{pid}"
         (process / "attr/apparmor").mkdir(parents=True)
@@ -194,7 +303,9 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     assert found is not None
     assert {name: [p.pid for p in ps] for name, ps in found.items()} == {
         "950": [10, 11, 12, 16, 19],
-        "952": [13],
+        "952": [13, 21],
+        "952-web": [22],
+        "952-2": [23, 24],
     }
     assert [(p.pid, p.is_init, p.depth) for p in found["950"][:3]] == [
         (10, True, 2),

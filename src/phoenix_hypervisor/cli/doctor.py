@@ -47,7 +47,7 @@ def needs() -> list[Need]:
         )
     ]
     found.append(Need("apparmor_parser", "compiling profiles", "apparmor", _program("apparmor_parser"), True))
-    proxmox = os.path.isdir("/etc/pve/lxc")
+    proxmox = os.path.isdir("/etc/pve")
     runtime = Need("pct", "Proxmox containers", "pve-container", _program("pct"), True)
     plain = Need("lxc-start", "plain LXC containers", "lxc", _program("lxc-start"), False)
     found.append(runtime if proxmox else plain)

@@ -137,6 +137,7 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
     session = Session(settings)
+    session.require_closed()
     recovered = None if dry_run else recover_first(session)
     show_recovered(settings, recovered)
     if recovered is not None and number in (None, str(recovered.entry.id)):

@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--runtime",),
-        {"type": click.Choice(["proxmox", "lxc"]), "help": "Default: proxmox where /etc/pve/lxc is."},
+        {"type": click.Choice(["proxmox", "lxc"]), "help": "Default: proxmox where /etc/pve or pct is."},
     ),
     (("--parser",), {"metavar": "FILE", "help": "The apparmor_parser to use."}),
     (("--features",), {"metavar": "FILE", "help": "Kernel feature dump to compile for."}),

@@ -21,7 +21,7 @@ from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.profiles.features import APPARMOR_D
-from phoenix_hypervisor.profiles.manifest import COMPILED_DIR
+from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources
 
@@ -150,7 +150,7 @@ class SessionWorkbench:
         if not name:
             return None
         data = raw_policy(host.root, name, MAX_POLICY)
-        return host.read(f"{COMPILED_DIR}/{name}") if data is None else data
+        return compiled(host, name) if data is None else data
 
     def source(self, name: str) -> tuple[str, bytes]:
         sources = self._sources

@@ -17,6 +17,7 @@ from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
+from phoenix_hypervisor.host.trust import NotTrusted
 from phoenix_hypervisor.plan.entries import UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
 from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
@@ -26,7 +27,8 @@ from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.steps import ProfileSteps
 
-LOCK = "/run/lock/phoenix.lock"
+LOCK = "/run/phoenix/lock"
+"""Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
 LOCK_TIMEOUT = 60.0
 
 
@@ -46,7 +48,7 @@ class Recovered:
 
 
 def locked(session: Session) -> AbstractContextManager[None]:
-    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock")
+    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock", private=True)
 
 
 def under_way(session: Session) -> bool:
@@ -120,6 +122,13 @@ def recover(session: Session) -> Recovered | None:
     entry = journal.unfinished()
     if entry is None:
         return None
+    record.require_own_records(session.host)
+    if journal.is_alive(entry):
+        raise PhoenixError(
+            f"transaction {entry.id} of {entry.header.time} is being applied by another process",
+            where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
+            hint="wait for it to end, then run this again",
+        )
     runtime = session.runtime_named(entry.header.runtime)
     if any(action.kind is Kind.ASSIGN for action in entry.actions):
         # Else a line that is only out of sight would count as gone, and its profile would be unloaded.
@@ -179,12 +188,25 @@ def recover_first(session: Session) -> Recovered | None:
 
 
 def judge_journal(session: Session) -> list[Finding]:
-    """What status, verify and plan say of a transaction that has not ended; nothing is written."""
+    """What status, verify and plan say of places that are open to others, and of a transaction that
+    has not ended; nothing is written."""
+    found = [
+        Finding("open-to-others", f"{note.target}: {note.text}", note.hint or "")
+        for note in session.open_places()
+    ]
     try:
         entry = Journal(session.host).unfinished()
+    except NotTrusted as error:
+        cause = f"{error.where}: {error.message}"
+        known = any(finding.cause == cause for finding in found)
+        return found if known else [*found, Finding("open-to-others", cause, error.hint or "")]
     except PhoenixError as error:
         cause = f"{error.where}: {error.message}"
-        return [Finding("journal-unreadable", cause, error.hint or "run it as root")]
+        return [*found, Finding("journal-unreadable", cause, error.hint or "run it as root")]
     if entry is None:
-        return []
-    return [judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), under_way(session))]
+        return found
+    alive = under_way(session) or Journal(session.host).is_alive(entry)
+    return [
+        *found,
+        judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), alive),
+    ]

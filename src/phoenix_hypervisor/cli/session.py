@@ -7,6 +7,7 @@ only when asked for.  Composition, no decisions.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,20 +16,24 @@ from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.errors import PhoenixError, UsageError
-from phoenix_hypervisor.host.files import open_to_others
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import Desired
+from phoenix_hypervisor.host.trust import open_place, require_given
+from phoenix_hypervisor.plan.model import Desired, Note
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import Proven, read_tests
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
-from phoenix_hypervisor.profiles.store import Store
+from phoenix_hypervisor.profiles.store import Store, open_places
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes; 10,000 containers take 5 MB."""
+PROXMOX = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
+"""Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
 DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 
 
@@ -70,14 +75,12 @@ class Session:
 
     @cached_property
     def config_bytes(self) -> bytes:
+        require_given(self.config_path)
         try:
             with open(self.config_path, "rb") as file:
-                writable = open_to_others(os.fstat(file.fileno()))
                 data = file.read(MAX_CONFIG + 1)
         except OSError as error:
             raise PhoenixError(f"cannot be read: {error.strerror}", where=self.config_path) from error
-        if writable is not None:
-            raise PhoenixError(writable, where=self.config_path, hint=f"chmod o-w {self.config_path}")
         if len(data) > MAX_CONFIG:
             raise PhoenixError(f"is over {MAX_CONFIG} bytes", where=self.config_path)
         return data
@@ -87,11 +90,13 @@ class Session:
         path = self.beside(SCHEMA_NAME)
         if not os.path.isfile(path):
             return Schema(packaged_schema(), "the packaged schema")
+        require_given(path)
         with open(path, "rb") as file:
             return Schema(file.read(), path)
 
     @cached_property
     def sources(self) -> Sources:
+        require_given(self.beside("apparmor"))
         return read_sources(self.beside("apparmor"))
 
     @cached_property
@@ -122,6 +127,7 @@ class Session:
 
     @cached_property
     def policy_tests(self) -> list[PolicyTest]:
+        require_given(self.beside("policy_tests"))
         return read_tests(self.beside("policy_tests"))
 
     @cached_property
@@ -141,18 +147,52 @@ class Session:
     def runtime(self) -> Runtime:
         name = self.settings.runtime
         if name is None:
-            name = "proxmox" if self.host.exists("/etc/pve/lxc") else "lxc"
+            name = "proxmox" if any(map(self.host.exists, PROXMOX)) else "lxc"
         return self.runtime_named(name)
 
     def runtime_named(self, name: str) -> Runtime:
-        """That runtime: the one in use, or the one that a journal names."""
+        """That runtime: the one in use, or the one that a journal names.
+
+        Raises PhoenixError where it is Proxmox and its file system is away: then no container
+        can be seen, and what is below /var/lib/lxc is Proxmox's own.
+        """
         if name == "proxmox":
+            if not self.host.exists("/etc/pve/lxc"):
+                filled = self.host.content("/etc/pve")
+                raise PhoenixError(
+                    f"pve-cluster is not running: /etc/pve {'holds no lxc' if filled else 'is empty'}",
+                    where=self.host.root.shown("/etc/pve/lxc"),
+                    hint="`systemctl status pve-cluster`; `--runtime lxc` where there is no Proxmox",
+                )
             from phoenix_hypervisor.containers.proxmox import Proxmox
 
             return Proxmox(self.host)
         from phoenix_hypervisor.containers.lxc import PlainLxc
 
         return PlainLxc(self.host)
+
+    def open_places(self) -> list[Note]:
+        """Where others can write what Phoenix acts upon; asks for no configuration by itself."""
+        if "store" in self.__dict__:
+            found = self.store.open_places()
+        else:
+            files: list[str] = []
+            with suppress(PhoenixError):
+                files = [path for path in record.load(self.host)[0].files if path.startswith(APPARMOR_D)]
+            found = open_places(self.host, files)
+        with suppress(PhoenixError):
+            place = self.runtime.conf_dir
+            why = open_place(self.host.root, place)
+            if why is not None:
+                found.append(Note(self.host.root.shown(place), why, f"chmod o-w {place}, and look into it"))
+        return found
+
+    def require_closed(self) -> None:
+        """Raise ProblemsError where `open_places` finds any."""
+        found = self.open_places()
+        if found:
+            problems = [Problem(note.text, note.target, hint=note.hint) for note in found]
+            raise ProblemsError("refused, and nothing was changed", problems)
 
     @cached_property
     def containers(self) -> Containers:

@@ -138,7 +138,7 @@ def _profile_plan(session: Session, request: Request) -> Plan:
     stale = (sweep_action(cache.path, "a stale cache entry") for cache in store.caches() if cache.newer)
     left = (*store.sweep(), *stale, *(sweep_action(path) for path in session.runtime.leftovers()))
     off = [switch_refusal(name, path) for name, path in store.switched_off()]
-    plan = Plan(left, warnings=tuple(store.orphans()), refusals=(*store.open_places(), *off))
+    plan = Plan(left, warnings=tuple(store.orphans()), refusals=(*session.open_places(), *off))
     plan += file_actions(files, request.adopt)
     new = [f.profile for f in files if f.profile and f.installed != f.wanted and not f.recorded]
     new = [n for n in new if f"/etc/apparmor.d/{n}" not in store.manifest.files]

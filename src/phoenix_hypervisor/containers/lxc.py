@@ -16,6 +16,7 @@ from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import open_place
 from phoenix_hypervisor.plan.model import ContainerSpec
 
 LXC_DIR = "/var/lib/lxc"
@@ -29,6 +30,7 @@ class PlainLxc:
 
     name = "lxc"
     dialect = Dialect.LXC
+    conf_dir = LXC_DIR
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -73,6 +75,9 @@ class PlainLxc:
         if directory is None:
             raise PhoenixError("has vanished", where=f"{LXC_DIR}/{ctid}")
         with directory:
+            writable = open_place(self._host.root, directory.path)
+            if writable is not None:
+                raise PhoenixError(writable, where=directory.shown, hint="chmod o-w it, and look into it")
             directory.replace("config", data, before=before)
 
     def leftovers(self) -> list[str]:
@@ -87,8 +92,8 @@ class PlainLxc:
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         """LXC has no lock of a configuration; two runs of Phoenix keep out of each other's way."""
-        path = f"/run/lock/phoenix-config-{ctid}.lock"
-        return self._host.lock(path, timeout=10.0, what=f"the configuration lock of container {ctid}")
+        path, what = f"/run/phoenix/config-{ctid}.lock", f"the configuration lock of container {ctid}"
+        return self._host.lock(path, timeout=10.0, what=what, private=True)
 
     def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
         problems: list[Problem] = []

@@ -34,6 +34,7 @@ class Proxmox:
 
     name = "proxmox"
     dialect = Dialect.PVE
+    conf_dir = CONF_DIR
 
     def __init__(self, host: Host) -> None:
         self._host = host

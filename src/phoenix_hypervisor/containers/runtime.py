@@ -30,6 +30,8 @@ class Runtime(Protocol):
 
     name: str
     dialect: Dialect
+    conf_dir: str
+    """Host path of the directory below which all configurations lie."""
 
     def line_value(self, profile: str, explicit_unconfined: bool) -> str | None:
         """What `lxc.apparmor.profile` is set to for a declared profile; None: no line."""

@@ -11,6 +11,7 @@ import os
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import Directory, explain, hint_for
+from phoenix_hypervisor.host.locks import try_lock
 
 
 class Appender:
@@ -31,6 +32,8 @@ class Appender:
         except OSError as error:
             raise _failed(error, where) from error
         appender = cls(fd, where)
+        # Held while it is written: whoever finds it unfinished sees that its run is alive.
+        try_lock(fd)
         try:
             appender.add(first, sync=True)
             os.fsync(directory.fd)

@@ -13,7 +13,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
@@ -28,6 +28,11 @@ so pmxcfs takes them for no guest.  One per target: a leftover is recognised and
 
 def temporary_name(name: str) -> str:
     return f".{name}.phoenix-tmp"
+
+
+ACCESS_LIST = "system.posix_acl_access"
+_OF_THE_BYTES = frozenset({"security.ima", "security.evm"})
+"""Attributes that say what the bytes are, so that other bytes need others."""
 
 
 class ChangedMeanwhile(LeftAlone):
@@ -67,6 +72,46 @@ def open_to_others(info: os.stat_result) -> str | None:
     """Why what others put there cannot be trusted: the mode, in words; None where only the owner writes."""
     mode = stat.S_IMODE(info.st_mode)
     return f"can be written by everybody (mode {mode:04o})" if mode & stat.S_IWOTH else None
+
+
+def make_directories(real: str, mode: int) -> None:
+    """Make `real` with just `mode` and whatever is missing on the way with 0755; no umask counts.
+
+    Directories that are there stay as they are.  Raises OSError.
+    """
+    try:
+        os.mkdir(real, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directories(os.path.dirname(real), 0o755)
+        try:
+            os.mkdir(real, mode)
+        except FileExistsError:
+            return
+    fd = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        made = stat.S_IMODE(os.fstat(fd).st_mode)
+        # The set-group-ID bit is the parent's to hand down.
+        if made & 0o777 != mode:
+            os.fchmod(fd, made & 0o7000 | mode)
+    finally:
+        os.close(fd)
+
+
+def _limit(before: bytes | None) -> int:
+    """How much to read of what is compared with `before`."""
+    return max(MAX_FILE, len(before or b""))
+
+
+def _listed(fd: int) -> list[str]:
+    """Names of extended attributes; none where the file system has none, as pmxcfs."""
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return []
+        raise
 
 
 class Directory:
@@ -111,20 +156,27 @@ class Directory:
         return open_to_others(os.fstat(self._fd))
 
     def names(self) -> list[str]:
-        return os.listdir(self._fd)
+        """What stands in it, in no order.  Raises PhoenixError."""
+        try:
+            return os.listdir(self._fd)
+        except OSError as error:
+            raise PhoenixError(explain(error), where=self.shown, hint=hint_for(error)) from error
 
     def entries(self) -> Iterator[tuple[str, os.stat_result]]:
         """Each name with what `lstat` says of it, sorted; names that vanish are left out."""
-        for name in sorted(os.listdir(self._fd)):
+        for name in sorted(self.names()):
             info = self.lstat(name)
             if info is not None:
                 yield name, info
 
     def lstat(self, name: str) -> os.stat_result | None:
+        """What stands at `name`, a link itself; None where nothing does.  Raises PhoenixError."""
         try:
             return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise PhoenixError(explain(error), where=self.where(name), hint=hint_for(error)) from error
 
     def read(self, name: str, limit: int = MAX_FILE) -> bytes | None:
         """The bytes of a regular file, or None where there is none.
@@ -188,9 +240,9 @@ class Directory:
         """Make `name` hold `data`; readers see the old or the new bytes, never a part.
 
         `before` is what the file must still hold (None: it must not exist), else
-        ChangedMeanwhile is raised and nothing changes.  `mode` None keeps the mode and
-        owner of the old file: pmxcfs takes no other.  `owner` is a user and a group.  Raises
-        PhoenixError.
+        ChangedMeanwhile is raised and nothing changes.  `mode` None keeps the mode, owner,
+        access list and other extended attributes of the old file: pmxcfs takes no other.
+        `owner` is a user and a group.  Raises PhoenixError.
         """
         temporary = temporary_name(name)
         old = self.lstat(name)
@@ -198,16 +250,21 @@ class Directory:
         try:
             if self.lstat(temporary) is not None:
                 os.unlink(temporary, dir_fd=self._fd)
+            keep = mode is None and old is not None
+            attributes = self._attributes(name) if keep else {}
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, wanted, dir_fd=self._fd)
+            # With an access list the group's bits are its mask: they must not open it to the group.
+            first = wanted & 0o700 if ACCESS_LIST in attributes else wanted
+            fd = os.open(temporary, flags, first, dir_fd=self._fd)
             try:
-                if mode is None and old is not None:
+                if keep:
+                    assert old is not None
                     owner = (old.st_uid, old.st_gid)
-                self._fill(fd, data, wanted, owner)
+                self._fill(fd, data, wanted, owner, attributes, keep)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            if self.read(name) != before:
+            if self.read(name, _limit(before)) != before:
                 raise ChangedMeanwhile(self.where(name))
             os.replace(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._sync()
@@ -219,22 +276,49 @@ class Directory:
             self._drop(temporary)
             raise
 
+    def _attributes(self, name: str) -> dict[str, bytes]:
+        """The extended attributes of a regular file that a new one in its place should have, too."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=self._fd)
+        try:
+            return {key: os.getxattr(fd, key) for key in _listed(fd) if key not in _OF_THE_BYTES}
+        finally:
+            os.close(fd)
+
     @staticmethod
-    def _fill(fd: int, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+    def _fill(
+        fd: int,
+        data: bytes,
+        mode: int,
+        owner: tuple[int, int] | None,
+        attributes: Mapping[str, bytes],
+        keep: bool,
+    ) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
         made = os.fstat(fd)
         # Only where they differ: /etc/pve refuses chmod and chown to anything but its own.
-        if stat.S_IMODE(made.st_mode) != mode:
-            os.fchmod(fd, mode)
         if owner is not None and (made.st_uid, made.st_gid) != owner:
             os.fchown(fd, *owner)
+        for key, value in attributes.items():
+            try:
+                os.setxattr(fd, key, value)
+            except PermissionError:
+                # A label that the kernel has given by itself; access lists and the rest must be kept.
+                if not key.startswith("security."):
+                    raise
+        if keep and ACCESS_LIST not in attributes and ACCESS_LIST in _listed(fd):
+            # It came from the directory's default list, and the old file had none.
+            os.removexattr(fd, ACCESS_LIST)
+        # Last: an access list has changed the mode, too.
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            os.fchmod(fd, mode)
 
     def remove(self, name: str, *, before: bytes | None = None) -> None:
         """Unlink `name`; with `before`, only while it still holds those bytes."""
         try:
-            if before is not None and self.read(name) != before:
+            if before is not None and self.read(name, _limit(before)) != before:
                 raise ChangedMeanwhile(self.where(name))
             os.unlink(name, dir_fd=self._fd)
             self._sync()

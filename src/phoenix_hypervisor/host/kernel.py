@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from phoenix_hypervisor.host.root import Root
 
+LXC_DIR = "/var/lib/lxc"
 SECURITYFS = "/sys/kernel/security/apparmor"
 
 _PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
 # From the root of the hierarchy on: whoever may make cgroups further down, a container in its own
 # or a user in theirs, can give them any name.
+_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*")
 _CONTAINER_CGROUP = re.compile(
     rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
 )
@@ -111,10 +113,10 @@ class Kernel:
         """The processes of every running container, by container name (CTID).
 
         A process belongs to the outermost container whose payload cgroup it is in: `/lxc/CTID`
-        on Proxmox, `/lxc.payload.NAME`, or `-1` after it where that name was taken, with plain
-        LXC.  Root's lxc-start makes it there from wherever it is called (LXC 5.0 and 6.0), but
-        for `lxc.cgroup.relative = 1`, whose containers are not seen.  None where /proc
-        of the root is not filled.
+        on Proxmox, `/lxc.payload.NAME` with plain LXC, or that with `-1` after it where the name
+        was taken, unless a container in /var/lib/lxc is called just so.  Root's lxc-start makes
+        it there from wherever it is called (LXC 5.0 and 6.0), but for `lxc.cgroup.relative = 1`,
+        whose containers are not seen.  None where /proc of the root is not filled.
         """
         proc = self._root.locate("/proc")
         try:
@@ -124,6 +126,7 @@ class Kernel:
         if not pids:
             return None
         found: dict[str, list[Process]] = {}
+        names: dict[bytes, str] = {}
         for pid in sorted(pids):
             cgroups = _read(f"{proc}/{pid}/cgroup")
             if cgroups is None:
@@ -131,8 +134,10 @@ class Kernel:
             match = _CONTAINER_CGROUP.search(cgroups)
             if match is None:
                 continue
-            name = (match["pve"] or match["lxc"]).decode("utf-8", "surrogateescape").split("-", 1)[0]
-            found.setdefault(name, []).append(self._process(proc, pid))
+            name = match["pve"] or match["lxc"]
+            if name not in names:
+                names[name] = self._container(name.decode("utf-8", "surrogateescape"))
+            found.setdefault(names[name], []).append(self._process(proc, pid))
         return found
 
     def unsettled(self) -> frozenset[str]:
@@ -151,6 +156,13 @@ class Kernel:
             if not _CONTAINER_CGROUP.search(_read(f"{proc}/{pid}/cgroup") or b""):
                 monitored.add((match["started"] or match["daemon"]).decode("utf-8", "surrogateescape"))
         return frozenset(monitored - set(self.container_processes() or {})) if monitored else frozenset()
+
+    def _container(self, payload: str) -> str:
+        """Whose payload cgroup it is: LXC appends a number where a cgroup of the name was left."""
+        match = _NUMBERED.fullmatch(payload)
+        if match is None or os.path.lexists(os.path.join(self._root.locate(LXC_DIR), payload)):
+            return payload
+        return match[1]
 
     def labels(self) -> dict[int, str]:
         """The label of every process of the host, by PID; unreadable ones are left out."""

@@ -3,43 +3,47 @@
 Owns flock(2): Phoenix's own lock, and Proxmox's per-container configuration lock, which
 `pct` takes the same way (facts from PVE's Tools.pm `lock_file_full`: open for append,
 flock exclusive, 10 s).  A lock ends with its process, so none can be left behind.
+
+Who may open a file for reading may lock it: our own lie in a directory that root alone
+may enter; Proxmox's stay as Proxmox makes them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import make_directories
 
 POLL = 0.05
 """Seconds between tries; flock(2) has no time-out of its own."""
 
 
 @contextmanager
-def exclusive(real: str, *, timeout: float, what: str) -> Iterator[None]:
+def exclusive(real: str, *, timeout: float, what: str, private: bool = False) -> Iterator[None]:
     """Hold the lock file `real` exclusively; `what` names it in the error.
 
-    Raises PhoenixError when somebody else still holds it after `timeout` seconds.
+    `private`: nobody else may open it, by the mode of its directory and its own.  Raises
+    PhoenixError when somebody else still holds it after `timeout` seconds.
     """
-    try:
-        os.makedirs(os.path.dirname(real), mode=0o755, exist_ok=True)
-        fd = os.open(real, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise PhoenixError(
-            f"cannot take {what}: {error.strerror}",
-            where=real,
-            hint="run it as root; move away what stands in the lock's place",
-        ) from error
+    fd = -1
     try:
         deadline = time.monotonic() + timeout
         while True:
+            if fd < 0:
+                fd = _open(real, what, private)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if _is_still_there(fd, real):
+                    break
+                # Removed meanwhile: the next to come would lock another file.
+                os.close(fd)
+                fd = -1
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise PhoenixError(
@@ -50,7 +54,47 @@ def exclusive(real: str, *, timeout: float, what: str) -> Iterator[None]:
                 time.sleep(POLL)
         yield
     finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _open(real: str, what: str, private: bool) -> int:
+    folder = os.path.dirname(real)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        make_directories(folder, 0o700 if private else 0o755)
+        if private:
+            _require_own(os.stat(folder), folder, what, 0o022)
+        fd = os.open(real, flags, 0o600 if private else 0o644)
+    except OSError as error:
+        raise PhoenixError(
+            f"cannot take {what}: {error.strerror}",
+            where=real,
+            hint="run it as root; move away what stands in the lock's place",
+        ) from error
+    try:
+        if private:
+            _require_own(os.fstat(fd), real, what, 0o077)
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
+
+
+def _require_own(info: os.stat_result, place: str, what: str, forbidden: int) -> None:
+    if info.st_uid not in (0, os.geteuid()) or stat.S_IMODE(info.st_mode) & forbidden:
+        raise PhoenixError(
+            f"cannot take {what}: others could hold it for ever",
+            where=place,
+            hint=f"look who made it, then remove {place}",
+        )
+
+
+def _is_still_there(fd: int, real: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(real))
+    except OSError:
+        return False
 
 
 def is_held(real: str) -> bool:
@@ -60,9 +104,20 @@ def is_held(real: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(fd, shared=True)
     finally:
         os.close(fd)
-    return False
+
+
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; False where somebody else has.
+
+    Where the file system knows no locks nobody has.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -10,7 +10,7 @@ import os
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.files import MAX_FILE, Directory, make_directories
 from phoenix_hypervisor.host.kernel import Kernel
 from phoenix_hypervisor.host.locks import exclusive, is_held
 from phoenix_hypervisor.host.process import ProcessRunner, Runner
@@ -35,11 +35,14 @@ class Host:
         return self._live
 
     def directory(self, path: str, *, create: bool = False, mode: int = 0o755) -> Directory | None:
-        """Open host directory `path`; None where it is missing and not to be made."""
+        """Open host directory `path`; None where it is missing and not to be made.
+
+        One that is made gets just `mode`, those on the way to it 0755, whatever the umask.
+        """
         real = self.root.locate(path)
         try:
             if create:
-                os.makedirs(real, mode=mode, exist_ok=True)
+                make_directories(real, mode)
             return Directory(path, real, self.root.shown(path))
         except FileNotFoundError:
             return None
@@ -49,14 +52,17 @@ class Host:
                 f"cannot open: {error.strerror}", where=self.root.shown(path), hint=hint
             ) from error
 
-    def read(self, path: str) -> bytes | None:
-        """The bytes of the regular host file `path`, links in its directory resolved."""
+    def read(self, path: str, limit: int = MAX_FILE) -> bytes | None:
+        """The bytes of the regular host file `path`, links in its directory resolved.
+
+        Raises PhoenixError for anything else there, and for more than `limit` bytes.
+        """
         parent, name = os.path.split(path)
         directory = self.directory(parent)
         if directory is None:
             return None
         with directory:
-            return directory.read(name)
+            return directory.read(name, limit)
 
     def content(self, path: str) -> bytes | list[str] | None:
         """What a program that follows links finds at `path`: a file's bytes, or a directory's names.
@@ -74,9 +80,13 @@ class Host:
     def exists(self, path: str) -> bool:
         return os.path.exists(self.root.locate(path))
 
-    def lock(self, path: str, *, timeout: float, what: str) -> AbstractContextManager[None]:
+    def lock(
+        self, path: str, *, timeout: float, what: str, private: bool = False
+    ) -> AbstractContextManager[None]:
+        """Hold the lock file at host path `path`; `private`: in a directory of root's alone."""
         # /run/lock is open to all: a link that somebody put there is not followed.
-        return exclusive(self.root.locate(path, follow_last=False), timeout=timeout, what=what)
+        real = self.root.locate(path, follow_last=False)
+        return exclusive(real, timeout=timeout, what=what, private=private)
 
     def is_locked(self, path: str) -> bool:
         """Whether somebody holds that lock now; for reports only."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -27,6 +28,13 @@ _TEXTS = ("value", "old_value")
 _STATS = ("before_stat", "after_stat")
 _STAT = re.compile(r"[0-7]{3,4} [0-9]{1,10} [0-9]{1,10}")
 _POLICY = (Kind.LOAD, Kind.UNLOAD)
+_KEYS = frozenset(
+    ("version", "id", "time", "user", "command", "runtime", "undoes", "manifest", "actions", "sha256")
+)
+_SEAL = b',"sha256":"%s"}'
+_SEAL_LENGTH = len(_SEAL % (b"0" * 64))
+_SEALED = re.compile(rb',"sha256":"[^"]{64}"\}', re.DOTALL)
+DAMAGED = "its first line is not what was written: the file is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,19 @@ class Entry:
 
 
 def header_line(header: Header) -> bytes:
-    return _line(
+    """The first line, which ends with a hash of all before it.
+
+    Raises PhoenixError where `read` would not take it again: then nothing could be undone.
+    """
+    try:
+        for action in header.actions:
+            _check_place(action.kind, action.target, action.path)
+            _stat(action.before_stat)
+            _stat(action.after_stat)
+    except ValueError as error:
+        hint = "nothing was changed; report it"
+        raise PhoenixError(f"could not be undone: {error}", where="the plan", hint=hint) from error
+    line = _line(
         {
             "version": VERSION,
             "id": header.id,
@@ -74,6 +94,20 @@ def header_line(header: Header) -> bytes:
             "actions": [_action(action) for action in header.actions],
         }
     )
+    content = line[: -len(b"}\n")]
+    return content + _SEAL % hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def is_intact(data: bytes) -> bool:
+    """Whether the header of a journal holds what was written; True where it has no hash.
+
+    The versions before 2026-11-23 wrote none.
+    """
+    first = data.partition(b"\n")[0]
+    content, seal = first[:-_SEAL_LENGTH], first[-_SEAL_LENGTH:]
+    if _SEALED.fullmatch(seal) is None:
+        return True
+    return seal == _SEAL % hashlib.sha256(content).hexdigest().encode()
 
 
 def begin_line(number: int) -> bytes:
@@ -95,7 +129,7 @@ def end_line(state: str, left: Sequence[str], time: str) -> bytes:
 def read(data: bytes, where: str) -> Entry | None:
     """One journal; None where its header is torn, so that it never began.
 
-    Raises PhoenixError, naming `where`, for a whole header that is not understood.
+    Raises PhoenixError, naming `where`, for a whole header that is not understood, or damaged.
     """
     first, newline, rest = data.partition(b"\n")
     if not newline:
@@ -109,9 +143,16 @@ def read(data: bytes, where: str) -> Entry | None:
     try:
         if document["version"] != VERSION:
             raise unreadable(where, f"version {document['version']!r}")
+        if not document.keys() <= _KEYS:
+            # A damaged name must not make it one without a hash.
+            raise ValueError(f"unknown {', '.join(sorted(document.keys() - _KEYS))}")
         header = _header(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise unreadable(where, f"{type(error).__name__}: {error}") from error
+    if not is_intact(first):
+        if not rest.strip(b"\0"):
+            return None
+        raise unreadable(where, DAMAGED)
     return _follow(header, rest)
 
 

@@ -8,6 +8,7 @@ every node at each change.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import require_own
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.entries import Entry, Header
 from phoenix_hypervisor.plan.model import Action
@@ -64,16 +66,18 @@ class Journal:
             yield None
             return
         with directory:
-            self._trust(directory)
+            self._trust()
             yield directory
 
-    @staticmethod
-    def _trust(directory: Directory) -> None:
+    def _trust(self, number: int | None = None) -> None:
         """What stands in a journal is written to the host: nobody else may put one there."""
-        writable = directory.open_to_others()
-        if writable is not None:
-            hint = "chmod 0700 it, and look what others put there"
-            raise PhoenixError(writable, where=directory.shown, hint=hint)
+        places = (
+            (os.path.dirname(JOURNAL_DIR), JOURNAL_DIR)
+            if number is None
+            else (f"{JOURNAL_DIR}/{_name(number)}",)
+        )
+        for place in places:
+            require_own(self._host.root, place)
 
     @staticmethod
     def _numbers(directory: Directory) -> list[int]:
@@ -81,9 +85,9 @@ class Journal:
         found = (_NAME.fullmatch(name) for name in directory.names())
         return sorted((int(match[1]) for match in found if match is not None), reverse=True)
 
-    @staticmethod
-    def _read(directory: Directory, number: int) -> Entry | None:
+    def _read(self, directory: Directory, number: int) -> Entry | None:
         name = _name(number)
+        self._trust(number)
         data = directory.read(name, MAX_JOURNAL)
         entry = None if data is None else entries.read(data, directory.where(name))
         if entry is not None and entry.id != number:
@@ -111,13 +115,21 @@ class Journal:
         with self._open() as directory:
             for number in self._numbers(directory) if directory is not None else ():
                 assert directory is not None
+                self._trust(number)
                 tail = directory.tail(_name(number), _TAIL)
                 if tail.endswith(b"\n") and tail[:-1].rpartition(b"\n")[2].startswith(b'{"end":'):
+                    # Only hashed: what it says is needed when somebody asks to undo it.
+                    if not entries.is_intact(directory.read(_name(number), MAX_JOURNAL) or b""):
+                        raise entries.unreadable(directory.where(_name(number)), entries.DAMAGED)
                     return None
                 entry = self._read(directory, number)
                 if entry is not None:
                     return entry if entry.state == entries.UNFINISHED else None
         return None
+
+    def is_alive(self, entry: Entry) -> bool:
+        """Whether the run that began `entry` still is at work, whoever holds Phoenix's lock."""
+        return self._host.is_locked(f"{JOURNAL_DIR}/{_name(entry.id)}")
 
     @contextlib.contextmanager
     def record(
@@ -134,7 +146,7 @@ class Journal:
         directory = self._host.directory(JOURNAL_DIR, create=True, mode=0o700)
         assert directory is not None
         with directory:
-            self._trust(directory)
+            self._trust()
             numbers = self._numbers(directory)
             number = max(numbers, default=0) + 1
             header = Header(number, now(), user, tuple(command), runtime, tuple(actions), manifest, undoes)
@@ -143,12 +155,13 @@ class Journal:
                 raise PhoenixError(
                     "is too large for one transaction",
                     where="the plan",
-                    hint="apply fewer containers at once",
+                    hint="apply fewer containers, or change fewer profiles, at once",
                 )
-            self._prune(directory, numbers)
             if numbers and self._read(directory, numbers[0]) is None:
                 directory.remove(_name(numbers[0]))
             appender = Appender.create(directory, _name(number), line)
+            # Not before: where the new one cannot be made, the old ones are still all there is.
+            self._prune(directory, numbers)
             try:
                 yield Recorder(appender, header.actions)
             finally:

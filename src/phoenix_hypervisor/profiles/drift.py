@@ -16,10 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_policy
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
-from phoenix_hypervisor.profiles.manifest import COMPILED_DIR
-
-MAX_RAW = 16 * 1024 * 1024
-"""Bytes of raw policy that a journal may hold."""
+from phoenix_hypervisor.profiles.manifest import MAX_COMPILED, compiled
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 
@@ -52,11 +49,11 @@ def known_policy(host: Host, name: str, mode: str | None) -> bytes | None:
 
     `mode` is the kernel's, None for a profile that is not loaded: then our copy is kept, as a record.
     """
-    copy = host.read(f"{COMPILED_DIR}/{name}")
+    copy = compiled(host, name)
     if mode is None:
         return copy
-    raw = raw_policy(host.root, name, MAX_RAW + 1)
-    if raw is not None and len(raw) <= MAX_RAW and _is_of(raw, name):
+    raw = raw_policy(host.root, name, MAX_COMPILED + 1)
+    if raw is not None and len(raw) <= MAX_COMPILED and _is_of(raw, name):
         return raw
     if copy is None or mode not in ("enforce", "kill") or differing(host, name, copy) is not None:
         return None
@@ -162,6 +159,6 @@ def _time(host: Host, path: str) -> int | None:
 
 def _data(host: Host, path: str) -> bytes | None:
     try:
-        return host.read(path)
+        return host.read(path, MAX_COMPILED)
     except PhoenixError:
         return None

@@ -11,16 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import own_place, require_own
 from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.journal import JOURNAL_DIR
 from phoenix_hypervisor.plan.model import Action, Kind
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"
+MAX_COMPILED = 16 * 1024 * 1024
+"""Bytes of a compiled profile; ours take 20 to 500 kB.  A larger one is not proven, so that each one
+can be read again, and a journal takes several."""
 BACKUP_DIR = f"{STATE_DIR}/replaced"
 _NAME = "manifest.json"
 
@@ -59,6 +65,38 @@ class Manifest:
             "optional": self.optional,
         }
         return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+
+
+def compiled(host: Host, name: str) -> bytes | None:
+    """The compiled policy that Phoenix last loaded for profile `name`.  Raises PhoenixError."""
+    return host.read(f"{COMPILED_DIR}/{name}", MAX_COMPILED)
+
+
+def open_records(host: Host) -> list[tuple[str, str]]:
+    """Our records that others could have written: path and why.  Then none of them says anything."""
+    found = []
+    for path in _records(host):
+        why = own_place(host.root, path)
+        if why is not None:
+            found.append((host.root.shown(path), why))
+    return found
+
+
+def require_own_records(host: Host) -> None:
+    """Raise NotTrusted where others could have written our records."""
+    for path in _records(host):
+        require_own(host.root, path)
+
+
+def _records(host: Host) -> list[str]:
+    names: list[str] = []
+    with suppress(PhoenixError):
+        directory = host.directory(COMPILED_DIR)
+        if directory is not None:
+            with directory:
+                names = sorted(directory.names())
+    places = [STATE_DIR, JOURNAL_DIR, COMPILED_DIR, BACKUP_DIR, f"{STATE_DIR}/{_NAME}"]
+    return [*places, *(f"{COMPILED_DIR}/{name}" for name in names)]
 
 
 def load(host: Host) -> tuple[Manifest, bytes | None]:

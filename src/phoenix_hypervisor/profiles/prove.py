@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.features import APPARMOR_D
 from phoenix_hypervisor.profiles.includes import is_skipped
+from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.store import Store
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ def prove(
         try:
             if (name, profile.closure) not in known:
                 compiled = store.parser.compile(path, optional=optional)
+                if len(compiled[0]) > MAX_COMPILED:
+                    hint = "shorten its rules: alternations and variables multiply"
+                    raise PhoenixError(f"compiles to over {MAX_COMPILED} bytes", hint=hint)
                 _check_names(name, _names(compiled[0]))
                 fresh[name] = compiled[0]
                 known[name, profile.closure] = compiled
@@ -108,6 +113,7 @@ def read_tests(directory: str) -> list[PolicyTest]:
         for name in sorted(opened.names()):
             data = opened.read(name) if name.endswith(".toml") and not name.startswith(".") else None
             if data is not None:
+                require_given(opened.where(name))
                 tests += load_tests(data, opened.where(name))
     return tests
 

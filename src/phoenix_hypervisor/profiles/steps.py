@@ -168,7 +168,7 @@ class ProfileSteps:
         return self._parser.compile(self._host.root.locate(f"{APPARMOR_D}/{name}"), optional=False)[0]
 
     def _copy(self, name: str) -> bytes | None:
-        return self._host.read(f"{record.COMPILED_DIR}/{name}")
+        return record.compiled(self._host, name)
 
     def _set_copy(self, name: str, blob: bytes | None) -> None:
         old = self._copy(name)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.host.trust import open_place
 from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, ProfileState
 from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
@@ -150,27 +152,15 @@ class Store:
 
     def compiled(self, name: str) -> bytes | None:
         """The compiled policy that Phoenix last loaded for profile `name`."""
-        return self.host.read(f"{record.COMPILED_DIR}/{name}")
+        return record.compiled(self.host, name)
 
     def in_kernel(self, name: str) -> bytes | None:
         """What the kernel has of profile `name`, where that is known."""
         return known_policy(self.host, name, (self.loaded or {}).get(name))
 
     def open_places(self) -> list[Note]:
-        """Directories that Phoenix writes to and everybody else can write to, too."""
-        places = {APPARMOR_D, *(os.path.join(APPARMOR_D, os.path.dirname(n)) for n in self.wanted())}
-        places |= {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
-        found = []
-        for place in sorted({place.rstrip("/") for place in places}):
-            directory = self.host.directory(place)
-            if directory is None:
-                continue
-            with directory:
-                writable = directory.open_to_others()
-            if writable is not None:
-                shown = self.host.root.shown(place)
-                found.append(Note(shown, writable, f"chmod o-w {shown}, and look what others put there"))
-        return found
+        """As the function of that name, with the places of what is to be installed."""
+        return open_places(self.host, (f"{APPARMOR_D}/{name}" for name in self.wanted()))
 
     # Left behind ------------------------------------------------------------------
 
@@ -208,3 +198,11 @@ class Store:
             if directory is not None:
                 directory.close()
         self._directories.clear()
+
+
+def open_places(host: Host, files: Iterable[str]) -> list[Note]:
+    """Where others can write, too: /etc/apparmor.d, the directories of `files` in it, our records."""
+    places = {APPARMOR_D, *(os.path.dirname(path) for path in files)}
+    found = [(host.root.shown(place), open_place(host.root, place)) for place in sorted(places)]
+    hint = "close it to others (`chmod go-w`, `chown root`), and look what they put there"
+    return [Note(shown, why, hint) for shown, why in [*found, *record.open_records(host)] if why is not None]
