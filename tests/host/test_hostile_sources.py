@@ -142,6 +142,9 @@ INPUTS: dict[str, tuple[Make, str]] = {
     "a name with an escape": (lambda h: h.source("lxc-\x1b[2J", data=profile("lxc-a")), "the name is not"),
     "a name that is an option": (lambda h: h.source("--remove", data=profile("lxc-a")), "the name is not"),
     "an include named as an option": (lambda h: h.source("abstractions/-x", data=b""), "include line can carry"),
+    "a name that the boot passes over": (_source("lxc-z.dpkg-old", profile("lxc-z.dpkg-old")), "passes over"),
+    "another such name": (_source("lxc-z.orig", profile("lxc-z.orig")), "passes over"),
+    "an include that the parser passes over": (_source("abstractions/x.rej", b""), "passes over"),
     "an include of another alphabet": (lambda h: h.source("abstractions/а", data=b""), "include line can carry"),
     "a stock profile's name": (
         lambda h: h.source("lxc-container-default", data=profile("x")), "stock profile"),
@@ -150,6 +153,17 @@ INPUTS: dict[str, tuple[Make, str]] = {
     "NUL in an include": (_source("abstractions/x", b"\0"), "NUL"),
     "binary": (_source("lxc-z", bytes(range(1, 256)) * 9), "lxc-z"),
     "an include of an absolute path": (_rules('include "/etc/shadow"'), "reaches outside"),
+    "an include behind a brace": (
+        _source("lxc-z", b'profile lxc-z { include "/etc/shadow"\n}\n'), "reaches outside"),
+    "an include behind a rule": (_rules('/x r,include "/etc/shadow"'), "reaches outside"),
+    "an include behind a rule and a blank": (_rules('/x r, #include "/etc/shadow"'), "reaches outside"),
+    "an include behind a name of two lines": (_rules('"/x\n # y" r, include "/etc/shadow"'), "reaches outside"),
+    "an include with an escape": (_rules('include "/etc/apparmor.d/\\x2e\\x2e/shadow"'), "reaches outside"),
+    "an include of the working directory": (_rules('include "./shadow"'), "reaches outside"),
+    "an include without quotes": (_rules("include /etc/shadow"), "reaches outside"),
+    "an ABI elsewhere": (_source("lxc-z", b'abi "/etc/shadow",\n' + profile("lxc-z")), "reaches outside"),
+    "an ABI that climbs": (
+        _source("lxc-z", b"abi <abi/../../shadow>,\n" + profile("lxc-z")), "reaches outside"),
     "an include that climbs": (_rules("include <../../../etc/shadow>"), "reaches outside"),
     "an include that climbs from inside": (
         _rules("include <abstractions/../../../etc/shadow>"), "reaches outside"),
@@ -162,6 +176,13 @@ INPUTS: dict[str, tuple[Make, str]] = {
                    h.source("abstractions/phoenix/c", data=LOOP),
                    h.source("lxc-z", "include <abstractions/phoenix/b>")), "include each other"),
     "a profile that includes itself": (_rules("include <lxc-z>"), "lxc-z"),
+    "an attachment": (_source("lxc-z", b"profile lxc-z /usr/bin/** {\n}\n"), "names programs to attach to"),
+    "unconfined mode": (
+        _source("lxc-z", b"profile lxc-z flags=(unconfined) {\n}\n"), "lxc-z"),
+    "an include that the host's profiles pull in": (
+        _source("abstractions/base.d/x", b"file,\n"), "profiles of the host may include"),
+    "a tunable that they pull in": (
+        _source("tunables/home.d/x", b"@{HOMEDIRS}+=/\n"), "profiles of the host may include"),
     "a second profile": (_source("lxc-z", profile("lxc-z") + profile("lxc-y")[26:]), "also defines lxc-y"),
     "redefines lxc-container-default": (
         _source("lxc-z", profile("lxc-z") + b"profile lxc-container-default {\n}\n"),

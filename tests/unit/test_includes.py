@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from phoenix_hypervisor.profiles.includes import Closures, include_loop, included
+import pytest
+
+from phoenix_hypervisor.profiles.includes import Closures, include_loop, included, reaching_outside
 
 SOURCE = b"""#include <tunables/global>
 include if exists <local/x>
@@ -14,6 +16,30 @@ include if exists <local/x>
 
 def test_include_lines() -> None:
     assert included(SOURCE) == ["tunables/global", "local/x", "abs", "abstractions/d.d"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"profile x { include <a> }", ["a"]),
+        (b"/x r,include <a>", ["a"]),
+        (b"/x r, #include <a>", ["a"]),
+        (b"/x r, # include <a>", []),
+        (b"/x r, # see #include <a>", []),
+        (b"/usr/include r,", []),
+        (b"/usr/include/x include.h r,", []),
+        (b'include if exists <a> include "/b"', ["a", "/b"]),
+        (b'"/x\n # y" r, include <a>', ["a"]),
+        (b"include\t< a >", ["a"]),
+    ],
+)
+def test_an_include_may_stand_anywhere(line: bytes, found: list[str]) -> None:
+    assert included(line + b"\n") == found
+
+
+def test_what_is_below_apparmor_d() -> None:
+    inside = b'include <a/b>\ninclude "/etc/apparmor.d/a"\nabi <abi/4.0>,\n# include /x\n/y r, # abi /x\n'
+    assert reaching_outside(inside) == []
 
 
 def files(**change: bytes) -> dict[str, bytes | list[str]]:

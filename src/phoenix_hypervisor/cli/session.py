@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.config.load import load
-from phoenix_hypervisor.config.schema import SCHEMA_NAME, Schema, packaged_schema
+from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
@@ -21,7 +21,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
 from phoenix_hypervisor.plan.model import Desired, Note
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import Proven, read_tests
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
@@ -92,7 +92,7 @@ class Session:
             return Schema(packaged_schema(), "the packaged schema")
         require_given(path)
         with open(path, "rb") as file:
-            return Schema(file.read(), path)
+            return Schema(file.read(MAX_SCHEMA + 1), path)
 
     @cached_property
     def sources(self) -> Sources:

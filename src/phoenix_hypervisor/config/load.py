@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from phoenix_hypervisor.config.document import Positions, escape, parse
-from phoenix_hypervisor.config.schema import Schema
+from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.model import ContainerSpec, Desired, Network
 
@@ -40,6 +40,13 @@ def load(
     document, problems = parse(data, where)
     if problems or not schema.is_valid(document):
         problems += schema.problems(document)
+    if not schema.is_packaged():
+        # A schema beside the configuration comes with it, so what becomes a path or a word of
+        # a command line is held against ours as well.
+        ours = Schema(packaged_schema(), "the packaged schema")
+        used = ours.used(document)
+        if not ours.is_valid(used):
+            problems += ours.problems(used)
     containers = document.get("lxc_configs")
     entries = containers if isinstance(containers, dict) else {}
     deprecated = _deprecated(document)

@@ -16,6 +16,9 @@ import phoenix_hypervisor
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import PhoenixError, Problem
 
+MAX_SCHEMA = 1024 * 1024
+"""Bytes."""
+
 SCHEMA_NAME = "phoenix_lxc_configs.schema.json"
 
 
@@ -23,17 +26,34 @@ class Schema:
     """A parsed schema; `where` names it in messages."""
 
     def __init__(self, data: bytes, where: str) -> None:
+        if len(data) > MAX_SCHEMA:
+            raise PhoenixError(
+                f"is over {MAX_SCHEMA} bytes", where=where, hint="restore the shipped schema file"
+            )
         try:
             self.document: dict[str, Any] = json.loads(data)
             container = self.document["definitions"]["container"]["properties"]
             self.default_profile = str(container["apparmor_profile"]["default"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PhoenixError(
                 "is no schema of Phoenix: it has no default for apparmor_profile",
                 where=where,
                 hint="restore the shipped schema file",
             ) from error
         self.where = where
+        self._data = data
+        for ref in _refs(self.document):
+            # A validator would fetch what lies elsewhere, as root, over the network too.
+            if not (isinstance(ref, str) and ref.startswith("#")):
+                hint = "put the definition into the schema itself"
+                raise PhoenixError(f"refers to {ref!r:.100}, outside itself", where=where, hint=hint)
+
+    def is_packaged(self) -> bool:
+        return self._data == packaged_schema()
+
+    def used(self, document: object) -> object:
+        """`document` without the keys that this schema does not know: a wider one may allow them."""
+        return _known_part(document, self.document, self.document.get("definitions", {}))
 
     def is_valid(self, document: object) -> bool:
         """The fast gate: one generated function.  Raises PhoenixError for a broken schema."""
@@ -47,6 +67,8 @@ class Schema:
             validate(document)
         except fastjsonschema.JsonSchemaException:
             return False
+        except RecursionError as error:
+            raise self._endless() from error
         return True
 
     def problems(self, document: object) -> list[Problem]:
@@ -54,8 +76,47 @@ class Schema:
         import jsonschema
 
         validator = jsonschema.Draft7Validator(self.document)
-        found = [p for error in validator.iter_errors(document) for p in _explain(error)]
+        try:
+            found = [p for error in validator.iter_errors(document) for p in _explain(error)]
+        except RecursionError as error:
+            raise self._endless() from error
         return sorted(found, key=lambda p: p.pointer)
+
+    def _endless(self) -> PhoenixError:
+        hint = "restore the shipped schema file"
+        return PhoenixError(
+            "cannot be used as a schema: it refers to itself without end", where=self.where, hint=hint
+        )
+
+
+def _refs(document: object) -> Iterator[object]:
+    pending = [document]
+    while pending:
+        here = pending.pop()
+        if isinstance(here, dict):
+            if "$ref" in here:
+                yield here["$ref"]
+            pending += here.values()
+        elif isinstance(here, list):
+            pending += here
+
+
+def _known_part(value: object, schema: dict[str, Any], definitions: dict[str, Any]) -> object:
+    if "$ref" in schema:
+        schema = definitions[str(schema["$ref"]).rpartition("/")[2]]
+    if not isinstance(value, dict):
+        return value
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    found: dict[str, object] = {}
+    for key, inner in value.items():
+        below = (
+            [properties[key]] if key in properties else [s for p, s in patterns.items() if _matches(p, key)]
+        )
+        if below:
+            found[key] = _known_part(inner, below[0], definitions)
+        elif not properties:
+            found[key] = inner  # Its keys are names, and all of them are used.
+    return found
 
 
 def packaged_schema() -> bytes:

@@ -115,6 +115,8 @@ def load_tests(data: bytes, where: str) -> list[PolicyTest]:
         document = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PolicyError(f"not a TOML file: {error}", where=where) from None
+    except RecursionError:
+        raise PolicyError("not a TOML file of policy tests: it is nested too deep", where=where) from None
     entries = document.pop("test", [])
     if document.pop("version", 1) != 1:
         raise PolicyError("only version 1 is known", where=where)

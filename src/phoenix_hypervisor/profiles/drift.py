@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_policy
-from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED, compiled
 

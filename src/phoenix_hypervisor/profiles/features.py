@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import phoenix_hypervisor
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 
 PARSER_CONF = "/etc/apparmor/parser.conf"
-APPARMOR_D = "/etc/apparmor.d"
 _POLICY_FEATURES = re.compile(rb"^[ \t]*policy-features[ \t]*=[ \t]*(\S+)", re.M)
 _CLASS = re.compile(rb"^(?:file|policy|domain|caps|mount)[ \t]*\{", re.M)
 

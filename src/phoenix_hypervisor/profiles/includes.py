@@ -12,12 +12,18 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-_INCLUDE = re.compile(
-    rb'^[ \t]*#?include[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)"|([^\s"<>]+))', re.M
-)
+# The lexer takes an include wherever a token may begin, not only at the start of a line.  More is found
+# here than it takes: what is missed would be neither hashed nor refused.
+_WHERE = rb'(?:<(?P<base>[^>\n]*)>|"(?P<quoted>[^"\n]*)"|(?P<plain>[^\s"<>,]+))'
+_INCLUDE = re.compile(rb"(?<![\w./-])include[ \t]+(?:if[ \t]+exists[ \t]+)?" + _WHERE)
+_ABI = re.compile(rb"(?<![\w./-])abi[ \t]+" + _WHERE)
+# Up to the next quote: within a quoted name, which may span lines, `#` begins no comment.
+_COMMENT = re.compile(rb"(?:^|(?<=[\s,{}()]))#(?!include[ \t])[^\n\"]*", re.M)
 # As the parser's directory includes skip them (libapparmor private.c `_aa_is_blacklisted`).
 _SKIPPED = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave", ".pacnew")
 _SKIPPED_TAIL = (*_SKIPPED, ".rpmnew", ".rpmsave", ".orig", ".rej", "~")
+
+APPARMOR_D = "/etc/apparmor.d"
 
 Lookup = Callable[[str], "bytes | list[str] | None"]
 """Relative include path -> file bytes, names in a directory, or None where missing."""
@@ -25,9 +31,33 @@ Lookup = Callable[[str], "bytes | list[str] | None"]
 
 def included(source: bytes) -> list[str]:
     """The include paths that `source` names, in order, as written."""
+    return [path for _, path in _named(_INCLUDE, _code(source))]
+
+
+def reaching_outside(source: bytes) -> list[str]:
+    """What `source` includes or names as its ABI that is not certain to lie below /etc/apparmor.d.
+
+    A quoted path without a leading slash is looked for in the parser's working directory.
+    """
+    code = _code(source)
     found = []
-    for match in _INCLUDE.finditer(source):
-        found.append((match[1] or match[2] or match[3]).decode("utf-8", "surrogateescape").strip())
+    for kind, path in (*_named(_INCLUDE, code), *_named(_ABI, code)):
+        inside = path.startswith(f"{APPARMOR_D}/") if kind != "base" else not path.startswith("/")
+        if not inside or ".." in path.split("/") or "\\" in path:
+            found.append(path)
+    return found
+
+
+def _code(source: bytes) -> bytes:
+    """`source` without its comments, as far as they certainly are some."""
+    return _COMMENT.sub(b"", source)
+
+
+def _named(pattern: re.Pattern[bytes], code: bytes) -> list[tuple[str, str]]:
+    found = []
+    for match in pattern.finditer(code):
+        kind = str(match.lastgroup)
+        found.append((kind, match[kind].decode("utf-8", "surrogateescape").strip()))
     return found
 
 

@@ -10,8 +10,7 @@ import os
 from collections.abc import Mapping
 
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.profiles.features import APPARMOR_D
-from phoenix_hypervisor.profiles.includes import Closures
+from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.manifest import Manifest
 
 

@@ -16,8 +16,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.model import ProfileState
-from phoenix_hypervisor.profiles.features import APPARMOR_D
-from phoenix_hypervisor.profiles.includes import is_skipped
+from phoenix_hypervisor.profiles.includes import APPARMOR_D, is_skipped
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.store import Store
 
@@ -68,6 +67,7 @@ def prove(
                     hint = "shorten its rules: alternations and variables multiply"
                     raise PhoenixError(f"compiles to over {MAX_COMPILED} bytes", hint=hint)
                 _check_names(name, _names(compiled[0]))
+                _check_kind(compiled[0])
                 fresh[name] = compiled[0]
                 known[name, profile.closure] = compiled
             blob, warnings = known[name, profile.closure]
@@ -138,6 +138,21 @@ def _check_names(name: str, defined: list[str]) -> None:
     others = [other for other in defined if other != name and not other.startswith(f"{name}//")]
     if others:
         raise PhoenixError(f"also defines {', '.join(others)}", hint="one profile in each file")
+
+
+def _check_kind(blob: bytes) -> None:
+    """Refuse what would confine nothing, or processes of the host."""
+    from phoenix_hypervisor.policy.model import Mode
+    from phoenix_hypervisor.policy.reader import read_policy
+
+    for profile in read_policy(blob).profiles:
+        if profile.mode is Mode.UNCONFINED:
+            raise PhoenixError(
+                "is a profile in unconfined mode", hint="take the flag away, or assign unconfined"
+            )
+        if b"//" not in profile.name and (profile.xmatch is not None or profile.attach is not None):
+            text = "names programs to attach to, so it would confine programs of the host"
+            raise PhoenixError(text, hint="a container's profile has a name only: `profile NAME {`")
 
 
 def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem]:

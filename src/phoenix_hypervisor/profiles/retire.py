@@ -14,7 +14,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.labels import parse as parse_label
 from phoenix_hypervisor.plan.profiles import Retirement
-from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.sources import RESERVED
 from phoenix_hypervisor.profiles.store import Store
 

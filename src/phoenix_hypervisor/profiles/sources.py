@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory, open_to_others
-from phoenix_hypervisor.profiles.includes import include_loop, included
+from phoenix_hypervisor.profiles.includes import include_loop, is_skipped, reaching_outside
 
 PROFILE_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
 """LXC may change only to names that begin with `lxc-` (abstractions/lxc/start-container)."""
@@ -83,6 +83,10 @@ def read_sources(directory: str) -> Sources:
                 problems.append(
                     Problem("the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it", place)
                 )
+            elif is_skipped(name):
+                problems.append(
+                    Problem("the boot passes over files with such an ending", place, hint="rename it")
+                )
             elif name in RESERVED:
                 problems.append(Problem("is the name of a stock profile of the lxc package", place))
             else:
@@ -116,6 +120,11 @@ def _read_tree(
                 continue
             if _INCLUDE_NAME.fullmatch(name) is None:
                 problems.append(Problem("the name is not one that an include line can carry", place))
+            elif is_skipped(name):
+                problems.append(Problem("apparmor_parser passes over such a name", place, hint="rename it"))
+            elif name.endswith(".d") and stat.S_ISDIR(info.st_mode):
+                text = "profiles of the host may include all that lies there, so it would change those too"
+                problems.append(Problem(text, place, hint="put it below abstractions/phoenix"))
             elif stat.S_ISDIR(info.st_mode):
                 if depth >= 8:
                     problems.append(Problem("is nested too deep", place))
@@ -142,11 +151,9 @@ def _read_file(
     if b"\0" in data:
         problems.append(Problem("holds a NUL byte", place))
         return
-    for path in included(data):
-        inside = not path.startswith("/") or path.startswith("/etc/apparmor.d/")
-        if not inside or ".." in path.split("/"):
-            hint = "includes lie below /etc/apparmor.d"
-            problems.append(Problem(f"includes {path[:200]}, which reaches outside", place, hint=hint))
+    for path in reaching_outside(data):
+        hint = "includes and ABI files lie below /etc/apparmor.d: <PATH> there, or /etc/apparmor.d/PATH"
+        problems.append(Problem(f"includes {path[:200]}, which reaches outside", place, hint=hint))
     into[key] = data
 
 

@@ -19,7 +19,7 @@ from phoenix_hypervisor.plan.model import Action, Kind
 from phoenix_hypervisor.plan.transaction import Performer
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
-from phoenix_hypervisor.profiles.features import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 
 PROFILE_MODE = 0o644

@@ -19,8 +19,7 @@ from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, Pr
 from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
-from phoenix_hypervisor.profiles.features import APPARMOR_D
-from phoenix_hypervisor.profiles.includes import Closures
+from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import Sources
 
