@@ -320,3 +320,27 @@ def test_a_missing_directory_is_none(tmp_path: Path) -> None:
     assert host.directory("/etc/none") is None
     assert host.read("/etc/none/x") is None
     assert not host.is_live
+
+
+def test_a_process_may_clean_up_before_it_is_killed(tmp_path: Path) -> None:
+    """`pct` ends its worker, which lives in a session of its own, only when it is asked to end itself."""
+    script = f"trap 'echo clean > {tmp_path}/done; exit 1' TERM; sleep 60 & wait"
+    with pytest.raises(PhoenixError, match="did not finish"):
+        ProcessRunner().run(["sh", "-c", script], timeout=0.3)
+    assert (tmp_path / "done").read_text() == "clean\n"
+
+
+def test_a_process_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_hypervisor.host.process.GRACE", 0.2)
+    with pytest.raises(PhoenixError, match="did not finish"):
+        ProcessRunner().run(["sh", "-c", "trap '' TERM; sleep 60"], timeout=0.2)
+
+
+def test_what_keeps_the_pipes_open_does_not_count(tmp_path: Path) -> None:
+    """A hook that stays in the background: the program itself has ended, and well."""
+    script = f"echo said; setsid sleep 30 & echo $! > {tmp_path}/pid; exit 3"
+    try:
+        done = ProcessRunner().run(["sh", "-c", script], timeout=0.5)
+        assert (done.returncode, done.stdout) == (3, b"said\n")
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), 9)

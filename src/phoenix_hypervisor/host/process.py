@@ -11,12 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from phoenix_hypervisor.errors import PhoenixError
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 DEFAULT_TIMEOUT = 600.0
 """Seconds; `pct create` unpacks a template, which takes minutes on slow storage."""
+
+
+GRACE = 8.0
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,6 @@ class ProcessRunner:
     def run(
         self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
     ) -> Completed:
-        import signal
         import subprocess
 
         args = [os.fspath(a) for a in argv]
@@ -93,20 +99,48 @@ class ProcessRunner:
             ) from error
         except OSError as error:
             raise PhoenixError(f"cannot run {args[0]}: {error.strerror}") from error
-        with process:
-            try:
-                out, err = process.communicate(input, timeout=timeout)
-            except subprocess.TimeoutExpired:
-                # The whole session, so that no grandchild keeps a lock or a pipe.
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-                raise PhoenixError(
-                    f"{' '.join(args[:3])} did not finish within {timeout:.0f} s and was ended"
-                ) from None
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
+        try:
+            out, err = process.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            if process.poll() is not None:
+                # It has ended; something that it started keeps the pipes open.
+                out, err = error.stdout or b"", error.stderr or b""
+                _close(process)
+                return Completed(tuple(args), process.returncode, out, err)
+            _end(process)
+            raise PhoenixError(
+                f"{' '.join(args[:3])} did not finish within {timeout:.0f} s and was ended"
+            ) from None
+        except BaseException:
+            _end(process)
+            raise
         return Completed(tuple(args), process.returncode, out, err)
+
+
+def _end(process: Popen[bytes]) -> None:
+    """End a process and what it started, politely at first.
+
+    `pct` passes SIGTERM on to its worker, which lives in a session of its own and then cleans up
+    (PVE::RESTEnvironment::fork_worker, which allows it 5 s); killed at once, it would leave that working on.
+    """
+    import signal
+    import subprocess
+    from contextlib import suppress
+
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
+    # The rest of its session, so that no grandchild keeps a lock or a pipe.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    _close(process)
+
+
+def _close(process: Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class ReplacingRunner:

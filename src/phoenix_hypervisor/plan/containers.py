@@ -132,11 +132,13 @@ def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
     if not changes:
         return None
     if state.lock is not None:
-        return Note(
-            target,
-            f"is locked by Proxmox ({state.lock})",
-            f"wait for that task, or see `pct unlock {state.ctid}`",
-        )
+        hint = f"wait for that task, or see `pct unlock {state.ctid}`"
+        if state.lock == "create":
+            # Unlocked, a container that was made in part would be taken for a whole one.
+            hint = (
+                f"wait for `pct create`; where none runs any more, `pct destroy {state.ctid}` and apply anew"
+            )
+        return Note(target, f"is locked by Proxmox ({state.lock})", hint)
     if not mode.quorate:
         return _no_quorum(target)
     return None
