@@ -286,6 +286,37 @@ def test_junk_that_does_not_concern_us(one: DirectoryHost, path: str, data: byte
         _clean(one.phoenix(*words), 0, 3)
 
 
+@pytest.mark.parametrize("json_words", [(), ("--json",)])
+def test_output_that_cannot_be_written(one: DirectoryHost, json_words: tuple[str, ...]) -> None:
+    """All was applied: nobody may be told of a fault of Phoenix, or of nothing at all."""
+    environment = {**os.environ, "PYTHONPATH": str(TOP / "src")}
+    argv = [sys.executable, "-m", "phoenix_hypervisor", "--root", str(one.root), "--config", str(one.config)]
+    for number, where in enumerate(("full", "closed"), 1):
+        one.source("lxc-a", f"/srv/{number} r,")
+        if where == "full":
+            out = os.open("/dev/full", os.O_WRONLY)
+        else:
+            reader, out = os.pipe()
+            os.close(reader)
+        try:
+            words = [*argv, *json_words, "apply", "--all", "--no-start"]
+            done = subprocess.run(
+                words, check=False, stdout=out, stderr=subprocess.PIPE, env=environment, timeout=60
+            )
+        finally:
+            os.close(out)
+        said = done.stderr.decode()
+        assert done.returncode == 1 and "the output could not be written" in said, said
+        assert "internal error" not in said and "Exception ignored" not in said and "Traceback" not in said
+        assert (one.root / f"var/lib/phoenix/journal/{number:08d}.jsonl").read_text().endswith('Z"}\n')
+    one.config.write_text("{")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*argv, *json_words, "check"], check=False, stdout=full, stderr=subprocess.PIPE, env=environment
+        )
+    assert done.returncode == 1 and b"internal" not in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_what_others_wrote_reaches_the_terminal_harmless(one: DirectoryHost) -> None:
     """A real process: its standard output refuses what UTF-8 cannot say."""
     one.conf("101", b"lxc.apparmor.profile: caf\xe9\x1b[2J\n")

@@ -6,6 +6,7 @@ which errors become messages and exit codes.  Must not do any work itself.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -109,13 +110,31 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
     if arguments is None:
         _end_as_interrupted()
     try:
+        code = _run(command, name, arguments, settings)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and not _is_of_output(error):
+            return _internal(name, error, settings)
+        words = error.strerror or str(error)
+    _discard()
+    with suppress(OSError):
+        click.echo(f"{name}: the output could not be written: {words}", err=True)
+        click.echo(
+            "  next: what was done stays done; `phoenix history` and `phoenix status` show it", err=True
+        )
+    return EXIT_FAILED
+
+
+def _run(command: click.Command, name: str, arguments: Sequence[str] | None, settings: Settings) -> int:
+    """As `run`, raising OSError where standard output, or anything else unforeseen, fails."""
+    try:
         result = command.main(
             args=list(arguments) if arguments is not None else None,
             prog_name=name,
             standalone_mode=False,
             obj=settings,
         )
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
         error.show()
@@ -133,11 +152,37 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
 
         report_error(name, error, settings)
         return error.exit_code
-    except BrokenPipeError:
-        return EXIT_FAILED
+    except SystemExit as error:
+        # Without standalone_mode click ends so only where nobody reads any more.
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+    except OSError:
+        raise
     except Exception as error:
-        if settings.verbose:
-            raise
-        click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
-        click.echo("  next: run it again with -v and report what it prints", err=True)
-        return EXIT_FAILED
+        return _internal(name, error, settings)
+
+
+def _internal(name: str, error: Exception, settings: Settings) -> int:
+    if settings.verbose:
+        raise error
+    click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
+    click.echo("  next: run it again with -v and report what it prints", err=True)
+    return EXIT_FAILED
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was raised by printing; everything else that Phoenix writes says what file it is."""
+    trace = error.__traceback__
+    modules = []
+    while trace is not None:
+        modules.append(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
+    # `run` itself does nothing that fails so but flushing; tables are drawn by rich.
+    return modules == [__name__] or modules[-1] == "click.utils" or modules[-1].startswith("rich.")
+
+
+def _discard() -> None:
+    """Nothing more can be written: the interpreter must not try again when it ends."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
