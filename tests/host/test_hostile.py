@@ -137,7 +137,7 @@ def test_whole_numbers_that_are_written_as_fractions(live: LiveHost) -> None:
     with live.recorded() as argvs:
         assert live.apply().code == 0
     create = next(argv for argv in argvs if argv[:2] == ("pct", "create"))
-    assert create[create.index("--memory") + 1 :][:5] == ("512", "--cores", "2", "--rootfs", "l:8")
+    assert create[create.index("--memory") + 1 :][:5] == ("512", "--cores", "2", "--rootfs", "local:8")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "lxc-z\n", "a b", "", "a/b"])
