@@ -11,9 +11,7 @@ from typing import Any
 
 from efficacy.rows import BASE, OURS, Row
 
-ADMIN = (
-    "it asks for CAP_SYS_ADMIN, without which LXC cannot start a container (method, 1): unprivileged stops it"
-)
+ADMIN = "it asks for CAP_SYS_ADMIN, without which LXC cannot start a container (see CAP_SYS_ADMIN in the method): unprivileged stops it"
 _NO_KEYS = "AppArmor has no hook for keys; keys of a user belong to the user namespace: unprivileged stops it"
 _NO_BPF = "AppArmor has no hook for bpf(2); where CAP_BPF is denied, " + ADMIN
 _NO_PERF = "AppArmor has no hook for perf_event_open(2); where CAP_PERFMON is denied, " + ADMIN

@@ -70,7 +70,7 @@ def file_actions(files: Iterable[FileState], adopt: frozenset[str]) -> Plan:
                     state.path,
                     "exists with other content that Phoenix did not install",
                     f"compare it with {state.source}; `phoenix setup --adopt {_label(state)}` replaces it "
-                    "(site rules belong into /etc/apparmor.d/local)",
+                    "(site rules belong in /etc/apparmor.d/local)",
                 )
             )
     return Plan(tuple(actions), refusals=tuple(refusals), ok=ok)

@@ -155,7 +155,7 @@ class Transaction:
             stayed.append(f"container {self.begun.target} {_HALF_WAY[self.begun.kind]}")
         lines = [f"{what} failed: {error.message}"]
         if outcome.failed:
-            lines.append("the next setup or apply goes on undoing")
+            lines.append("the next setup, apply or rollback goes on undoing")
         elif outcome.changed:
             lines.append("everything else is as before" if outcome.left else "files and kernel are as before")
         else:

@@ -69,7 +69,9 @@ def judge_unfinished(number: int, time: str, command: str, under_way: bool) -> F
         hint = "wait, then look again"
         return Finding("transaction-under-way", f"{what} is being applied", hint, fault=False)
     cause = f"{what} was cut short"
-    return Finding("unfinished-transaction", cause, "the next phoenix setup or apply undoes it first")
+    return Finding(
+        "unfinished-transaction", cause, "the next phoenix setup, apply or rollback undoes it first"
+    )
 
 
 def judge_host(live: bool, apparmor: bool) -> list[Finding]:

@@ -21,7 +21,7 @@ _POLICY_FEATURES = re.compile(rb"^[ \t]*policy-features[ \t]*=[ \t]*(\S+)", re.M
 _CLASS = re.compile(rb"^(?:file|policy|domain|caps|mount)[ \t]*\{", re.M)
 
 DUMPS = {3: "bookworm-6.1", 4: "trixie-6.12"}
-"""Packaged kernel feature dumps by the parser's major version (docs/lab.md tells how they were taken)."""
+"""Packaged kernel feature dumps by the parser's major version (how they were taken: docs/features.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""`make install`: what an administrator edited there outlives every upgrade."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.hosts import TOP
+
+PREFIX = "/usr/local/phoenix_hypervisor"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    top = tmp_path / "checkout"
+    top.mkdir()
+    for name in ("src", "bin", "etc", "tools"):
+        shutil.copytree(TOP / name, top / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TOP / "requirements.lock", top)
+    return top
+
+
+def _install(checkout: Path, to: Path) -> str:
+    done = subprocess.run(
+        [checkout / "tools/install", to, PREFIX], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_upgrade_keeps_what_was_edited(checkout: Path, tmp_path: Path) -> None:
+    to = tmp_path / "dest"
+    etc = to / PREFIX[1:] / "etc"
+    assert "kept" not in _install(checkout, to)
+    assert sorted(os.listdir(etc)) == sorted(n for n in os.listdir(TOP / "etc"))
+    assert "kept" not in _install(checkout, to), "a second time"
+
+    edited = [etc / n for n in ("apparmor/tunables/phoenix", "phoenix_lxc_configs.json")]
+    for path in edited:
+        path.write_text(path.read_text() + "\n")
+    (etc / "apparmor/lxc-mine").write_text("profile lxc-mine {\n}\n")
+    texts = {path: path.read_text() for path in [*edited, etc / "apparmor/lxc-mine"]}
+    for name in ("apparmor/tunables/phoenix", "apparmor/lxc-nvidia-gpu-base", "policy_tests/shipped.toml"):
+        path = checkout / "etc" / name
+        path.write_text("# newer\n" + path.read_text())
+    (checkout / "etc/apparmor/lxc-nesting-v1").unlink()
+    said = _install(checkout, to)
+    assert {path: path.read_text() for path in texts} == texts
+    assert f"kept {edited[0]}, which was edited" in said and "lxc-mine" not in said
+    for name in ("apparmor/lxc-nvidia-gpu-base", "policy_tests/shipped.toml"):
+        assert (etc / name).read_text().startswith("# newer\n")
+    assert not (etc / "apparmor/lxc-nesting-v1").exists(), "what is no longer shipped goes, unedited"
+    assert f"kept {edited[0]}" in _install(checkout, to), "it stays edited"
+
+
+def test_the_commands_are_on_the_path(checkout: Path, tmp_path: Path) -> None:
+    _install(checkout, tmp_path / "dest")
+    found = {p.name: os.readlink(p) for p in (tmp_path / "dest/usr/local/bin").iterdir()}
+    assert found == {
+        n: f"{PREFIX}/bin/{n}" for n in ("phoenix", "phoenix_orchestrator", "phoenix_orchestrator.sh")
+    }
