@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from phoenix_hypervisor.cli.recovery import Recovered, locked, recover, run
 from phoenix_hypervisor.cli.session import Session
+from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
 from phoenix_hypervisor.plan.model import Action, ContainerSpec, Kind, Note, Plan
@@ -94,9 +95,8 @@ def _unconfirmed(session: Session, plan: Plan) -> tuple[Note, ...]:
     started = [a.target for a in plan.actions if a.kind in (Kind.START, Kind.RESTART)]
     end = time.monotonic() + CONFIRM_TIMEOUT
     while started:
-        fresh = session.again()
-        specs = [fresh.desired.containers[ctid] for ctid in started]
-        states = fresh.containers.declared(specs, fresh.desired)
+        specs = [session.desired.containers[ctid] for ctid in started]
+        states = Containers(session.host, session.runtime).declared(specs, session.desired)
         verdicts = [
             judge_container(spec, state, live=True) for spec, state in zip(specs, states, strict=True)
         ]
