@@ -31,6 +31,8 @@ def test_include_lines() -> None:
         (b'include if exists <a> include "/b"', ["a", "/b"]),
         (b'"/x\n # y" r, include <a>', ["a"]),
         (b"include\t< a >", ["a"]),
+        (b'#include"/a" include<b>', ["/a", "b"]),
+        (b"mount options=(ro #), include </a>", ["/a"]),
     ],
 )
 def test_an_include_may_stand_anywhere(line: bytes, found: list[str]) -> None:

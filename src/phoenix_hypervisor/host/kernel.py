@@ -16,9 +16,9 @@ LXC_DIR = "/var/lib/lxc"
 SECURITYFS = "/sys/kernel/security/apparmor"
 
 _PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
+_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*")
 # From the root of the hierarchy on: whoever may make cgroups further down, a container in its own
 # or a user in theirs, can give them any name.
-_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*")
 _CONTAINER_CGROUP = re.compile(
     rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
 )
