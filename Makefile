@@ -9,7 +9,8 @@ STAMP := $(VENV)/.stamp-$(shell sha256sum requirements.lock | cut -c1-16)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema python3-rich
-APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring
+# An ordinary user's build of the lab needs a range of user ids.
+APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring $(if $(SUDO),uidmap)
 APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio
 # One process a core: a file's tests, or in the lab a release's, stay in one (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
@@ -17,7 +18,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loads
 ALLOWED_SKIPS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install lock apt-run apt-lab apt-test
+.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -28,10 +29,13 @@ apt-run:
 apt-lab:
 	@tools/need $(SUDO) $(APT_RUN) $(APT_LAB)
 
+apt-venv:
+	@tools/need $(SUDO) python3-venv
+
 apt-test:
 	@tools/need $(SUDO) $(APT_TEST)
 
-$(STAMP): requirements.lock | apt-test
+$(STAMP): requirements.lock | apt-venv
 	@rm -rf $(VENV)
 	@echo "making $(VENV) from requirements.lock"
 	@$(PYTHON) -m venv $(VENV)
@@ -48,7 +52,7 @@ demo-directory: apt-run ## The same workflow on a host that is only a directory:
 test: apt-test $(STAMP) ## Linters and types, then all tests
 	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
-unit: $(STAMP) ## Unit and property tests only: seconds, no root needed
+unit: apt-run $(STAMP) ## Unit and property tests only: seconds; root only where a package is missing
 	@$(VENV)/bin/python -m pytest tests/unit tests/property
 
 lint: $(STAMP) ## Formatting, lint, types, import rules

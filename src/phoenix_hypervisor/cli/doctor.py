@@ -85,8 +85,8 @@ def report() -> dict[str, Any]:
             for n in everything
         ],
         "kernel": {"apparmor": kernel_ok, "text": kernel_text},
-        "apt": "apt-get install -y " + " ".join(required) if required else None,
-        "apt_optional": "apt-get install -y " + " ".join(optional) if optional else None,
+        "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
+        "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
         "python": ".".join(map(str, sys.version_info[:3])),
     }
 

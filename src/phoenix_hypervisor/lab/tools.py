@@ -54,7 +54,7 @@ def apt_line(tools: tuple[Tool, ...]) -> str:
     """The command that installs `tools`."""
     sudo = "" if os.geteuid() == 0 else "sudo "
     packages = " ".join(sorted({tool.package for tool in tools}))
-    return f"{sudo}apt-get install --no-install-recommends {packages}"
+    return f"{sudo}apt-get install --no-remove --no-install-recommends {packages}"
 
 
 def require(*, build: bool) -> None:
