@@ -117,6 +117,13 @@ def test_without_libraries_it_goes_on_in_the_venv_under_its_own_name(tmp_path: P
     assert done.stdout.splitlines() == ["-I", str(tmp_path / "bin" / name), "plan", "--x y"], done
 
 
+def test_the_parser_is_found_under_the_path_of_cron(two: DirectoryHost) -> None:
+    """apparmor_parser is in /usr/sbin, which cron's PATH does not name."""
+    words = ["--root", str(two.root), "--config", str(two.config), "apply", "--all", "--no-start"]
+    done = _run([str(TOP / "bin/phoenix"), *words], PATH="/usr/bin:/bin")
+    assert done.returncode == 0, done
+
+
 def test_doctor_runs_on_a_bare_python() -> None:
     for words in (["doctor"], ["--root", "/tmp", "doctor"]):
         done = _run([PYTHON, "-I", "-S", str(TOP / "bin/phoenix"), *words])

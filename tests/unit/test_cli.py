@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_hypervisor.cli import doctor
 from phoenix_hypervisor.cli.main import COMMANDS, main
 
 TOP = Path(__file__).parents[2]
@@ -127,6 +128,16 @@ def test_doctor_runs_on_a_bare_python() -> None:
     assert done.returncode == 1
     assert "apt-get install -y" in done.stdout and "python3-click" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("apparmor", "code"), [(True, 0), (False, 1)])
+def test_doctor_ends_with_1_where_apparmor_is_off(
+    apparmor: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "needs", lambda: [])
+    monkeypatch.setattr(doctor, "_kernel", lambda: (apparmor, "what the kernel says"))
+    assert doctor.run() == code
+    assert capsys.readouterr().out == f"{'ok     ' if apparmor else 'MISSING'} what the kernel says\n"
 
 
 def test_a_second_signal_does_not_stop_the_undoing() -> None:

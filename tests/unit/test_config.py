@@ -107,11 +107,13 @@ def test_every_kind_at_once() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "Expecting value"),
-        (b"[]", "is list"),
-        (b"{", "Expecting property name"),
+        (b"", "the file is empty"),
+        (b" \n", "the file is empty"),
+        (b"5", "is 5; a configuration is an object"),
+        (b"[]", "is a list; a configuration is an object"),
+        (b"{", "the file ends too early"),
         (b'{"a": NaN}', "NaN is not a JSON value"),
-        (b'{"a": "\xff"}', "invalid byte"),
+        (b'{"a": "\xff"}', "byte 0xff is not UTF-8"),
         (b"[" * 100000, "recursion"),
         (b'{"lxc_configs": 5}', "not of type object"),
         (b"{}", "lxc_configs is missing"),
@@ -126,6 +128,55 @@ def test_bad_documents(data: bytes, words: str) -> None:
     with pytest.raises(ProblemsError) as caught:
         read(data)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "words", "next_step"),
+    [
+        (b'{"lxc_configs": {"101": {"name": "a",}}}', 1, "a comma before } is not allowed in JSON (column 37)", "remove this comma"),
+        (b'{\n "lxc_configs": {},\n}\n', 2, "a comma before } is not allowed", "remove this comma"),
+        (b'{"lxc_configs": {"101": {"features": ["a=1",\n]}}}', 1, "a comma before ] is not allowed", "remove this comma"),
+        (b'{\n  // mine\n  "lxc_configs": {}}', 2, "JSON has no comments (column 3)", "note"),
+        (b'{"lxc_configs": {} /* mine */}', 1, "JSON has no comments", "note"),
+        (b'{"lxc_configs": {}}\n# the end', 2, "JSON has no comments", "note"),
+        (b'{"lxc_configs": {\n "101": {}\n "102": {}}}', 2, "a comma is missing after this value (column 10)", "None"),
+        (b'{"lxc_configs": {"101": {"start": True}}}', 1, "JSON does not know True", "write true"),
+        (b'{"lxc_configs": {"101": {"features": None}}}', 1, "JSON does not know None", "write null"),
+        (b'{lxc_configs: {}}', 1, "lxc_configs is not in quotes", '"lxc_configs"'),
+        (b"{'lxc_configs': {}}", 1, "double quotes", "None"),
+        (b'{"lxc_configs": {"101": {}}', 1, "the file ends too early", "close every"),
+        (b'{"lxc_configs": {"101": {"name": "a}}}', 1, "the file ends too early", "close every"),
+        ('{"lxc_configs": {}}'.encode("utf-16"), None, "is UTF-16", "UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_document_that_is_not_json_says_what_to_correct(
+    data: bytes, line: int | None, words: str, next_step: str
+) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        read(data)
+    (problem,) = caught.value.problems
+    assert words in problem.message
+    assert problem.line == line
+    assert next_step in str(problem.hint)
+
+
+def test_a_byte_order_mark_tabs_and_crlf_are_accepted() -> None:
+    data = b'\xef\xbb\xbf{\r\n\t"lxc_configs": {\r\n\t\t"101": {"name": "a"}\r\n\t}\r\n}\r\n'
+    assert read(data).containers["101"].name == "a"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("gpu_assignment", 0, 'Write it with quotes: "0". NVIDIA GPUs by index, always in quotes: "none", "0" or "0,1"'),
+        ("memory_mb", "512", "Write it without quotes: 512"),
+        ("start", "true", "Write it without quotes: true"),
+    ],
+)  # fmt: skip
+def test_a_value_whose_quotes_are_wrong_is_shown_with_the_right_ones(
+    key: str, value: object, words: str
+) -> None:
+    assert words in faults(one({key: value}))[f"/lxc_configs/950/{key}"]
 
 
 def test_a_profile_that_others_installed_is_accepted() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.host import process
 from phoenix_hypervisor.host.files import ACCESS_LIST, ChangedMeanwhile, Directory, temporary_name
 from phoenix_hypervisor.host.kernel import Kernel
 from phoenix_hypervisor.host.locks import exclusive, is_held
@@ -264,6 +265,24 @@ def test_processes_get_a_plain_environment_and_a_bound(tmp_path: Path) -> None:
         runner.run(["sleep", "60"], timeout=0.2)
     with pytest.raises(PhoenixError, match="not installed"):
         runner.run(["phoenix-no-such-program"])
+
+
+def test_programs_in_sbin_are_found_whatever_path_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cron's PATH is /usr/bin:/bin, and an ordinary user's has no sbin either."""
+    program = tmp_path / "sbin" / "phoenix-test-program"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$PATH"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "SBIN", (str(program.parent),))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert process.find_program("phoenix-test-program") == str(program)
+    for environment in (None, {"PATH": "/usr/bin:/bin"}, {}):
+        done = ProcessRunner(environment).run(["phoenix-test-program"])
+        assert done.stdout.decode().strip().endswith(f":{program.parent}"), "and what it runs finds it too"
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin")
+    assert process.search_path() == f"{program.parent}:/usr/bin"
 
 
 def test_the_kernel_of_a_directory(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from phoenix_hypervisor.host.process import find_program
+
 if TYPE_CHECKING:
     import click
 
@@ -31,8 +33,7 @@ class Need:
 
 
 def _program(name: str) -> bool:
-    paths = [*os.environ.get("PATH", "/usr/bin:/bin").split(":"), "/usr/sbin", "/sbin"]
-    return any(os.access(os.path.join(path, name), os.X_OK) for path in paths if path)
+    return find_program(name) is not None
 
 
 def needs() -> list[Need]:
@@ -92,7 +93,7 @@ def report() -> dict[str, Any]:
 
 
 def run(arguments: Sequence[str] = ()) -> int:
-    """Print the report; 0 where everything that is required is there, else 1."""
+    """Print the report; 0 where all that is required is there and AppArmor is on, else 1."""
     found = report()
     if "--json" in arguments:
         print(json.dumps({"version": 1, **found}))
@@ -100,12 +101,12 @@ def run(arguments: Sequence[str] = ()) -> int:
         for need in found["needs"]:
             state = "ok     " if need["present"] else "MISSING" if need["required"] else "absent "
             print(f"{state} {need['what']:<28} {need['why']} ({need['package']})")
-        print(f"{'ok     ' if found['kernel']['apparmor'] else 'note   '} {found['kernel']['text']}")
+        print(f"{'ok     ' if found['kernel']['apparmor'] else 'MISSING'} {found['kernel']['text']}")
         if found["apt"]:
             print(f"\nneeded:   {found['apt']}")
         if found["apt_optional"]:
             print(f"optional: {found['apt_optional']}")
-    return 1 if found["apt"] else 0
+    return 1 if found["apt"] or not found["kernel"]["apparmor"] else 0
 
 
 def _command() -> click.Command:

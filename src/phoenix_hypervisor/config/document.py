@@ -1,6 +1,7 @@
 """Reading a JSON document strictly.
 
-Owns duplicate keys, encoding and finding the line of a JSON pointer.  Pure.
+Owns duplicate keys, encoding, what is said of a document that is not JSON, and finding
+the line of a JSON pointer.  Pure.
 """
 
 from __future__ import annotations
@@ -31,20 +32,70 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
             repeated = True
         return found
 
+    text = _decoded(data, where)
     try:
-        text = data.decode("utf-8-sig")
         document = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ProblemsError("is not UTF-8", [Problem("invalid byte", "", line)], where=where) from error
     except json.JSONDecodeError as error:
-        fault = Problem(f"{error.msg} at column {error.colno}", "", error.lineno)
-        raise ProblemsError("is not JSON", [fault], where=where) from error
+        raise ProblemsError("is not JSON", [_syntax(text, error)], where=where) from error
     except (RecursionError, ValueError) as error:
         raise ProblemsError("is not JSON", [Problem(str(error) or "nested too deep")], where=where) from error
     if not isinstance(document, dict):
-        raise ProblemsError("is not a JSON object", [Problem(f"is {type(document).__name__}")], where=where)
+        what = "a list" if isinstance(document, list) else f"{json.dumps(document):.60}"
+        fault = Problem(f"is {what}; a configuration is an object, written in braces", hint=SMALLEST)
+        raise ProblemsError("is not a JSON object", [fault], where=where)
     return document, Positions(text).repeated if repeated else []
+
+
+def _decoded(data: bytes, where: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ProblemsError("is not UTF-8", [Problem("is UTF-16", hint="save it as UTF-8")], where=where)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        fault = Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", "", line, "save the file as UTF-8")
+        raise ProblemsError("is not UTF-8", [fault], where=where) from error
+
+
+SMALLEST = 'the smallest one is {"lxc_configs": {}}'
+NO_COMMENTS = 'take it out; a container and the top of the file have a key "note" for it'
+_WORD = re.compile(r"[A-Za-z_]+")
+
+
+def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
+    """Where `text` stops being JSON, in words about what people type and not about a parser."""
+    position = error.pos
+    before = text[:position].rstrip()
+    if not text.strip():
+        return Problem("the file is empty", hint=SMALLEST)
+    if text[position : position + 2] in ("//", "/*") or text[position : position + 1] == "#":
+        return _at(text, position, "this is a comment, and JSON has no comments", NO_COMMENTS)
+    # Python 3.13 names the comma, earlier ones the bracket after it.
+    comma = position if text[position : position + 1] == "," else len(before) - 1
+    after = text[comma + 1 :].lstrip()[:1]
+    if text[comma : comma + 1] == "," and after in ("}", "]") and after:
+        return _at(text, comma, f"a comma before {after} is not allowed in JSON", "remove this comma")
+    if error.msg.startswith("Expecting ',' delimiter"):
+        if position >= len(text.rstrip()):
+            return _at(text, position, "the file ends too early", "close every { and [ and quote")
+        return _at(text, len(before) - 1, "a comma is missing after this value", None)
+    if position >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+        return _at(text, position, f"the file ends too early ({error.msg})", "close every { and [ and quote")
+    if text[position] == "'":
+        return _at(text, position, "JSON takes double quotes, not single ones", None)
+    word = _WORD.match(text, position)
+    if word is not None and word[0].lower() in ("true", "false", "none", "null"):
+        known = {"none": "null"}.get(word[0].lower(), word[0].lower())
+        return _at(text, position, f"JSON does not know {word[0]}", f"write {known}")
+    if word is not None:
+        return _at(text, position, f"{word[0]:.40} is not in quotes", f'write "{word[0]:.40}"')
+    return _at(text, position, error.msg, None)
+
+
+def _at(text: str, position: int, message: str, hint: str | None) -> Problem:
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return Problem(f"{message} (column {column})", "", line, hint)
 
 
 def _no_constant(name: str) -> None:

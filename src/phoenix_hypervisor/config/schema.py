@@ -147,11 +147,24 @@ def _explain(error: Any) -> Iterator[Problem]:
     elif error.validator == "type":
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
-        yield Problem(f"{_shown(error.instance)} is not of type {wanted}", pointer, hint=description)
+        hints = [_quotes(error.instance, wanted), description]
+        hint = ". ".join(text for text in hints if text)
+        yield Problem(f"{_shown(error.instance)} is not of type {wanted}", pointer, hint=hint or None)
     elif error.validator == "pattern":
         yield Problem(f"{_shown(error.instance)} does not have the form wanted", pointer, hint=description)
     else:
         yield Problem(error.message, pointer, hint=description)
+
+
+def _quotes(value: object, wanted: str) -> str | None:
+    """The same value with or without quotes, where only they are wrong."""
+    if wanted == "string" and isinstance(value, int | float):
+        return f'Write it with quotes: "{json.dumps(value)}"'
+    if isinstance(value, str):
+        is_number = wanted == "integer" and value.isascii() and value.isdigit()
+        is_flag = wanted == "boolean" and value in ("true", "false")
+        return f"Write it without quotes: {value}" if is_number or is_flag else None
+    return None
 
 
 def _unknown(pointer: str, key: str, known: list[str], patterns: list[str]) -> Problem:

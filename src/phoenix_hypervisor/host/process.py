@@ -45,11 +45,21 @@ class Completed:
         return said.decode("utf-8", "replace")
 
 
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where administrators' programs are: cron's PATH and an ordinary user's name none of them."""
+
+
+def search_path(environment: Mapping[str, str] | None = None) -> str:
+    """PATH, with the sbin directories that it lacks after it."""
+    given = os.get_exec_path(environment)
+    return os.pathsep.join([*given, *(folder for folder in SBIN if folder not in given)])
+
+
 def find_program(name: str) -> str | None:
     """Where a program is, as running it would find it; None where it is missing."""
     import shutil
 
-    return shutil.which(name)
+    return shutil.which(name, path=search_path())
 
 
 class Runner(Protocol):
@@ -76,6 +86,7 @@ class ProcessRunner:
         for name in [n for n in env if n == "LANG" or n == "LANGUAGE" or n.startswith("LC_")]:
             del env[name]
         env["LC_ALL"] = "C"
+        env["PATH"] = search_path(env)
         return env
 
     def run(
