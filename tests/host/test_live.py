@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.cli.recovery import LOCK
+from phoenix_hypervisor.engine.recovery import LOCK
 from phoenix_hypervisor.host.files import MAX_FILE
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.parser import Parser
@@ -322,7 +322,7 @@ def test_the_lock_of_proxmox_is_respected(two: LiveHost, monkeypatch: pytest.Mon
 
 
 def test_two_runs_wait_for_each_other(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_hypervisor.cli.recovery.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("phoenix_hypervisor.engine.recovery.LOCK_TIMEOUT", 0.2)
     with two.host.lock(LOCK, timeout=1, what="the test", private=True):
         result = two.apply()
     assert result.code == 1 and "Phoenix's lock is held by another process" in result.err

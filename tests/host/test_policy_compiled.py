@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from phoenix_hypervisor.cli.policy import make_group
-from phoenix_hypervisor.cli.policy_work import Result
+from phoenix_hypervisor.engine.policy_work import Result
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.diff import diff_policies
 from phoenix_hypervisor.policy.evaluate import Evaluator

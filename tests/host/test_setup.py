@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.cli.options import Settings
-from phoenix_hypervisor.cli.session import Session
-from phoenix_hypervisor.cli.workflow import Request, prepare
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.workflow import Request, prepare
 from phoenix_hypervisor.host.machine import Host
 from support.hosts import DirectoryHost, RecordingRunner, profile, run, snapshot
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from host.test_journal import killed
-from phoenix_hypervisor.cli.recovery import LOCK
 from phoenix_hypervisor.containers.steps import ContainerSteps
+from phoenix_hypervisor.engine.recovery import LOCK
 from phoenix_hypervisor.plan.model import Action
 from support.hosts import TOP, DirectoryHost, LiveHost, contents, snapshot
 

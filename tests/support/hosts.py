@@ -231,7 +231,7 @@ class LiveHost(DirectoryHost):
 
     def phoenix(self, *arguments: str, config: bool = True) -> Result:
         words = [*(["--config", str(self.config)] if config else []), *arguments]
-        with mock.patch("phoenix_hypervisor.cli.session.Host", lambda root: self.host):
+        with mock.patch("phoenix_hypervisor.engine.session.Host", lambda root: self.host):
             return run(words)
 
     def apply(self, *arguments: str) -> Result:

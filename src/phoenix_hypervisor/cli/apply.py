@@ -20,9 +20,9 @@ from phoenix_hypervisor.cli.output import (
     show_action,
     show_notes,
 )
-from phoenix_hypervisor.cli.recovery import Recovered, judge_journal, recover_first
-from phoenix_hypervisor.cli.session import Session
-from phoenix_hypervisor.cli.workflow import Request, execute, prepare
+from phoenix_hypervisor.engine.recovery import Recovered, judge_journal, recover_first
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.workflow import Request, execute, prepare
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.plan.model import Plan
 
@@ -55,7 +55,7 @@ def show_effects(settings: Settings, session: Session) -> dict[str, list[str]]:
     blobs = {name: blob for (name, _), (blob, _) in session.proven.items()}
     if not blobs:
         return {}
-    from phoenix_hypervisor.cli.effects import effects
+    from phoenix_hypervisor.engine.effects import effects
 
     found = effects(session, blobs)
     for name, lines in found.items():
@@ -64,10 +64,10 @@ def show_effects(settings: Settings, session: Session) -> dict[str, list[str]]:
     return found
 
 
-def show_unfinished(session: Session) -> None:
+def show_unfinished(settings: Settings, session: Session) -> None:
     """Say that a killed run left something; a command that only reads changes nothing about it."""
     for finding in judge_journal(session):
-        say(session.settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
+        say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
 
 
 def show_recovered(settings: Settings, recovered: Recovered | None) -> None:
@@ -81,7 +81,7 @@ def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
     session = Session(settings)
     recovered = None
     if dry_run:
-        show_unfinished(session)
+        show_unfinished(settings, session)
     else:
         recovered = recover_first(session)
         show_recovered(settings, recovered)
@@ -164,7 +164,7 @@ def plan(
     check_start(no_start, restart)
     request = Request(check_ctids(ctids) or None, not no_start, restart)
     session = Session(settings)
-    show_unfinished(session)
+    show_unfinished(settings, session)
     prepared = prepare(session, request)
     show_plan(settings, prepared.plan)
     effect = show_effects(settings, session)

@@ -1,7 +1,6 @@
 """`phoenix history` and `phoenix rollback`.
 
-Owns their arguments and what they print, and gathering what a rollback asks of the host;
-what may be undone is decided in `plan.rollback`.
+Owns their arguments and what they print; `engine.rollback` does the work.
 """
 
 from __future__ import annotations
@@ -25,20 +24,14 @@ from phoenix_hypervisor.cli.output import (
     show_notes,
     table,
 )
-from phoenix_hypervisor.cli.recovery import back, locked, recover, recover_first, run
-from phoenix_hypervisor.cli.session import Session
-from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.recovery import locked, recover, recover_first, run
+from phoenix_hypervisor.engine.rollback import prepare, state_of
+from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.journal import Journal
-from phoenix_hypervisor.plan.model import Action, Kind
-from phoenix_hypervisor.plan.rollback import Conflict, Facts, Line, Rollback, plan_rollback, undone_by
-from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import known_policy
-from phoenix_hypervisor.profiles.installed import closure_with, includers
-from phoenix_hypervisor.profiles.steps import ProfileSteps
+from phoenix_hypervisor.plan.model import Kind
+from phoenix_hypervisor.plan.rollback import Conflict, Rollback, undone_by
 
 _WORDS = {
     Kind.INSTALL: "installed",
@@ -68,10 +61,6 @@ def summary(entry: Entry) -> str:
     return ", ".join(parts)
 
 
-def state_of(entry: Entry, undone: dict[int, int]) -> str:
-    return f"rolled back by {undone[entry.id]}" if entry.id in undone else entry.state
-
-
 @click.command()
 @global_options
 @click.pass_obj
@@ -80,7 +69,7 @@ def history(settings: Settings) -> int:
     session = Session(settings)
     entries, unreadable = Journal(session.host).entries()
     undone = undone_by(entries)
-    show_unfinished(session)
+    show_unfinished(settings, session)
     rows = []
     for entry in entries:
         header, state = entry.header, state_of(entry, undone)
@@ -146,17 +135,17 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
             emit({"dry_run": False, "undoes": None, "changed": 0, "recovered": recovered.document()})
         return 0
     # Without the lock: what is refused writes nothing, not even that.
-    entry, found = _prepare(session, number)
+    entry, found = prepare(session, number)
     _refuse(entry, found)
     if dry_run:
-        show_unfinished(session)
+        show_unfinished(settings, session)
         show_plan(settings, found.plan())
     else:
         with locked(session):
             if recover(session) is not None:
                 raise PhoenixError("another run was cut short meanwhile; it is undone", hint="run it again")
             # The transaction that was chosen, whatever others have done or undone since.
-            entry, found = _prepare(session, str(entry.id))
+            entry, found = prepare(session, str(entry.id))
             _refuse(entry, found)
             runtime = session.runtime_named(entry.header.runtime)
             # Recorded even where nothing is left to do: it is undone, and the next one is next.
@@ -180,76 +169,6 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
         )
     recap(settings, ok=found.ok, changed=len(found.actions), skipped=len(found.skipped))
     return 0
-
-
-def _chosen(session: Session, number: str | None) -> Entry:
-    entries, _ = Journal(session.host).entries()
-    undone = undone_by(entries)
-    if number is None:
-        for entry in entries:
-            # Not a rollback: undoing twice goes back two steps, not back and forth.
-            is_next = entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None
-            if is_next and back(session, entry.actions):
-                return entry
-        hint = "`phoenix history` lists all that are kept; a rollback is undone by its number"
-        raise PhoenixError("there is no transaction to undo", hint=hint)
-    for entry in entries:
-        if entry.id == int(number):
-            if entry.state == COMMITTED and entry.id not in undone:
-                if not back(session, entry.actions):
-                    text = f"transaction {entry.id} did nothing that can be undone"
-                    raise PhoenixError(text, hint="containers that it created or started stay as they are")
-                return entry
-            state = state_of(entry, undone)
-            raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing of it to undo")
-    raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
-
-
-def _prepare(session: Session, number: str | None) -> tuple[Entry, Rollback]:
-    entry = _chosen(session, number)
-    runtime = session.runtime_named(entry.header.runtime)
-    return entry, plan_rollback(back(session, entry.actions), _facts(session, runtime))
-
-
-def _facts(session: Session, runtime: Runtime) -> Facts:
-    host = session.host
-    manifest, _ = record.load(host)
-    loaded = host.kernel.loaded_profiles() or {}
-
-    def line(ctid: str) -> Line:
-        try:
-            data = runtime.read_conf(ctid)
-            if data is None:
-                return Line(None)
-            conf = codec.parse(data, runtime.dialect)
-            codec.check_editable(conf)
-        except PhoenixError as error:
-            return Line(None, fault=error.message)
-        return Line(data, conf.assigned, conf.lock)
-
-    def with_line(data: bytes, back: Action) -> bytes:
-        if back.after is None:
-            return codec.assign(data, back.value, runtime.dialect)
-        return codec.put_back(data, back.after, runtime.dialect)
-
-    return Facts(
-        live=host.is_live and host.kernel.has_apparmor(),
-        no_kernel="AppArmor is off in this kernel" if host.is_live else "--root touches no kernel",
-        quorate=runtime.quorate(),
-        file=host.read,
-        line=line,
-        with_line=with_line,
-        in_kernel=lambda name: known_policy(host, name, loaded.get(name)),
-        closures=manifest.loaded,
-        loaded=loaded,
-        carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
-        assignments=Containers(host, runtime).assignments(),
-        includers=lambda path: includers(host, manifest, path),
-        closure=lambda name, changed: closure_with(host, name, changed),
-        load=lambda name: session.parser_of_installed().load_argv(
-            host.root.locate(f"{record.COMPILED_DIR}/{name}")
-        ),
-    )
 
 
 def _refuse(entry: Entry, found: Rollback) -> None:

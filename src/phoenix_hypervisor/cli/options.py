@@ -12,24 +12,19 @@ from typing import Any, TypeVar
 
 import click
 
+from phoenix_hypervisor.engine.settings import HostSettings
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
-class Settings:
+class Settings(HostSettings):
     """What the operator asked for in general."""
 
-    root: str = "/"
-    config: str | None = None
-    runtime: str | None = None
-    parser: str | None = None
-    features: str | None = None
     json: bool = False
     no_color: bool = False
     verbose: bool = False
     quiet: bool = False
-    command: tuple[str, ...] = ()
-    """The command line itself, for the journal."""
 
 
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (

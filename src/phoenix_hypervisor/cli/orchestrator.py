@@ -12,7 +12,7 @@ import click
 from phoenix_hypervisor.cli.apply import check_ctids, run_apply
 from phoenix_hypervisor.cli.main import run
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.workflow import Request
+from phoenix_hypervisor.engine.workflow import Request
 from phoenix_hypervisor.errors import UsageError
 
 

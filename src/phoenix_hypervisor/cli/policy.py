@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from phoenix_hypervisor.cli import policy_work as work
+from phoenix_hypervisor.engine import policy_work as work
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

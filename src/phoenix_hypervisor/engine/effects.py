@@ -14,7 +14,7 @@ from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.cli.session import Session
+    from phoenix_hypervisor.engine.session import Session
 
 MAX_LINES = 12
 

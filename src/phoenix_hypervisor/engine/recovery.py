@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.steps import ContainerSteps
+from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
 from phoenix_hypervisor.host.trust import NotTrusted

@@ -11,11 +11,11 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
@@ -40,7 +40,7 @@ DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 class Session:
     """Everything that one command works with."""
 
-    def __init__(self, settings: Settings, host: Host | None = None) -> None:
+    def __init__(self, settings: HostSettings, host: Host | None = None) -> None:
         self.settings = settings
         self.host = Host(settings.root) if host is None else host
         self.proven: Proven = {}

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from phoenix_hypervisor.cli.recovery import Recovered, locked, recover, run
-from phoenix_hypervisor.cli.session import Session
 from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.engine.recovery import Recovered, locked, recover, run
+from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
 from phoenix_hypervisor.plan.model import Action, ContainerSpec, Kind, Note, Plan

@@ -1,0 +1,1 @@
+"""The application: what Phoenix does, without a word about how it is asked or shown."""

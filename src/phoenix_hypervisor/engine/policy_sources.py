@@ -1,0 +1,206 @@
+"""Where policy comes from: names and files in, compiled policy out.
+
+Owns where a word on the command line comes from: a shipped source, an installed one, what
+is loaded, a file.  Needs no configuration where only files are named.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.host.files import Directory
+from phoenix_hypervisor.host.policyfs import raw_policy
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.profiles.manifest import compiled
+from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources
+
+MAX_POLICY = 64 * 1024 * 1024
+PLACES = ("shipped", "installed", "loaded")
+
+
+class SessionWorkbench:
+    """A workbench over a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._parsers: dict[tuple[str, str], tuple[Parser, bool]] = {}
+
+    # Files ------------------------------------------------------------------------
+
+    def read(self, path: str) -> bytes:
+        if path == "-":
+            return sys.stdin.buffer.read(MAX_POLICY)
+        if not self.is_file(path):
+            raise UsageError("is not a file", where=path)
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MAX_POLICY + 1)
+        except OSError as error:
+            raise PhoenixError(f"cannot be read: {error.strerror}", where=path) from error
+        if len(data) > MAX_POLICY:
+            raise PhoenixError(f"is over {MAX_POLICY} bytes", where=path)
+        return data
+
+    def is_file(self, path: str) -> bool:
+        # A pipe counts as well: a shell's <(apparmor_parser ...) is one.
+        return path == "-" or (os.path.exists(path) and not os.path.isdir(path))
+
+    def write(self, path: str, data: bytes) -> None:
+        parent, name = os.path.split(os.path.abspath(path))
+        if not os.path.isdir(parent) or not name:
+            raise UsageError("is in no directory that exists", where=path)
+        with Directory(parent, parent, parent) as directory:
+            directory.replace(name, data, before=directory.read(name, MAX_POLICY), mode=0o644)
+
+    # Compiling --------------------------------------------------------------------
+
+    def compile(self, text: bytes, where: str) -> bytes:
+        parser, optional = self._parser(where)
+        return parser.compile_text(text, where, optional=optional)
+
+    def _parser(self, where: str) -> tuple[Parser, bool]:
+        """The parser for a source: includes beside it count, else those of the configuration."""
+        beside = os.path.dirname(os.path.abspath(where))
+        folder = self._source_dir
+        if _is_installed(beside) or not os.path.isfile(where):
+            beside = folder
+        elif any(os.path.isdir(os.path.join(beside, kind)) for kind in INCLUDE_DIRS):
+            folder = beside
+        if (folder, beside) not in self._parsers:
+            settings = self._session.settings
+            more = () if beside == folder else (beside,)
+            parser = Parser(
+                self._session.host, folder, executable=settings.parser, features=settings.features, more=more
+            )
+            self._parsers[folder, beside] = (parser, _accepted(parser, folder))
+        return self._parsers[folder, beside]
+
+    @cached_property
+    def _source_dir(self) -> str:
+        return self._session.beside("apparmor") if self._sources is not None else ""
+
+    @cached_property
+    def _sources(self) -> Sources | None:
+        """The shipped sources; None where no configuration says where they are."""
+        try:
+            return self._session.sources
+        except UsageError:
+            if self._session.settings.config is not None:
+                raise
+            return None
+
+    def compiler(self) -> Mapping[str, object]:
+        parser = self._parser("")[0]
+        return {"parser": ".".join(map(str, parser.version)), "features": parser.features.shown}
+
+    # Names ------------------------------------------------------------------------
+
+    def blob(self, name: str) -> bytes:
+        """`NAME`, or `shipped:NAME`, `installed:NAME`, `loaded:NAME` to say which."""
+        place, _, rest = name.partition(":")
+        if place in PLACES and rest:
+            finders = {"shipped": self._shipped, "installed": self._installed, "loaded": self._loaded}
+            found = finders[place](rest)
+            if found is None:
+                raise UsageError(f"no profile {rest} is {place}")
+            return found
+        for find in (self._shipped, self._installed, self._loaded):
+            found = find(name)
+            if found is not None:
+                return found
+        near = ", ".join(self.shipped()) or "none"
+        raise UsageError(
+            f"{name} is neither a file nor a shipped, installed or loaded profile", hint=f"shipped: {near}"
+        )
+
+    def _shipped(self, name: str) -> bytes | None:
+        if self._sources is None or name not in self._sources.profiles:
+            return None
+        path, text = self.source(name)
+        return self.compile(text, path)
+
+    def _installed(self, name: str) -> bytes | None:
+        name = _file_name(name)
+        if not name:
+            return None
+        text = self._session.host.read(f"{APPARMOR_D}/{name}")
+        path = self._session.host.root.locate(f"{APPARMOR_D}/{name}")
+        return None if text is None else self._installed_parser.compile_text(text, path, optional=False)
+
+    @cached_property
+    def _installed_parser(self) -> Parser:
+        settings = self._session.settings
+        return Parser(self._session.host, "", executable=settings.parser, features=settings.features)
+
+    def _loaded(self, name: str) -> bytes | None:
+        """What the kernel gives of it, else the copy that Phoenix loaded."""
+        host = self._session.host
+        name = _file_name(name)
+        if not name:
+            return None
+        data = raw_policy(host.root, name, MAX_POLICY)
+        return compiled(host, name) if data is None else data
+
+    def source(self, name: str) -> tuple[str, bytes]:
+        sources = self._sources
+        if sources is None or name not in sources.profiles:
+            known = ", ".join(self.shipped()) or "none"
+            raise UsageError(f"no profile {name} is shipped", hint=f"shipped: {known}")
+        return sources.path_of(name), sources.profiles[name]
+
+    def include(self, path: str) -> tuple[str, bytes] | None:
+        sources = self._sources
+        if sources is not None:
+            own = sources.includes.get(path)
+            if own is not None:
+                return sources.path_of(path), own
+            if path in sources.optional and self._parser(sources.directory + "/x")[1]:
+                return sources.path_of(path), sources.optional[path]
+        real = self._session.host.root.locate(f"{APPARMOR_D}/{path}")
+        if not os.path.isfile(real):
+            return None
+        return real, self.read(real)
+
+    def is_own(self, file: str) -> bool:
+        return bool(self._source_dir) and os.path.abspath(file).startswith(self._source_dir + os.sep)
+
+    def shipped(self) -> Sequence[str]:
+        return sorted(self._sources.profiles) if self._sources is not None else ()
+
+    def tests(self) -> Sequence[tuple[str, bytes]]:
+        folder = self._session.beside("policy_tests")
+        if not os.path.isdir(folder):
+            return ()
+        with Directory(folder, folder, folder) as directory:
+            names = sorted(n for n in directory.names() if n.endswith(".toml") and not n.startswith("."))
+            contents = [(directory.where(name), directory.read(name)) for name in names]
+        return [(path, data) for path, data in contents if data is not None]
+
+
+def _file_name(profile: str) -> str:
+    """What /etc/apparmor.d and securityfs call `/usr/bin/man`: usr.bin.man; empty for no file's name."""
+    name = profile.removeprefix("/").replace("/", ".")
+    return "" if name.startswith(".") else name
+
+
+def _is_installed(folder: str) -> bool:
+    """A directory such as /etc/apparmor.d finds its includes by itself."""
+    return os.path.isdir(os.path.join(folder, "abi")) or os.path.realpath(folder).endswith(APPARMOR_D)
+
+
+def _accepted(parser: Parser, folder: str) -> bool:
+    """Whether the parser takes the optional includes of a source directory."""
+    top = os.path.join(folder, OPTIONAL) if folder else ""
+    names = [
+        os.path.relpath(os.path.join(here, name), top)
+        for here, _, files in os.walk(top)
+        for name in files
+        if not name.startswith(".")
+    ]
+    return bool(names) and parser.accepts_optional(sorted(names))[0]

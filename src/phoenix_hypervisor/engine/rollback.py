@@ -1,0 +1,95 @@
+"""Which transaction is undone, and what a rollback asks of the host.
+
+Owns choosing it and gathering the facts; what may be undone is decided in `plan.rollback`.
+"""
+
+from __future__ import annotations
+
+from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.recovery import back
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.entries import COMMITTED, Entry
+from phoenix_hypervisor.plan.journal import Journal
+from phoenix_hypervisor.plan.model import Action
+from phoenix_hypervisor.plan.rollback import Facts, Line, Rollback, plan_rollback, undone_by
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.drift import known_policy
+from phoenix_hypervisor.profiles.installed import closure_with, includers
+from phoenix_hypervisor.profiles.steps import ProfileSteps
+
+
+def state_of(entry: Entry, undone: dict[int, int]) -> str:
+    return f"rolled back by {undone[entry.id]}" if entry.id in undone else entry.state
+
+
+def _chosen(session: Session, number: str | None) -> Entry:
+    entries, _ = Journal(session.host).entries()
+    undone = undone_by(entries)
+    if number is None:
+        for entry in entries:
+            # Not a rollback: undoing twice goes back two steps, not back and forth.
+            is_next = entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None
+            if is_next and back(session, entry.actions):
+                return entry
+        hint = "`phoenix history` lists all that are kept; a rollback is undone by its number"
+        raise PhoenixError("there is no transaction to undo", hint=hint)
+    for entry in entries:
+        if entry.id == int(number):
+            if entry.state == COMMITTED and entry.id not in undone:
+                if not back(session, entry.actions):
+                    text = f"transaction {entry.id} did nothing that can be undone"
+                    raise PhoenixError(text, hint="containers that it created or started stay as they are")
+                return entry
+            state = state_of(entry, undone)
+            raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing of it to undo")
+    raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
+
+
+def prepare(session: Session, number: str | None) -> tuple[Entry, Rollback]:
+    entry = _chosen(session, number)
+    runtime = session.runtime_named(entry.header.runtime)
+    return entry, plan_rollback(back(session, entry.actions), _facts(session, runtime))
+
+
+def _facts(session: Session, runtime: Runtime) -> Facts:
+    host = session.host
+    manifest, _ = record.load(host)
+    loaded = host.kernel.loaded_profiles() or {}
+
+    def line(ctid: str) -> Line:
+        try:
+            data = runtime.read_conf(ctid)
+            if data is None:
+                return Line(None)
+            conf = codec.parse(data, runtime.dialect)
+            codec.check_editable(conf)
+        except PhoenixError as error:
+            return Line(None, fault=error.message)
+        return Line(data, conf.assigned, conf.lock)
+
+    def with_line(data: bytes, back: Action) -> bytes:
+        if back.after is None:
+            return codec.assign(data, back.value, runtime.dialect)
+        return codec.put_back(data, back.after, runtime.dialect)
+
+    return Facts(
+        live=host.is_live and host.kernel.has_apparmor(),
+        no_kernel="AppArmor is off in this kernel" if host.is_live else "--root touches no kernel",
+        quorate=runtime.quorate(),
+        file=host.read,
+        line=line,
+        with_line=with_line,
+        in_kernel=lambda name: known_policy(host, name, loaded.get(name)),
+        closures=manifest.loaded,
+        loaded=loaded,
+        carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
+        assignments=Containers(host, runtime).assignments(),
+        includers=lambda path: includers(host, manifest, path),
+        closure=lambda name, changed: closure_with(host, name, changed),
+        load=lambda name: session.parser_of_installed().load_argv(
+            host.root.locate(f"{record.COMPILED_DIR}/{name}")
+        ),
+    )

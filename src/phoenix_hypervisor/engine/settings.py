@@ -1,0 +1,21 @@
+"""On which host, and with what, the application works.
+
+Owns the values that every command and every caller gives once.  Must not act on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class HostSettings:
+    """The host, the configuration and the tools; None asks for the default of each."""
+
+    root: str = "/"
+    config: str | None = None
+    runtime: str | None = None
+    parser: str | None = None
+    features: str | None = None
+    command: tuple[str, ...] = ()
+    """The command line itself, for the journal."""
