@@ -1,0 +1,116 @@
+"""The seccomp companion of a privileged container: what AppArmor has no hook for.
+
+Owns the rules, their text and the reading of such a file.  Pure; must not read files nor decide which
+container gets it.
+
+The grammar is LXC's version 2 (lxc `src/lxc/seccomp.c`: parse_config_v2, parse_v2_rules).  A raw
+`lxc.seccomp.profile` line replaces what Proxmox would use.  For a privileged container that is LXC's own
+`common.seccomp` and nothing else (pve-container `PVE::LXC::make_seccomp_config`: `return ''` unless it is
+unprivileged), so the companion is the host's `common.seccomp` followed by our rules.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+COMMON = "/usr/share/lxc/config/common.seccomp"
+"""LXC's own rules; an administrator may have edited them, so they are read on each host."""
+
+ENOSYS = 38
+EPERM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One system call that is refused; `condition` is LXC's `[index,value,operator,mask]`."""
+
+    syscall: str
+    errno: int
+    why: str
+    condition: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.syscall} errno {self.errno}" + (f" {self.condition}" if self.condition else "")
+
+
+_CLONE = "[2,1,SCMP_CMP_MASKED_EQ,1]"
+"""OPEN_TREE_CLONE, bit 0 of the third argument (linux/mount.h)."""
+
+
+def _command(number: int) -> str:
+    """bpf(2) with that command: an int, so the upper half of the register does not count."""
+    return f"[0,{number},SCMP_CMP_MASKED_EQ,0xffffffff]"
+
+
+RULES = (
+    # No kernel asks AppArmor about these. After ENOSYS mount(8), systemd and runc use mount(2), where it asks.
+    Rule("fsopen", ENOSYS, "a file system of the host's, attached nowhere"),
+    Rule("fsconfig", ENOSYS, "the same, its source and options"),
+    Rule("fsmount", ENOSYS, "the same, made usable"),
+    Rule("fspick", ENOSYS, "the options of a mounted file system, which may be shared with the host"),
+    Rule("open_tree", ENOSYS, "a copy of a mount without its read-only flag or the masks above it", _CLONE),
+    Rule("open_tree_attr", ENOSYS, "the same, since Linux 6.15", _CLONE),
+    # BPF_PROG_DETACH takes the device cgroup's program away; BPF_RAW_TRACEPOINT_OPEN watches the whole host.
+    Rule("bpf", EPERM, "the device cgroup, detached", _command(9)),
+    Rule("bpf", EPERM, "programs at the kernel's raw tracepoints", _command(17)),
+)
+"""What the companion adds, in order (bpf commands: linux/bpf.h)."""
+
+_HEAD = """
+# Phoenix, for a privileged container: what AppArmor has no hook for. Do not edit: Phoenix replaces this file.
+# Above: this host's common.seccomp, which a line with this file switches off.
+[all]
+"""
+
+_RULE = re.compile(
+    rb"^(?P<name>[a-z0-9_]+)"
+    rb"(?:[ ]+(?:errno[ ]+\d+|kill|trap|allow|notify)(?:[ ]*\[\d,[^\],]+,[^\],0-9]+(?:,[^\],]+)?\])*)?"
+    rb"[ ]*(?:#.*)?$"
+)
+_SECTION = re.compile(rb"^\[[A-Za-z0-9_]+\][ ]*$")
+_POLICY = re.compile(rb"^(?:deny|allow|black|white)list(?:[ ]+\S+.*)?$")
+
+
+def render(common: bytes | None) -> bytes:
+    """The companion's bytes; `common` is the host's common.seccomp, None where LXC brought none.
+
+    Raises ValueError, with the reason, where `common` cannot be read as LXC would: nothing may be
+    added to rules that are not understood.
+    """
+    base = b"2\ndenylist\n" if common is None else common
+    policy = base.split(b"\n", 2)[1] if base.count(b"\n") > 1 else b""
+    fault = fault_of(base)
+    if fault is not None:
+        raise ValueError(fault)
+    if policy.startswith((b"allow", b"white")):
+        raise ValueError("it lists what is allowed; rules that refuse cannot be added to it")
+    if not base.endswith(b"\n"):
+        base += b"\n"
+    return base + _HEAD.encode("ascii") + "".join(f"{rule.line}\n" for rule in RULES).encode("ascii")
+
+
+def fault_of(text: bytes) -> str | None:
+    """Why LXC would not take `text` as seccomp rules of version 2, or None."""
+    lines = text.split(b"\n")
+    if lines[0].strip() != b"2":
+        return "line 1 is not the version 2"
+    if len(lines) < 2 or not _POLICY.match(lines[1].rstrip()):
+        return "line 2 is neither denylist nor allowlist"
+    for number, raw in enumerate(lines[2:], 3):
+        line = raw.strip()
+        if not line or line.startswith(b"#") or _SECTION.match(line) or _RULE.match(line):
+            continue
+        return f"line {number} is not a rule: {line[:80].decode('utf-8', 'replace')}"
+    return None
+
+
+def syscalls(text: bytes) -> tuple[str, ...]:
+    """Names of the system calls that `text` has rules for, each once, in order."""
+    found: dict[str, None] = {}
+    for line in text.split(b"\n")[2:]:
+        match = _RULE.match(line.strip())
+        if match is not None and match["name"] != b"reject_force_umount":
+            found[match["name"].decode("ascii")] = None
+    return tuple(found)
