@@ -45,7 +45,7 @@ def _command(number: int) -> str:
 
 
 RULES = (
-    # No kernel asks AppArmor about these. After ENOSYS mount(8), systemd and runc use mount(2), where it asks.
+    # No kernel asks AppArmor here. After ENOSYS mount(8), systemd and runc use mount(2), where it asks.
     Rule("fsopen", ENOSYS, "a file system of the host's, attached nowhere"),
     Rule("fsconfig", ENOSYS, "the same, its source and options"),
     Rule("fsmount", ENOSYS, "the same, made usable"),
