@@ -7,7 +7,17 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phoenix_hypervisor.containers.conf import ConfError, Dialect, assign, edit, parse
+from phoenix_hypervisor.containers.conf import (
+    NESTING,
+    ConfError,
+    Dialect,
+    assign,
+    beside,
+    edit,
+    parse,
+    put_back_beside,
+    values_of,
+)
 
 LINES = st.sampled_from(
     [
@@ -83,3 +93,46 @@ def test_edit_then_revert_gives_the_same_bytes(data: bytes, value: str | None, d
         after = change.apply(data)
         assert after != data
         assert change.inverse().apply(after) == data
+
+
+BESIDE_VALUES = st.sampled_from([None, "1", "/var/lib/phoenix/seccomp/privileged"])
+NESTING_LINES = st.sampled_from(
+    [b"lxc.apparmor.allow_nesting: 1", b"lxc.apparmor.allow_nesting=0", b"lxc.apparmor.allow_nesting: 1 "]
+)
+
+
+@settings(max_examples=400)
+@given(confs(), st.lists(NESTING_LINES, max_size=2), VALUES, BESIDE_VALUES)
+def test_a_line_beside_changes_no_other_and_goes_again(
+    data: bytes, there: list[bytes], profile: str | None, value: str | None
+) -> None:
+    data = b"".join(line + b"\n" for line in there) + data
+    try:
+        assigned = assign(data, profile)
+        after = beside(assigned, NESTING, value)
+    except ConfError:
+        return
+    conf = parse(after)
+    assert values_of(conf, NESTING)[-1:] == (() if value is None else (value,))
+    assert conf.values == parse(assigned).values
+    assert beside(after, NESTING, value) is after
+    head, rest = perl_head(assigned)
+    new_head, new_rest = perl_head(after)
+    assert new_rest == rest
+    own = re.compile(rb"^lxc\.apparmor\.allow_nesting(?::|[ \t\r\f\v]*=)")
+    kept = [line.rstrip(b"\r") for line in head if line.strip() and not own.match(line)]
+    assert [line.rstrip(b"\r") for line in new_head if line.strip() and not own.match(line)] == kept
+    if not there:
+        back = beside(after, NESTING, None)
+        assert back.rstrip(b"\r\n") == assigned.rstrip(b"\r\n")
+
+
+@given(confs(), st.lists(NESTING_LINES, max_size=1))
+def test_what_stood_beside_comes_back_byte_for_byte(data: bytes, there: list[bytes]) -> None:
+    data = b"".join(line + b"\n" for line in there) + data
+    try:
+        changed = beside(data, NESTING, "2")
+    except ConfError:
+        return
+    back = put_back_beside(changed, data, NESTING)
+    assert back.rstrip(b"\r\n") == data.rstrip(b"\r\n")

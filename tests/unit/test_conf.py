@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.containers.conf import MAX_CONF, ConfError, Dialect, assign, edit, parse, put_back
+from phoenix_hypervisor.containers.conf import (
+    MAX_CONF,
+    NESTING,
+    SECCOMP,
+    ConfError,
+    Dialect,
+    assign,
+    beside,
+    edit,
+    parse,
+    put_back,
+    values_of,
+)
 
 P = b"lxc.apparmor.profile: lxc-a"
 
@@ -195,3 +207,27 @@ def test_a_line_is_put_back_as_it_stood(now: bytes, original: bytes, after: byte
 def test_nothing_is_put_back_where_the_head_is_not_certain() -> None:
     with pytest.raises(ConfError, match="section header"):
         put_back(b"m: 1\n[1x]\n", b"lxc.apparmor.profile: old\n")
+
+
+def test_a_line_beside_follows_the_profile_line() -> None:
+    data = b"arch: amd64\nlxc.apparmor.profile: lxc-a\nlxc.cap.drop: sys_boot\n\n[snap]\nmemory: 1\n"
+    after = beside(data, NESTING, "1")
+    assert after == data.replace(b"lxc-a\n", b"lxc-a\nlxc.apparmor.allow_nesting: 1\n")
+
+
+def test_a_line_beside_takes_the_files_line_ending() -> None:
+    data = b"arch: amd64\r\nlxc.apparmor.profile: lxc-a\r\n"
+    assert beside(data, NESTING, "1") == data + b"lxc.apparmor.allow_nesting: 1\r\n"
+
+
+def test_a_line_beside_in_a_snapshot_does_not_count() -> None:
+    data = b"lxc.apparmor.profile: lxc-a\n\n[snap]\nlxc.apparmor.allow_nesting: 1\n"
+    assert values_of(parse(data), NESTING) == ()
+    assert beside(data, NESTING, "1").count(b"allow_nesting") == 2
+    assert beside(data, NESTING, None) is data
+
+
+def test_plain_lxc_gets_its_own_form() -> None:
+    data = b"lxc.apparmor.profile = lxc-a\nlxc.net.0.type = veth"
+    after = beside(data, SECCOMP, "/x", Dialect.LXC)
+    assert after == b"lxc.apparmor.profile = lxc-a\nlxc.seccomp.profile = /x\nlxc.net.0.type = veth"

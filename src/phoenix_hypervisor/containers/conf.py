@@ -1,8 +1,8 @@
 """The lossless CTID.conf codec.
 
-Owns reading and editing the one setting that is ours, `lxc.apparmor.profile`, in a
-container's configuration, leaving every other byte alone.  Pure: bytes in, bytes out;
-must not touch a file.
+Owns reading and editing the settings that are ours, `lxc.apparmor.profile` and the lines that
+belong beside it, in a container's configuration, leaving every other byte alone.  Pure: bytes
+in, bytes out; must not touch a file.
 
 The grammar is Proxmox's (`PVE::LXC::Config::parse_pct_config`): raw `lxc.*` keys count
 only above the first section; `[pve:pending]` and `[snapshot]` sections follow, and a
@@ -15,10 +15,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 from phoenix_hypervisor.errors import PhoenixError
 
 KEY = b"lxc.apparmor.profile"
+NESTING = b"lxc.apparmor.allow_nesting"
+SECCOMP = b"lxc.seccomp.profile"
+BESIDE = (NESTING, SECCOMP)
+"""Raw keys that Phoenix may write beside the profile line, because that line switches off what
+Proxmox would have generated."""
 
 MAX_CONF = 1024 * 1024
 """Bytes; pmxcfs refuses larger files with EFBIG and leaves a part of them behind
@@ -26,12 +32,6 @@ MAX_CONF = 1024 * 1024
 
 # Blanks are spelt out: `\s` would match a newline, and Perl's parser works line by line.
 _WS = rb"[ \t\r\f\v]*"
-_PVE_LINE = re.compile(
-    rb"^lxc\.apparmor\.profile(?::|" + _WS + rb"=)" + _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$", re.M
-)
-_LXC_LINE = re.compile(
-    rb"^" + _WS + rb"lxc\.apparmor\.profile" + _WS + rb"=" + _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$", re.M
-)
 _BRACKET = re.compile(rb"^\[[^\n]*", re.M)
 _SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", re.I)
 _SETTING = re.compile(
@@ -49,6 +49,15 @@ class Dialect(Enum):
 
     PVE = "proxmox"
     LXC = "lxc"
+
+
+@cache
+def _line(dialect: Dialect, key: bytes = KEY) -> re.Pattern[bytes]:
+    """A line that sets `key`, as Proxmox or LXC reads it."""
+    name, value = re.escape(key), _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$"
+    if dialect is Dialect.PVE:
+        return re.compile(rb"^" + name + rb"(?::|" + _WS + rb"=)" + value, re.M)
+    return re.compile(rb"^" + _WS + name + _WS + rb"=" + value, re.M)
 
 
 class ConfError(PhoenixError):
@@ -110,13 +119,13 @@ def _value(raw: bytes, dialect: Dialect) -> str:
 def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     """Read a configuration; never raises, faults are fields."""
     if dialect is Dialect.LXC:
-        values = tuple(_value(m["value"], dialect) for m in _LXC_LINE.finditer(data))
+        values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data))
         old_key = _OLD_KEY.search(data) is not None
         return Conf(data, dialect, len(data), values, None, False, "", None, False, False, old_key)
     head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
     values = ()
     if KEY in data:
-        values = tuple(_value(m["value"], dialect) for m in _PVE_LINE.finditer(data, 0, head))
+        values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data, 0, head))
     # The last of several counts, as in Proxmox's own parser.
     settings = {m["key"]: m["value"] for m in _SETTING.finditer(data, 0, head)}
     lock = settings.get(b"lock")
@@ -166,7 +175,7 @@ def lines_below(data: bytes) -> list[tuple[str, str]]:
     for index, match in enumerate(starts):
         end = starts[index + 1].start() if index + 1 < len(starts) else len(data)
         section = match[0].rstrip()[1:-1].decode("utf-8", "replace")
-        lines = _PVE_LINE.finditer(data, match.end(), end)
+        lines = _line(Dialect.PVE).finditer(data, match.end(), end)
         found += [(section, unquoted(_value(line["value"], Dialect.PVE))) for line in lines]
     return found
 
@@ -209,15 +218,53 @@ def edit(conf: Conf, value: str | None) -> Edit | None:
     return _place(conf, KEY + sign + value.encode("utf-8", "surrogateescape"))
 
 
-def _place(conf: Conf, line: bytes | None) -> Edit | None:
-    pattern = _PVE_LINE if conf.dialect is Dialect.PVE else _LXC_LINE
-    spans = [m.span() for m in pattern.finditer(conf.data, 0, conf.head)] if conf.values else []
+def _place(conf: Conf, line: bytes | None, key: bytes = KEY) -> Edit | None:
+    spans = _spans(conf, key)
     if line is None:
         return _join(conf.data, [(span, None) for span in spans])
     if not spans:
-        return _insertion(conf, line)
+        return _insertion(conf, line, conf.head if key == KEY else _after_profile(conf))
     keep = 0 if conf.dialect is Dialect.PVE else len(spans) - 1
     return _join(conf.data, [(span, line if i == keep else None) for i, span in enumerate(spans)])
+
+
+def _spans(conf: Conf, key: bytes) -> list[tuple[int, int]]:
+    if key not in conf.data:
+        return []
+    return [m.span() for m in _line(conf.dialect, key).finditer(conf.data, 0, conf.head)]
+
+
+def _after_profile(conf: Conf) -> int:
+    """Behind the profile line that counts, or the end of the head where there is none."""
+    spans = _spans(conf, KEY)
+    if not spans:
+        return conf.head
+    newline = conf.data.find(b"\n", spans[-1][1])
+    return len(conf.data) if newline < 0 else newline + 1
+
+
+def values_of(conf: Conf, key: bytes) -> tuple[str, ...]:
+    """The values of `key` above the first section, in order; the last one counts."""
+    if key not in conf.data:
+        return ()
+    found = _line(conf.dialect, key).finditer(conf.data, 0, conf.head)
+    return tuple(_value(m["value"], conf.dialect) for m in found)
+
+
+def beside(data: bytes, key: bytes, value: str | None, dialect: Dialect = Dialect.PVE) -> bytes:
+    """`data` with `value` for `key`, one of BESIDE, behind the profile line; None: without that line.
+
+    The same object when nothing changes: also where the last of several lines has that value
+    already.  Raises ConfError where `check_editable` does.
+    """
+    conf = parse(data, dialect)
+    check_editable(conf)
+    values = values_of(conf, key)
+    if values[-1:] == (value,) or (value is None and not values):
+        return data
+    sign = b": " if dialect is Dialect.PVE else b" = "
+    line = None if value is None else key + sign + value.encode("utf-8", "surrogateescape")
+    return _applied(conf, _place(conf, line, key))
 
 
 def assign(data: bytes, value: str | None, dialect: Dialect = Dialect.PVE) -> bytes:
@@ -241,9 +288,18 @@ def put_back(data: bytes, original: bytes, dialect: Dialect = Dialect.PVE) -> by
     check_editable(conf)
     if conf.values == former.values[-1:]:
         return data
-    pattern = _PVE_LINE if dialect is Dialect.PVE else _LXC_LINE
-    lines = [match[0] for match in pattern.finditer(original, 0, former.head)] if former.values else []
+    lines = [original[start:end] for start, end in _spans(former, KEY)]
     return _applied(conf, _place(conf, lines[-1].rstrip(b"\r") if lines else None))
+
+
+def put_back_beside(data: bytes, original: bytes, key: bytes, dialect: Dialect = Dialect.PVE) -> bytes:
+    """As `put_back`, for the line of `key`, one of BESIDE."""
+    conf, former = parse(data, dialect), parse(original, dialect)
+    check_editable(conf)
+    if values_of(conf, key)[-1:] == values_of(former, key)[-1:]:
+        return data
+    lines = [original[start:end] for start, end in _spans(former, key)]
+    return _applied(conf, _place(conf, lines[-1].rstrip(b"\r") if lines else None, key))
 
 
 def _applied(conf: Conf, change: Edit | None) -> bytes:
@@ -273,12 +329,11 @@ def _join(data: bytes, changes: list[tuple[tuple[int, int], bytes | None]]) -> E
     return Edit(begin, data[begin:position], new)
 
 
-def _insertion(conf: Conf, line: bytes) -> Edit:
+def _insertion(conf: Conf, line: bytes, at: int) -> Edit:
     data = conf.data
     first = data.find(b"\n")
     ending = b"\r\n" if first > 0 and data[first - 1 : first] == b"\r" else b"\n"
-    at = conf.head
-    if at < len(data):
+    if at == conf.head < len(data):
         # Before the blank lines that set the first section apart.
         while at > 0:
             previous = data.rfind(b"\n", 0, at - 1) + 1
