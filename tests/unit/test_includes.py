@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.profiles.includes import Closures, include_loop, included, reaching_outside
+from phoenix_hypervisor.profiles.includes import Closures, abi, include_loop, included, reaching_outside
 
 SOURCE = b"""#include <tunables/global>
 include if exists <local/x>
@@ -64,6 +64,15 @@ def test_every_level_counts_and_loops_end() -> None:
     assert Closures({**files(), "abstractions/d.d/one": b"x"}.get).of(SOURCE)[0] != first
     assert Closures({**files(), "local/x": b""}.get).of(SOURCE)[0] != first
     assert Closures({**files(), "abstractions/d.d/two.dpkg-old": b"y"}.get).of(SOURCE)[0] == first
+
+
+def test_the_abi_counts_as_an_include_does() -> None:
+    source = b"abi <abi/x>,\n# abi <abi/no>,\nprofile a { /usr/abi r, }\n"
+    assert abi(source) == ["abi/x"] and included(source) == []
+    known: dict[str, bytes | list[str]] = {"abi/x": b"file {mask {read\n}\n}\n"}
+    first, paths = Closures(known.get).of(source)
+    assert paths == ("abi/x",)
+    assert Closures({"abi/x": b"file {mask {write\n}\n}\n"}.get).of(source)[0] != first
 
 
 def test_include_loops() -> None:

@@ -191,7 +191,8 @@ def _file_name(profile: str) -> str:
 
 def _is_installed(folder: str) -> bool:
     """A directory such as /etc/apparmor.d finds its includes by itself."""
-    return os.path.isdir(os.path.join(folder, "abi")) or os.path.realpath(folder).endswith(APPARMOR_D)
+    named = os.path.realpath(folder).endswith(APPARMOR_D)
+    return named or os.path.isfile(os.path.join(folder, "tunables/global"))
 
 
 def _accepted(parser: Parser, folder: str) -> bool:

@@ -1,7 +1,7 @@
 """What a profile source pulls in.
 
-Owns finding `include` lines and following them, so that a changed include counts as a
-change of every profile that includes it.  Pure: files come through a callback.  It must
+Owns finding `include` and `abi` lines and following them, so that a changed include or ABI file
+counts as a change of every profile that names it.  Pure: files come through a callback.  It must
 not judge syntax: apparmor_parser does, and a line found here that the parser would not
 take only makes a hash more careful.
 """
@@ -33,6 +33,11 @@ Lookup = Callable[[str], "bytes | list[str] | None"]
 def included(source: bytes) -> list[str]:
     """The include paths that `source` names, in order, as written."""
     return [path for _, path in _named(_INCLUDE, _code(source))]
+
+
+def abi(source: bytes) -> list[str]:
+    """The feature files that `source` names as its ABI, in order, as written."""
+    return [path for _, path in _named(_ABI, _code(source))]
 
 
 def reaching_outside(source: bytes) -> list[str]:
@@ -98,7 +103,7 @@ class Closures:
     def of(self, source: bytes) -> tuple[str, tuple[str, ...]]:
         """The hash of `source` with all it includes, and the sorted paths included."""
         seen: set[str] = set()
-        pending = included(source)
+        pending = [*included(source), *abi(source)]
         while pending:
             path = pending.pop()
             if path in seen:
@@ -117,7 +122,7 @@ class Closures:
         if content is None:
             names, digest = [], b"missing"
         elif isinstance(content, bytes):
-            names, digest = included(content), hashlib.sha256(content).digest()
+            names, digest = [*included(content), *abi(content)], hashlib.sha256(content).digest()
         else:
             kept = [name for name in sorted(content) if not is_skipped(name)]
             names, digest = [f"{path.rstrip('/')}/{name}" for name in kept], repr(kept).encode()

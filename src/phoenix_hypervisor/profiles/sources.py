@@ -30,7 +30,8 @@ RESERVED = frozenset(
 )
 """Stock profiles of the lxc package: a second definition makes lxc-containers fail to load."""
 
-INCLUDE_DIRS = ("abstractions", "tunables")
+INCLUDE_DIRS = ("abi", "abstractions", "tunables")
+"""`abi` first: feature files that profiles pin (`abi <abi/NAME>,`), installed as includes are."""
 OPTIONAL = "if-parser-accepts"
 """Includes below this directory are installed only where the host's parser accepts them."""
 
@@ -74,7 +75,7 @@ def read_sources(directory: str) -> Sources:
                 if name in INCLUDE_DIRS:
                     _read_tree(directory, name, sources.includes, problems)
                 elif name == OPTIONAL:
-                    for kind in INCLUDE_DIRS:
+                    for kind in INCLUDE_DIRS[1:]:
                         _read_tree(os.path.join(directory, OPTIONAL), kind, sources.optional, problems)
                 else:
                     hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
