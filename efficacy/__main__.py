@@ -179,7 +179,7 @@ def install_profiles(lab: Any) -> dict[str, Any]:
     script = r"""
 set -e
 cd /run/profiles
-cp -r abstractions tunables /etc/apparmor.d/
+cp -r abi abstractions tunables /etc/apparmor.d/
 for f in if-parser-accepts/abstractions/phoenix/*; do
   if { echo 'profile x {'; cat "$f"; echo '}'; } | apparmor_parser -QK >/dev/null 2>&1; then
     cp "$f" /etc/apparmor.d/abstractions/phoenix/
