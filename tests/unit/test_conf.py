@@ -231,3 +231,19 @@ def test_plain_lxc_gets_its_own_form() -> None:
     data = b"lxc.apparmor.profile = lxc-a\nlxc.net.0.type = veth"
     after = beside(data, SECCOMP, "/x", Dialect.LXC)
     assert after == b"lxc.apparmor.profile = lxc-a\nlxc.seccomp.profile = /x\nlxc.net.0.type = veth"
+
+
+@pytest.mark.parametrize(
+    ("data", "dialect", "expected"),
+    [
+        (b"unprivileged: 1\n", Dialect.PVE, True),
+        (b"unprivileged: 0\n", Dialect.PVE, False),
+        (b"arch: amd64\n", Dialect.PVE, False),
+        (b"arch: amd64\n\n[snap]\nunprivileged: 1\n", Dialect.PVE, False),
+        (b"lxc.idmap = u 0 100000 65536\n", Dialect.LXC, True),
+        (b"# lxc.idmap = u 0 100000 65536\n", Dialect.LXC, False),
+        (b"lxc.idmap =\n", Dialect.LXC, False),
+    ],
+)
+def test_the_kind_of_a_container_is_read(data: bytes, dialect: Dialect, expected: bool) -> None:
+    assert parse(data, dialect).unprivileged is expected

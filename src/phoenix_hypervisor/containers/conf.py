@@ -35,12 +35,14 @@ _WS = rb"[ \t\r\f\v]*"
 _BRACKET = re.compile(rb"^\[[^\n]*", re.M)
 _SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", re.I)
 _SETTING = re.compile(
-    rb"^(?P<key>lock|template|features|hostname):" + _WS + rb"(?P<value>[^\n]+?)" + _WS + rb"$", re.M
+    rb"^(?P<key>lock|template|features|hostname|unprivileged):" + _WS + rb"(?P<value>[^\n]+?)" + _WS + rb"$",
+    re.M,
 )
 _TRUE = re.compile(rb"0*1|on|yes|true", re.I)
 """What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
 _PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
 _INCLUDE = re.compile(rb"^lxc\.include(?::|" + _WS + rb"=)", re.M)
+_IDMAP = re.compile(rb"^" + _WS + rb"lxc\.(?:idmap|id_map)" + _WS + rb"=" + _WS + rb"[^\s]", re.M)
 _OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|" + _WS + rb"=)", re.M)
 
 
@@ -86,6 +88,8 @@ class Conf:
     """`lxc.include` stands in the head of a Proxmox configuration: another file may set a profile."""
     old_key: bool
     """`lxc.aa_profile` stands in the head; LXC 3 and later refuse to start with it."""
+    unprivileged: bool = False
+    """It has a user namespace: `unprivileged: 1` (Proxmox), or an idmap of its own (LXC)."""
 
     @property
     def assigned(self) -> str | None:
@@ -121,7 +125,8 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     if dialect is Dialect.LXC:
         values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data))
         old_key = _OLD_KEY.search(data) is not None
-        return Conf(data, dialect, len(data), values, None, False, "", None, False, False, old_key)
+        idmap = b"lxc.id" in data and _IDMAP.search(data) is not None
+        return Conf(data, dialect, len(data), values, None, False, "", None, False, False, old_key, idmap)
     head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
     values = ()
     if KEY in data:
@@ -141,6 +146,7 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
         pending != (0, 0) and _PENDING_RAW.search(data, *pending) is not None,
         b"lxc.include" in data and _INCLUDE.search(data, 0, head) is not None,
         b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
+        _TRUE.fullmatch(settings.get(b"unprivileged", b"")) is not None,
     )
 
 
