@@ -18,7 +18,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loads
 ALLOWED_SKIPS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install lock apt-run apt-lab apt-venv apt-test
+.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; w
 
 install: ## Into $(PREFIX), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"
+
+reference: ## Write docs/configuration.md anew from the schema
+	@$(PYTHON) tools/reference
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -26,9 +26,9 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
     assert create == [
         (
             *("pct", "create", "950", "local:vztmpl/ubuntu.tar.zst", "--hostname", "gpu-one"),
-            *("--memory", "2048", "--cores", "2", "--rootfs", "local-zfs:16", "--unprivileged", "0"),
+            *("--memory", "2048", "--swap", "0", "--cores", "2", "--features", "nesting=1,keyctl=1"),
+            *("--unprivileged", "0", "--rootfs", "local-zfs:16"),
             *("--net0", "name=eth0,bridge=vmbr0,ip=10.0.0.5/24,gw=10.0.0.1,hwaddr=52:54:00:67:89:50"),
-            *("--features", "nesting=1,keyctl=1"),
             *("--dev0", "/dev/nvidia0,mode=0666", "--dev1", "/dev/nvidiactl,mode=0666"),
             *("--dev2", "/dev/nvidia-uvm,mode=0666", "--dev3", "/dev/nvidia-caps/nvidia-cap1"),
         )
@@ -121,7 +121,7 @@ def test_only_what_is_declared_is_said(live: LiveHost) -> None:
         assert live.apply("--all", "--no-start").code == 0
     (create,) = [argv for argv in argvs if argv[:2] == ("pct", "create")]
     assert create[create.index("--net0") + 1] == "name=eth0,bridge=vmbr0,ip=dhcp"
-    assert not {"--features", "--dev0"} & set(create)
+    assert not {"--features", "--dev0", "--swap"} & set(create)
 
 
 def test_what_is_created_stays_stopped_where_that_is_declared(live: LiveHost) -> None:

@@ -137,7 +137,8 @@ def test_whole_numbers_that_are_written_as_fractions(live: LiveHost) -> None:
     with live.recorded() as argvs:
         assert live.apply().code == 0
     create = next(argv for argv in argvs if argv[:2] == ("pct", "create"))
-    assert create[create.index("--memory") + 1 :][:5] == ("512", "--cores", "2", "--rootfs", "local:8")
+    words = dict(zip(create[4::2], create[5::2], strict=True))
+    assert (words["--memory"], words["--cores"], words["--rootfs"]) == ("512", "2", "local:8")
 
 
 @pytest.mark.parametrize("name", ["..", ".", "lxc-z\n", "a b", "", "a/b"])

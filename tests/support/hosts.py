@@ -34,6 +34,7 @@ CREATION: dict[str, Any] = {
     "name": "gpu-one",
     "apparmor_profile": "lxc-a",
     "memory_mb": 2048,
+    "swap_mb": 0,
     "cores": 2,
     "template": "local:vztmpl/ubuntu.tar.zst",
     "storage_pool": "local-zfs",

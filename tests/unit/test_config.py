@@ -12,7 +12,7 @@ from phoenix_hypervisor.config.document import Positions
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import PhoenixError, ProblemsError
-from phoenix_hypervisor.plan.model import Desired
+from phoenix_hypervisor.plan.declared import Desired
 
 TOP = Path(__file__).parents[2]
 SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")

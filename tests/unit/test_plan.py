@@ -9,11 +9,11 @@ import pytest
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
+from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
 from phoenix_hypervisor.plan.model import (
     Action,
     Assignments,
-    ContainerSpec,
     ContainerState,
     FileState,
     Kind,
@@ -34,7 +34,7 @@ from phoenix_hypervisor.plan.profiles import (
 from phoenix_hypervisor.plan.transaction import NoLog, Transaction
 from phoenix_hypervisor.plan.verify import judge_container, judge_profiles
 
-SPEC = ContainerSpec("950", "a", "lxc-a")
+SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
 DATA = b"lxc.apparmor.profile: lxc-a\n"
 STATE = ContainerState("950", "/etc/pve/lxc/950.conf", DATA, DATA, "lxc-a", "lxc-a", running=False)
 LIVE = Mode(live=True, quorate=True)

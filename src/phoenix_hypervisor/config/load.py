@@ -13,12 +13,14 @@ from typing import Any
 from phoenix_hypervisor.config.document import Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
-from phoenix_hypervisor.plan.model import ContainerSpec, Desired, Network
+from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Network, is_ctid
 
 SPECIAL = ("unconfined", "generated")
 """Profile names that stand for something else than a file of ours."""
 
-_CTID = re.compile(r"[1-9][0-9]{2,8}")
+UNUSED = ("vllm_", "note")
+"""Beginnings of keys that become nothing: their text may have lines."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Control characters are escaped in JSON, or two bytes of UTF-8, so most documents need no walk.
 _MAYBE_CONTROL = re.compile(rb"\\(?:[bfnrt]|u00[0189]|u007|u[dD][89a-fA-F])|\x7f|\xc2[\x80-\x9f]")
@@ -40,6 +42,7 @@ def load(
     document, problems = parse(data, where)
     if problems or not schema.is_valid(document):
         problems += schema.problems(document)
+    ours = schema
     if not schema.is_packaged():
         # A schema beside the configuration comes with it, so what becomes a path or a word of
         # a command line is held against ours as well.
@@ -47,11 +50,14 @@ def load(
         used = ours.used(document)
         if not ours.is_valid(used):
             problems += ours.problems(used)
+        problems += _default_problems(ours, schema)
     containers = document.get("lxc_configs")
     entries = containers if isinstance(containers, dict) else {}
     deprecated = _deprecated(document)
     shipped_names = frozenset(shipped)
-    problems += _profile_problems(entries, schema.default_profile, shipped_names, installed, deprecated)
+    defaults = {**ours.defaults, **schema.defaults}
+    profile = str(defaults["apparmor_profile"])
+    problems += _profile_problems(entries, profile, shipped_names, installed, deprecated)
     problems += _retired_and_shipped(deprecated, shipped_names)
     problems += _missing_successors(deprecated, shipped_names, installed)
     problems += _address_problems(entries)
@@ -65,16 +71,32 @@ def load(
     if problems:
         raise ProblemsError("the configuration has faults", _placed(data, problems), where=where)
     try:
-        specs = {c: _container(c, entries[c], schema.default_profile) for c in sorted(entries, key=int)}
+        keys = ours.rows()
+        specs = {c: _container(c, {**defaults, **entries[c]}, keys) for c in sorted(entries, key=int)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         fault = Problem(f"{schema.where} allows what cannot be used: {error}", "/lxc_configs")
         raise ProblemsError("the configuration has faults", [fault], where=where) from error
     return Desired(
-        specs,
-        deprecated,
-        document.get("unconfined_means") == "explicit-line",
-        document.get("reload") == "service",
+        containers=specs,
+        deprecated=deprecated,
+        explicit_unconfined=document.get("unconfined_means") == "explicit-line",
+        reload_service=document.get("reload") == "service",
     )
+
+
+def _default_problems(ours: Schema, schema: Schema) -> list[Problem]:
+    """Defaults of a schema beside the configuration that cannot be used."""
+    used = ours.used({"lxc_configs": {"100": schema.defaults}})
+    if ours.is_valid(used):
+        return []
+    return [
+        Problem(
+            f"default of {p.pointer.rpartition('/')[2]} in {schema.where}: {p.message}",
+            "/lxc_configs",
+            hint=p.hint,
+        )
+        for p in ours.problems(used)
+    ]
 
 
 def _placed(data: bytes, problems: list[Problem]) -> list[Problem]:
@@ -198,11 +220,10 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     problems = []
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
-        if _CTID.fullmatch(ctid) is None and _CONTROL.search(ctid):
+        if not is_ctid(ctid) and _CONTROL.search(ctid):
             problems.append(Problem("a CTID holds a control character", base))
-        # vllm_* is not used, and a chat template has lines.
         used = entry.items() if isinstance(entry, dict) else ()
-        pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith("vllm_")]
+        pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
         while pending:
             pointer, value = pending.pop()
             if isinstance(value, dict):
@@ -214,25 +235,28 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _container(ctid: str, entry: dict[str, Any], default: str) -> ContainerSpec:
-    network = entry.get("network_config")
-    features = entry.get("features") or ""
-    gpus = entry.get("gpu_assignment", "none")
+def _network(entry: dict[str, Any]) -> Network:
+    return Network(name=entry["name"], bridge=entry["bridge"], ip=entry["ip"], gw=entry.get("gw"))
+
+
+def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> ContainerSpec:
+    """`values` is what was declared over the defaults; JSON Schema takes 512.0 for an integer."""
+    network, gpus = values.get("network_config"), values["gpu_assignment"]
+    features = values.get("features") or ""
     return ContainerSpec(
-        ctid,
-        entry.get("name", ""),
-        entry.get("apparmor_profile", default),
-        entry.get("start", True),
-        entry.get("unprivileged", True),
-        int(entry.get("memory_mb", 512)),  # JSON Schema takes 512.0 for an integer
-        int(entry.get("cores", 1)),
-        entry.get("template", ""),
-        entry.get("storage_pool", ""),
-        int(entry.get("storage_size_gb", 0)),
-        None
-        if network is None
-        else Network(network["name"], network["bridge"], network["ip"], network.get("gw")),
-        features if isinstance(features, str) else ",".join(features),
-        entry.get("mac_address"),
-        () if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
+        ctid=ctid,
+        name=values.get("name", ""),
+        profile=values["apparmor_profile"],
+        start=values["start"],
+        unprivileged=values["unprivileged"],
+        node=values.get("node"),
+        template=values.get("template", ""),
+        storage_pool=values.get("storage_pool", ""),
+        storage_size_gb=int(values.get("storage_size_gb", 0)),
+        network=None if network is None else _network(network),
+        features=features if isinstance(features, str) else ",".join(features),
+        mac_address=values.get("mac_address"),
+        gpus=() if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
+        values=values,
+        keys=keys,
     )

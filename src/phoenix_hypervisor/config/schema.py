@@ -1,7 +1,9 @@
-"""The JSON Schema: the contract between operator, editor and loader.
+"""The JSON Schema: the contract between operator, editor and loader, and the table of keys.
 
 Owns applying it: a generated validator as the fast gate, and the slow one, which finds
-every fault, only for documents that fail.  Pure: the schema comes in as bytes.
+every fault, only for documents that fail.  Owns reading its table too: a property of
+`container` is a row, and `x-becomes` names the argument that it becomes, by runtime.
+Pure: the schema comes in as bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import phoenix_hypervisor
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.plan.declared import Key
 
 MAX_SCHEMA = 1024 * 1024
 """Bytes."""
@@ -32,8 +35,11 @@ class Schema:
             )
         try:
             self.document: dict[str, Any] = json.loads(data)
-            container = self.document["definitions"]["container"]["properties"]
-            self.default_profile = str(container["apparmor_profile"]["default"])
+            container: dict[str, dict[str, Any]] = self.document["definitions"]["container"]["properties"]
+            self.defaults = {key: row["default"] for key, row in container.items() if "default" in row}
+            """The value of each key of a container that is not declared, for those that have one."""
+            if not isinstance(self.defaults["apparmor_profile"], str):
+                raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PhoenixError(
                 "is no schema of Phoenix: it has no default for apparmor_profile",
@@ -47,6 +53,11 @@ class Schema:
             if not (isinstance(ref, str) and ref.startswith("#")):
                 hint = "put the definition into the schema itself"
                 raise PhoenixError(f"refers to {ref!r:.100}, outside itself", where=where, hint=hint)
+
+    def rows(self) -> tuple[Key, ...]:
+        """The table's rows, in its order."""
+        container = self.document["definitions"]["container"]["properties"]
+        return tuple(_key(name, row) for name, row in container.items())
 
     def is_packaged(self) -> bool:
         return self._data == packaged_schema()
@@ -87,6 +98,17 @@ class Schema:
         return PhoenixError(
             "cannot be used as a schema: it refers to itself without end", where=self.where, hint=hint
         )
+
+
+def _key(name: str, row: dict[str, Any]) -> Key:
+    kinds = [row["type"]] if "type" in row else [branch["type"] for branch in row.get("anyOf", ())]
+    return Key(
+        name=name,
+        kind=" or ".join(map(str, kinds)),
+        meaning=str(row.get("description", "")),
+        default=row.get("default"),
+        becomes=row.get("x-becomes", {}),
+    )
 
 
 def _refs(document: object) -> Iterator[object]:

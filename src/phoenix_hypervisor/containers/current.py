@@ -14,7 +14,8 @@ from phoenix_hypervisor.containers.runtime import Elsewhere, Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import Assignments, ContainerSpec, ContainerState, Desired, ProcessLabel
+from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
+from phoenix_hypervisor.plan.model import Assignments, ContainerState, ProcessLabel
 
 
 class Containers:

@@ -17,7 +17,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place
-from phoenix_hypervisor.plan.model import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec
 
 LXC_DIR = "/var/lib/lxc"
 CREATE_DIR = "/var/lib/phoenix/create"
@@ -157,9 +157,7 @@ class PlainLxc:
             lines.append(f"lxc.include = {share}/nesting.conf")
         if spec.template.startswith("/") and self._is_tree(spec):
             lines.append(f"lxc.rootfs.path = dir:{spec.template}")
-        lines += [f"lxc.uts.name = {spec.name}"]
-        lines += [f"lxc.cgroup2.memory.max = {spec.memory_mb * 1024 * 1024}"]
-        lines += [f"lxc.cgroup2.cpu.max = {spec.cores * 100000} 100000"]
+        lines += [argument.replace("{}", text) for argument, text in spec.passed_on(self.name)]
         lines += self._network(spec)
         for node in device_nodes(self._host, spec.gpus)[0]:
             lines.append(f"lxc.mount.entry = {node} {node[1:]} none bind,optional,create=file")

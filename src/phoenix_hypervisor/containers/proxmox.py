@@ -19,7 +19,7 @@ from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -164,10 +164,10 @@ class Proxmox:
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
         """`--unprivileged` is always explicit: its default is 0 on Proxmox VE 8 and 1 on 9."""
-        argv = ["pct", "create", spec.ctid, spec.template, "--hostname", spec.name]
-        argv += ["--memory", str(spec.memory_mb), "--cores", str(spec.cores)]
+        argv = ["pct", "create", spec.ctid, spec.template]
+        for argument, text in spec.passed_on(self.name):
+            argv += [word.replace("{}", text) for word in argument.split()]
         argv += ["--rootfs", f"{spec.storage_pool}:{spec.storage_size_gb}"]
-        argv += ["--unprivileged", "1" if spec.unprivileged else "0"]
         if spec.network is not None:
             parts = [f"name={spec.network.name}", f"bridge={spec.network.bridge}", f"ip={spec.network.ip}"]
             if spec.network.gw:
@@ -175,8 +175,6 @@ class Proxmox:
             if spec.mac_address:
                 parts.append(f"hwaddr={spec.mac_address}")
             argv += ["--net0", ",".join(parts)]
-        if spec.features:
-            argv += ["--features", spec.features]
         for index, node in enumerate(device_nodes(self._host, spec.gpus)[0]):
             # The driver makes its nodes 0666, pct 0660 root; capability nodes stay closed.
             mode = "" if node.startswith("/dev/nvidia-caps/") else ",mode=0666"

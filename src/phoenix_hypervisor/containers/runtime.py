@@ -14,7 +14,7 @@ from typing import Protocol
 
 from phoenix_hypervisor.containers.conf import Dialect
 from phoenix_hypervisor.errors import Problem
-from phoenix_hypervisor.plan.model import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec
 
 
 @dataclass(frozen=True, slots=True)

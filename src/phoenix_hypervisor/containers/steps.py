@@ -15,7 +15,8 @@ from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed
-from phoenix_hypervisor.plan.model import Action, Desired, Kind
+from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.plan.model import Action, Kind
 from phoenix_hypervisor.plan.transaction import Performer
 
 CREATE_TIMEOUT = 1800.0

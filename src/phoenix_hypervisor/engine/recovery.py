@@ -18,10 +18,11 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
 from phoenix_hypervisor.host.trust import NotTrusted
+from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
 from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
-from phoenix_hypervisor.plan.model import Action, Desired, Kind, Plan
+from phoenix_hypervisor.plan.model import Action, Kind, Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
 from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record

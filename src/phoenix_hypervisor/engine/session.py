@@ -19,7 +19,8 @@ from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
-from phoenix_hypervisor.plan.model import Desired, Note
+from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser

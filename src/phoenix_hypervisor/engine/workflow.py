@@ -15,7 +15,8 @@ from phoenix_hypervisor.engine.recovery import Recovered, locked, recover, run
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
-from phoenix_hypervisor.plan.model import Action, ContainerSpec, Kind, Note, Plan
+from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.model import Action, Kind, Note, Plan
 from phoenix_hypervisor.plan.profiles import (
     LoadPolicy,
     file_actions,

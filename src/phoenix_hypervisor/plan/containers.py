@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries
-from phoenix_hypervisor.plan.model import Action, ContainerSpec, ContainerState, Kind, Note, Plan
+from phoenix_hypervisor.plan.model import Action, ContainerState, Kind, Note, Plan
 
 
 @dataclass(frozen=True, slots=True)

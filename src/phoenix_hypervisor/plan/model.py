@@ -1,59 +1,15 @@
-"""The values that desired state, current state and plan are made of.
+"""The values that current state and plan are made of.
 
-Owns plain data: what is declared, what is there, and what would be done.  Pure and
-frozen; must not read anything nor decide anything.  The rooms above fill these in:
-`config` the declared side, `profiles` and `containers` the current side.
+Owns plain data: what is there, and what would be done (what is declared: `plan.declared`).
+Pure and frozen; must not read anything nor decide anything.  `profiles` and `containers`
+fill in the current side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """`network_config`: one interface, as `pct --net0` takes it."""
-
-    name: str
-    bridge: str
-    ip: str
-    gw: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
-    """One declared container; sizes in the units of their names."""
-
-    ctid: str
-    name: str
-    profile: str
-    """The `apparmor_profile` value, or the schema's default."""
-    start: bool = True
-    unprivileged: bool = True
-    memory_mb: int = 512
-    cores: int = 1
-    template: str = ""
-    storage_pool: str = ""
-    storage_size_gb: int = 0
-    network: Network | None = None
-    features: str = ""
-    mac_address: str | None = None
-    gpus: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What the configuration asks for, in CTID order."""
-
-    containers: Mapping[str, ContainerSpec]
-    deprecated: Mapping[str, str] = field(default_factory=dict)
-    """Successor by deprecated profile name."""
-    explicit_unconfined: bool = False
-    """`unconfined` writes the line instead of leaving it out."""
-    reload_service: bool = False
-    """Reload apparmor.service instead of loading what changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries, parse
-from phoenix_hypervisor.plan.model import ContainerSpec, ContainerState, FileState, Ownership, ProfileState
+from phoenix_hypervisor.plan.model import ContainerState, FileState, Ownership, ProfileState
 
 
 @dataclass(frozen=True, slots=True)

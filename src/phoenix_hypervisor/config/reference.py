@@ -1,0 +1,55 @@
+"""The table of keys as Markdown, for docs/configuration.md.
+
+Owns how a row of the schema is shown.  Pure: a schema comes in, text goes out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from phoenix_hypervisor.config.schema import Schema
+
+BEGIN, END = "<!-- from the schema -->", "<!-- to here -->"
+
+
+def renewed(document: str, schema: Schema) -> str:
+    """`document` with the tables of `schema` between its two marks."""
+    head, rest = document.split(BEGIN + "\n", 1)
+    tail = rest.split(END, 1)[1]
+    return f"{head}{BEGIN}\n{_tables(schema)}{END}{tail}"
+
+
+def _tables(schema: Schema) -> str:
+    runtimes = sorted({name for key in schema.rows() for name in key.becomes}, reverse=True)
+    lines = [
+        "## The file itself\n",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+        *_rows(schema.document),
+        "\n## A container\n",
+        f"| key | type | default | meaning | {' | '.join(runtimes)} |",
+        f"|---|---|---|---|{'---|' * len(runtimes)}",
+    ]
+    for key in schema.rows():
+        arguments = [f"`{key.becomes[name]}`" if name in key.becomes else "" for name in runtimes]
+        lines.append(_row(key.name, key.kind, key.default, key.meaning, *arguments))
+    container = schema.document["definitions"]["container"]
+    lines += [_row(pattern, "any", None, row["description"], *[""] * len(runtimes))
+              for pattern, row in container["patternProperties"].items()]  # fmt: skip
+    lines += ["\n## `network_config`\n", "| key | type | default | meaning |", "|---|---|---|---|"]
+    lines += _rows(container["properties"]["network_config"])
+    return "\n".join(lines) + "\n"
+
+
+def _rows(entry: dict[str, Any]) -> Iterator[str]:
+    for name, row in entry["properties"].items():
+        needed = " Required." if name in entry.get("required", ()) else ""
+        yield _row(name, str(row["type"]), row.get("default"), row["description"] + needed)
+
+
+def _row(name: str, kind: str, default: object, meaning: str, *more: str) -> str:
+    shown = "" if default is None else f"`{json.dumps(default)}`"
+    cells = [f"`{name}`", kind, shown, meaning, *more]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,102 @@
+"""What an operator declares, as values.
+
+Owns the declared side: the containers with what is asked of them, and what a container id
+may be.  Pure and frozen; must not read anything nor decide anything.  `config` fills it in
+from the JSON, by the table of keys in data/phoenix_lxc_configs.schema.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+CTID = "[1-9][0-9]{2,8}"
+"""What Proxmox takes for a container id: 100 to 999999999 (PVE::JSONSchema, pve-vmid)."""
+
+_CTID = re.compile(CTID)
+
+
+def is_ctid(text: str) -> bool:
+    """Whether `text` is a container id."""
+    return _CTID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One row of the table of keys: a property of the schema's `container`."""
+
+    name: str
+    kind: str
+    """`string`, `integer`, `boolean`, `object`, or several with `or` between them."""
+    meaning: str
+    default: object = None
+    """None: without the key nothing is passed on."""
+    becomes: Mapping[str, str] = field(default_factory=dict)
+    """Argument by runtime.  One with `{}` takes the value there and is passed on as it stands; one
+    without is made by the runtime's module, perhaps from several keys."""
+
+    def text(self, value: object) -> str:
+        """A value as an argument: flags are 0 and 1, a list is joined by commas, 512.0 is 512."""
+        if isinstance(value, list):
+            return ",".join(str(item) for item in value)
+        return str(int(value) if isinstance(value, bool | float) else value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """`network_config`: the one interface of a container."""
+
+    name: str
+    bridge: str
+    ip: str
+    gw: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One declared container.
+
+    The fields are what Phoenix itself acts upon; every other key is in `values` only.
+    """
+
+    ctid: str
+    name: str
+    profile: str
+    """The `apparmor_profile` value, or the schema's default."""
+    start: bool
+    unprivileged: bool
+    node: str | None = None
+    """The node that creates it where it is missing; None: the one that is asked to."""
+    template: str = ""
+    storage_pool: str = ""
+    storage_size_gb: int = 0
+    network: Network | None = None
+    features: str = ""
+    mac_address: str | None = None
+    gpus: tuple[int, ...] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+    """By key, what was declared and the defaults of what was not."""
+    keys: tuple[Key, ...] = ()
+    """The table's rows."""
+
+    def passed_on(self, runtime: str) -> Iterator[tuple[str, str]]:
+        """The arguments of `runtime` that one value fills in, each with that value, in the table's order."""
+        for key in self.keys:
+            argument = key.becomes.get(runtime, "")
+            value = self.values.get(key.name)
+            if "{}" in argument and value not in (None, "", []):
+                yield argument, key.text(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the configuration asks for, in CTID order."""
+
+    containers: Mapping[str, ContainerSpec]
+    deprecated: Mapping[str, str] = field(default_factory=dict)
+    """Successor by deprecated profile name."""
+    explicit_unconfined: bool = False
+    """`unconfined` writes the line instead of leaving it out."""
+    reload_service: bool = False
+    """Reload apparmor.service instead of loading what changed."""
