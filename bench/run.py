@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TOP / "bench"))
+sys.path.insert(0, str(TOP))
 sys.path.insert(0, str(TOP / "src"))
 
-import hosts  # noqa: E402
+from bench import hosts  # noqa: E402
 
 WORK = TOP / "bench/work"
 PHOENIX = str(TOP / "bin/phoenix")

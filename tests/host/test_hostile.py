@@ -183,7 +183,13 @@ def test_a_schema_that_allows_everything_is_no_traceback(one: DirectoryHost) -> 
     schema = {"definitions": {"container": {"properties": {"apparmor_profile": {"default": "lxc-a"}}}}}
     (one.etc / "phoenix_lxc_configs.schema.json").write_text(json.dumps(schema))
     _clean(one.phoenix("check"), 0)
-    for fields in ({"gpu_assignment": 3}, {"network_config": {}}, {"memory_mb": "x"}, {"features": 5}):
+    samples: tuple[dict[str, object], ...] = (
+        {"gpu_assignment": 3},
+        {"network_config": {}},
+        {"memory_mb": "x"},
+        {"features": 5},
+    )
+    for fields in samples:
         one.declare({"101": {"apparmor_profile": "lxc-a", **fields}})
         _clean(one.phoenix("check"), 1)
     one.declare({"x": {}})

@@ -103,7 +103,7 @@ def _journal(text: bytes, mode: int = 0o700) -> Make:
 
 
 def _entry(**action: object) -> bytes:
-    base = {"kind": "install", "target": "x", "summary": "", "path": "/etc/apparmor.d/x", "before": None,
+    base: dict[str, object] = {"kind": "install", "target": "x", "summary": "", "path": "/etc/apparmor.d/x", "before": None,
             "after": "eA==", "processes": [], "value": None, "old_value": None}  # fmt: skip
     header = {"version": 1, "id": 1, "time": "t", "user": "u", "command": [], "runtime": "lxc", "undoes": None,
               "manifest": None, "actions": [{**base, **action}]}  # fmt: skip

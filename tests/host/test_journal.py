@@ -224,9 +224,7 @@ def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
     busy: LiveHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between this run's first look and its lock."""
-    from phoenix_hypervisor.engine import workflow
-
-    real = workflow.locked
+    from phoenix_hypervisor.engine.recovery import locked as real
 
     def locked(session: Any) -> Any:
         monkeypatch.undo()
@@ -234,7 +232,7 @@ def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
             busy.apply("--all", "--no-start")
         return real(session)
 
-    monkeypatch.setattr(workflow, "locked", locked)
+    monkeypatch.setattr("phoenix_hypervisor.engine.workflow.locked", locked)
     document = busy.apply("--all", "--no-start", "--json").document
     assert document["recovered"]["id"] == 2 and document["changed"] > 0
     assert busy.phoenix("verify").code == 3  # Nothing was started.

@@ -301,11 +301,19 @@ class Cli:
 
     def __call__(self, *words: str, stdin: bytes | None = None) -> tuple[int, str]:
         self.shown.clear()
+
+        def show(settings: Any, result: Result) -> None:
+            self.shown.append(result)
+            click.echo("\n".join(result.lines))
+
+        def write(settings: Any, path: str, blob: bytes) -> None:
+            Path(path).write_bytes(blob)
+
         group = make_group(
             lambda function: function,
             lambda settings: Bench(self.folder),
-            lambda settings, result: (self.shown.append(result), click.echo("\n".join(result.lines)))[1],
-            lambda settings, path, blob: Path(path).write_bytes(blob) and None,
+            show,
+            write,
         )
         done = CliRunner().invoke(group, list(words), input=stdin, standalone_mode=False)
         if done.exception is not None:

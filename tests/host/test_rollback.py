@@ -173,16 +173,14 @@ def test_an_unfinished_transaction_is_the_one_that_is_undone(done: LiveHost) -> 
 
 
 def test_two_at_once_undo_one(done: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.cli import history
-
-    real = history.locked
+    from phoenix_hypervisor.engine.recovery import locked as real
 
     def locked(session: Any) -> Any:
         monkeypatch.undo()
         assert done.phoenix("rollback").code == 0
         return real(session)
 
-    monkeypatch.setattr(history, "locked", locked)
+    monkeypatch.setattr("phoenix_hypervisor.cli.history.locked", locked)
     result = done.phoenix("rollback")
     assert result.code == 1 and "transaction 2 is rolled back by 3" in result.err
     assert [t["state"] for t in done.phoenix("history", "--json").document["transactions"]] == [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from host.test_journal import killed
 from support.hosts import LiveHost, snapshot
+from support.killed import killed
 
 GENERATED = "lxc.arch = amd64\nlxc.apparmor.profile = generated\n"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from host.test_journal import killed
 from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.engine.recovery import LOCK
 from phoenix_hypervisor.plan.model import Action
 from support.hosts import TOP, DirectoryHost, LiveHost, contents, snapshot
+from support.killed import killed
 
 STATE = "var/lib/phoenix"
 
@@ -266,7 +266,7 @@ def test_a_planted_journal_is_not_recovered(done: LiveHost) -> None:
     """Who can rename in /var/lib/phoenix can put a journal of their own there, with any mode."""
     if os.geteuid() != 0:
         return
-    action = {
+    action: dict[str, object] = {
         "kind": "install", "target": "x", "summary": "", "path": "/etc/apparmor.d/lxc-a", "processes": [],
         "before": base64.b64encode(b"EVIL").decode(), "value": None, "old_value": None,
         "after": base64.b64encode((done.installed / "lxc-a").read_bytes()).decode(),

@@ -276,7 +276,6 @@ def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pyte
 
 def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxmox's post-stop hook writes what it read earlier, after `pct stop` has returned."""
-    from phoenix_hypervisor.containers import steps
 
     path = two.lxc / "101.conf"
     read_earlier = path.read_bytes()
@@ -289,7 +288,7 @@ def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pyt
             path.write_bytes(read_earlier)
             shutil.rmtree(monitor)
 
-    monkeypatch.setattr(steps.time, "sleep", sleep)
+    monkeypatch.setattr("phoenix_hypervisor.containers.steps.time.sleep", sleep)
     assert two.apply("101").code == 0
     assert not monitor.exists()
     assert two.labels() == {"101": "lxc-a (enforce)"}

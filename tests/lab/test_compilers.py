@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from phoenix_hypervisor.cli.main import main
 from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.policy.evaluate import Evaluator
@@ -48,8 +50,8 @@ def mount(lab: Lab, blob: bytes, query: MountQuery) -> int:
 
 
 def test_the_witness_of_two_parsers_is_a_real_mount(
-    labs: Callable[[str], Lab], tmp_path: Path, capsys
-) -> None:  # type: ignore[no-untyped-def]
+    labs: Callable[[str], Lab], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old, new = compile_in(labs("bookworm")), compile_in(labs("trixie"))
     (tmp_path / "old").write_bytes(old)
     (tmp_path / "new").write_bytes(new)

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ ETC = Path(__file__).parents[2] / "etc/apparmor"
 PROFILE = "lxc-nvidia-gpu-base"
 _DENY = re.compile(r"^\s*deny\b")
 READ, WRITE = os.O_RDONLY, os.O_WRONLY
-OPERATIONS: list[list[object]] = [
+OPERATIONS: list[Sequence[object]] = [
     *(["open", path, WRITE] for path in (
         "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/sys/kernel/uevent_helper",
         "/proc/sys/fs/file-max", "/proc/sys/vm/swappiness", "/proc/sys/kernel/printk", "/proc/irq/default_smp_affinity",

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.policy.constants import CAPABILITIES
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.model import Profile
-from phoenix_hypervisor.policy.queries import MountQuery, RawQuery, parse_query
+from phoenix_hypervisor.policy.queries import CapabilityQuery, MountQuery, RawQuery, parse_query
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.witness import raw_queries
 
@@ -233,11 +234,10 @@ def test_real_operations(lab: Lab, profiles: dict[str, list[Profile]], tell: Cal
             if plain in (errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENOENT, errno.EINVAL, 255):
                 continue  # It fails without any profile too, so it says nothing.
             query = parse_query(question)
+            assert not isinstance(query, RawQuery)
             answer = judge.ask(query)
             lacking = [
-                n
-                for n in answer.needs
-                if not judge.ask(parse_query({"kind": "capability", "name": n})).allowed
+                n for n in answer.needs if not judge.ask(CapabilityQuery(CAPABILITIES.index(n))).allowed
             ]
             if isinstance(query, MountQuery) and lacking:
                 continue

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_hypervisor.policy.dfa import Dfa
-from phoenix_hypervisor.policy.evaluate import Evaluator, mount_question
+from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.grammar import anything, mount, path, two_paths
 from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.queries import MountQuery, RawQuery
 from phoenix_hypervisor.policy.source import read_source
-from phoenix_hypervisor.policy.strings import flag_bytes
+from phoenix_hypervisor.policy.strings import flag_bytes, mount_question
 from phoenix_hypervisor.policy.witness import raw_queries
 from unit.policy.samples import ENCODINGS, policy
 
@@ -80,7 +80,7 @@ def test_random_automata_walk_like_the_kernel(dfa: Dfa, strings: list[bytes]) ->
 @given(automata())
 def test_a_search_reaches_every_state_by_a_string_that_leads_there(dfa: Dfa) -> None:
     search = Search(anything(1), Side.of(dfa, 1), Side.constant(alive=False))
-    reached = {}
+    reached: dict[int, bytes] = {}
     for _, state, _ in search:
         reached.setdefault(state, search.string((0, state, 0)))
     for state, data in reached.items():

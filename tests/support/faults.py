@@ -23,14 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from phoenix_hypervisor.cli.main import main
 from phoenix_hypervisor.host.process import DEFAULT_TIMEOUT, Completed, ProcessRunner
 from support.hosts import TOP, DirectoryHost, contents, profile, snapshot, temporary_files
 
 ERRNOS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EFBIG")
 KILL = "SIGKILL"
-CALLS = ("open", "write", "fsync", "replace", "rename", "unlink", "mkdir", "fchmod", "fchown", "ftruncate")
-CALLS += ("setxattr", "removexattr")
+CALLS = ("open", "write", "fsync", "replace", "rename", "unlink", "mkdir", "fchmod", "fchown", "ftruncate",
+         "setxattr", "removexattr")  # fmt: skip
 SYSCALLS = "openat,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,fchmod,fchown,ftruncate,pwrite64,writev,rmdir,link,linkat,symlink,symlinkat,chmod,fchmodat,chown,fchownat,truncate,setxattr,lsetxattr,fsetxattr,removexattr,lremovexattr,fremovexattr"
 MANIFEST = "var/lib/phoenix/manifest.json"
 _WRITES = os.O_CREAT | os.O_WRONLY | os.O_RDWR | os.O_TRUNC
@@ -157,14 +159,9 @@ class Scenario:
 
     @contextlib.contextmanager
     def _remembered(self) -> Iterator[None]:
-        from phoenix_hypervisor.host import machine
-
-        real = machine.ProcessRunner
-        machine.ProcessRunner = lambda: self.runner  # type: ignore[assignment,misc]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("phoenix_hypervisor.host.machine.ProcessRunner", lambda: self.runner)
             yield
-        finally:
-            machine.ProcessRunner = real  # type: ignore[misc]
 
     def forked(self, injector: Injector) -> tuple[int, str]:
         """In a child that may be killed: its exit code (negative: a signal) and what it said."""

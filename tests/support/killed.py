@@ -20,22 +20,22 @@ class Killed(BaseException):
 @contextmanager
 def killed(when: str, number: int) -> Iterator[None]:
     """The next run dies when step `number` is about to begin, or is about to be called done."""
-    real = {"begin": Recorder.begin, "done": Recorder.done, "end": Recorder.end}
+    real_begin, real_done, real_end = Recorder.begin, Recorder.done, Recorder.end
 
     def begin(self: Recorder, at: int) -> None:
         if (when, number) == ("begin", at):
             raise Killed
-        real["begin"](self, at)  # type: ignore[call-arg]
+        real_begin(self, at)
 
     def done(self: Recorder, at: int, action: Action) -> None:
         if (when, number) == ("done", at):
             raise Killed
-        real["done"](self, at, action)  # type: ignore[call-arg]
+        real_done(self, at, action)
 
     def end(self: Recorder, state: str, left: Any = ()) -> None:
         if when == "end":
             raise Killed
-        real["end"](self, state, left)  # type: ignore[call-arg]
+        real_end(self, state, left)
 
     def nothing(self: Transaction) -> Outcome:
         raise Killed

@@ -40,6 +40,12 @@ def test_types() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_types_outside_the_package() -> None:
+    scripts = ["tools/faults", "tools/powercut"]
+    done = run("mypy", "--scripts-are-modules", "tests", "bench", *scripts)
+    assert done.returncode == 0, done.stdout
+
+
 def test_import_rules() -> None:
     done = run("lint-imports", "--no-cache")
     assert done.returncode == 0, done.stdout

@@ -76,7 +76,7 @@ ours, theirs = os.pipe()
 child = os.fork()
 if child == 0:
     os.close(ours)
-    sys.__stderr__ = os.fdopen(theirs, "w")
+    sys.__stderr__ = os.fdopen(theirs, "w")  # type: ignore[misc]
     os._exit(run())
 os.close(theirs)
 _, status = os.waitpid(child, os.WUNTRACED)

@@ -11,20 +11,22 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(function, *arguments):
+def call(function: Callable[..., int], *arguments: Any) -> int:
     ctypes.set_errno(0)
     return ctypes.get_errno() if function(*arguments) == -1 else 0
 
 
-def text(value):
+def text(value: str | None) -> bytes | None:
     return None if value is None else value.encode()
 
 
-def operate(kind, *arguments):
+def operate(kind: str, *arguments: Any) -> int:
     if kind == "open":
         path, flags = arguments
         os.close(os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC))
@@ -59,7 +61,12 @@ def operate(kind, *arguments):
     raise SystemExit(f"unknown operation {kind}")
 
 
-CAPABILITIES = {
+def set_time() -> int:
+    time.clock_settime(time.CLOCK_REALTIME, time.time())
+    return 0
+
+
+CAPABILITIES: dict[str, Callable[[], int]] = {
     "sys_chroot": lambda: call(libc.chroot, b"/"),
     "setuid": lambda: call(libc.setresuid, 1234, 1234, 1234),
     "setgid": lambda: call(libc.setresgid, 1234, 1234, 1234),
@@ -68,13 +75,13 @@ CAPABILITIES = {
     "mknod": lambda: call(libc.mknod, f"/t/node{os.getpid()}".encode(), 0o20600, os.makedev(1, 3)),
     "sys_nice": lambda: call(libc.setpriority, 0, 0, -5),
     "sys_resource": lambda: call(libc.setpriority, 0, 0, 0),
-    "sys_time": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()) or 0,
+    "sys_time": set_time,
     "kill": lambda: call(libc.kill, os.getpid(), 0),
 }
 
 
-def child(profile, operation, pipe):
-    code = 255
+def child(profile: str | None, operation: list[Any], pipe: int) -> None:
+    code: int | None = 255
     try:
         if operation[0] in ("mount", "umount"):
             call(libc.unshare, 0x00020000)
@@ -85,11 +92,11 @@ def child(profile, operation, pipe):
         code = operate(*operation)
     except OSError as error:
         code = error.errno
-    os.write(pipe, bytes([code & 255]))
+    os.write(pipe, bytes([(code or 0) & 255]))
     os._exit(0)
 
 
-def main():
+def main() -> None:
     order = json.load(sys.stdin)
     results = []
     for operation in order["operations"]:

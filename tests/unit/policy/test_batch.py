@@ -10,7 +10,7 @@ from unit.policy.samples import policy
 
 def test_one_line_for_one_line_in_order() -> None:
     batch = Batch(policy("sample-308").get)
-    lines = [
+    lines: list[bytes | str] = [
         '{"profile":"lxc-a","kind":"file","path":"/x","access":"rw","other":false}',
         b'{"profile":"lxc-a","kind":"umount","target":"/nowhere/"}\n',
         "nonsense",
@@ -48,7 +48,7 @@ def test_a_blob_with_one_profile_needs_no_name() -> None:
 def test_what_is_no_text_is_a_bad_line_not_the_end() -> None:
     batch = Batch(policy("sample-308").get)
     good = '{"profile":"lxc-a","kind":"userns"}'
-    lines = [
+    lines: list[bytes | str] = [
         '{"profile":"\\ud800","kind":"userns"}',
         '{"profile":"lxc-a\\u0000","kind":"userns"}',
         '{"profile":"lxc-a","kind":"file","path":"/\\udfff","access":"r"}',
