@@ -111,7 +111,7 @@ def test_a_note_is_for_people_and_may_have_lines() -> None:
 
 @pytest.mark.parametrize("ctid", ["100", "999999999", "99", "1000000000", "0100", "10a", "", " 100", "١٠٠"])
 def test_one_pattern_says_what_a_container_id_is(ctid: str) -> None:
-    document = {"lxc_configs": {ctid: {}}}
+    document: dict[str, object] = {"lxc_configs": {ctid: {}}}
     assert SCHEMA.is_valid(document) is is_ctid(ctid)
     assert f"^{CTID}$" in SCHEMA.document["properties"]["lxc_configs"]["patternProperties"]
 
