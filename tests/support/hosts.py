@@ -201,6 +201,9 @@ class RecordingRunner:
         self._inner = inner
         self.argvs: list[tuple[str, ...]] = []
 
+    def find(self, program: str) -> str | None:
+        return self._inner.find(program)
+
     def run(
         self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
     ) -> Completed:

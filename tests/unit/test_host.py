@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_hypervisor.containers.liblxc import LxcProcesses
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host import process
 from phoenix_hypervisor.host.files import ACCESS_LIST, ChangedMeanwhile, Directory, temporary_name
@@ -287,8 +288,9 @@ def test_programs_in_sbin_are_found_whatever_path_says(
 
 def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     kernel = Kernel(Root(str(tmp_path)))
+    containers = LxcProcesses(Host(str(tmp_path)))
     assert kernel.loaded_profiles() is None
-    assert kernel.container_processes() is None
+    assert containers.processes() is None
     securityfs = tmp_path / "sys/kernel/security/apparmor"
     securityfs.mkdir(parents=True)
     (securityfs / "profiles").write_text("lxc-a (enforce)\n/usr/bin/man (complain)\nodd (name) (kill)\n")
@@ -318,7 +320,7 @@ def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
         (process / "cgroup").write_text(cgroup + "\n")
         (process / "status").write_text(f"Name:\tx\nNSpid:\t{nspid}\n")
         (process / "attr/apparmor/current").write_text(label)
-    found = kernel.container_processes()
+    found = containers.processes()
     assert found is not None
     assert {name: [p.pid for p in ps] for name, ps in found.items()} == {
         "950": [10, 11, 12, 16, 19],

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from phoenix_hypervisor.containers.registry import names as runtimes
 from phoenix_hypervisor.engine.settings import HostSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +28,10 @@ class Settings(HostSettings):
     quiet: bool = False
 
 
+def _completed(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in runtimes() if name.startswith(incomplete)]
+
+
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--root",), {"metavar": "DIR", "help": "Work on the files of a host below DIR; touches no kernel."}),
     (
@@ -35,7 +40,11 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--runtime",),
-        {"type": click.Choice(["proxmox", "lxc"]), "help": "Default: proxmox where /etc/pve or pct is."},
+        {
+            "metavar": "NAME",
+            "shell_complete": _completed,
+            "help": f"What runs the containers: {' or '.join(runtimes())}. Default: what this host has.",
+        },
     ),
     (("--parser",), {"metavar": "FILE", "help": "The apparmor_parser to use."}),
     (("--features",), {"metavar": "FILE", "help": "Kernel feature dump to compile for."}),
@@ -53,6 +62,8 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
     settings = context.ensure_object(Settings)
     if value is not None:
         assert parameter.name is not None
+        if parameter.name == "runtime" and value not in runtimes():
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(runtimes())}", context, parameter)
         setattr(settings, parameter.name, value)
 
 

@@ -32,7 +32,7 @@ class Containers:
 
     def _running(self) -> dict[str, list[Process]] | None:
         if not self._asked:
-            self._processes, self._asked = self._host.kernel.container_processes(), True
+            self._processes, self._asked = self.runtime.processes(), True
         return self._processes
 
     def declared(self, specs: Iterable[ContainerSpec], desired: Desired) -> list[ContainerState]:

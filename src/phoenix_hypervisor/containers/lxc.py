@@ -12,28 +12,24 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
+from phoenix_hypervisor.containers.liblxc import LXC_DIR, LxcProcesses
+from phoenix_hypervisor.containers.registry import RuntimeKind
 from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
-from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place
-from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
 
-LXC_DIR = "/var/lib/lxc"
 CREATE_DIR = "/var/lib/phoenix/create"
-_CTID = re.compile(r"[1-9][0-9]{2,8}")
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
 
 
-class PlainLxc:
+class PlainLxc(LxcProcesses):
     """`lxc-create`, `lxc-start`, `lxc-stop` and the files they work on."""
 
     name = "lxc"
     dialect = Dialect.LXC
     conf_dir = LXC_DIR
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
 
     def line_value(self, profile: str, explicit_unconfined: bool) -> str | None:
         if profile == "unconfined":
@@ -50,7 +46,7 @@ class PlainLxc:
         """Its files are on the host's own file system; none is there before the first container."""
 
     def ctids(self) -> list[str]:
-        return sorted((name for name in self.names() if _CTID.fullmatch(name)), key=int)
+        return sorted((name for name in self.names() if is_ctid(name)), key=int)
 
     def names(self) -> list[str]:
         directory = self._host.directory(LXC_DIR)
@@ -205,3 +201,13 @@ class PlainLxc:
 
     def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
         return (("lxc-stop", "-n", ctid, "-t", "60"), self.start_argv(ctid))
+
+
+LXC = RuntimeKind(
+    name=PlainLxc.name,
+    title="plain LXC",
+    program="lxc-start",
+    package="lxc",
+    found=lambda host: host.exists(LXC_DIR) or host.exists("/usr/bin/lxc-start"),
+    build=PlainLxc,
+)

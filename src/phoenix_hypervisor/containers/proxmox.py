@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
+from phoenix_hypervisor.containers.liblxc import LxcProcesses
+from phoenix_hypervisor.containers.registry import RuntimeKind
 from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
@@ -23,13 +25,15 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
+SIGNS = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
+"""Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
 LOCK_TIMEOUT = 10.0
 """Seconds; what PVE::Tools::lock_file waits."""
 
 _CONF_NAME = re.compile(r"([1-9][0-9]*)\.conf")
 
 
-class Proxmox:
+class Proxmox(LxcProcesses):
     """`pct` and the files it works on."""
 
     name = "proxmox"
@@ -37,7 +41,7 @@ class Proxmox:
     conf_dir = CONF_DIR
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        super().__init__(host)
         self._directory: Directory | None = None
         self._opened = False
 
@@ -198,3 +202,26 @@ _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
 def _elsewhere(kind: str, where: str) -> Elsewhere:
     is_vm = kind == "qemu"
     return Elsewhere(f"{'VM' if is_vm else 'container'} on {where}", is_vm)
+
+
+def _build(host: Host) -> Proxmox:
+    """Raises PhoenixError where Proxmox's file system is away: then no container can be seen, and
+    what is below /var/lib/lxc is Proxmox's own."""
+    if not host.exists(CONF_DIR):
+        filled = host.content("/etc/pve")
+        raise PhoenixError(
+            f"pve-cluster is not running: /etc/pve {'holds no lxc' if filled else 'is empty'}",
+            where=host.root.shown(CONF_DIR),
+            hint="`systemctl status pve-cluster`; `--runtime lxc` where there is no Proxmox",
+        )
+    return Proxmox(host)
+
+
+PROXMOX = RuntimeKind(
+    name=Proxmox.name,
+    title="Proxmox VE",
+    program="pct",
+    package="pve-container",
+    found=lambda host: any(map(host.exists, SIGNS)),
+    build=_build,
+)

@@ -1,6 +1,7 @@
 """What every runtime offers.
 
-Owns the interface between containers and the programs that run them.  A runtime knows
+Owns the interface between containers and the programs that run them; which runtimes there
+are is in `containers.registry`.  A runtime knows
 where configurations lie, how they are locked, and the exact processes that create,
 start, restart and inspect a container; it must not decide when.
 """
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from phoenix_hypervisor.containers.conf import Dialect
 from phoenix_hypervisor.errors import Problem
+from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
 
 
@@ -26,7 +28,7 @@ class Elsewhere:
 
 
 class Runtime(Protocol):
-    """Proxmox or plain LXC."""
+    """One way to run containers, on one host."""
 
     name: str
     dialect: Dialect
@@ -79,6 +81,14 @@ class Runtime(Protocol):
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         """The runtime's own lock of one configuration.  Never held while running `pct`."""
+        ...
+
+    def processes(self) -> dict[str, list[Process]] | None:
+        """The processes of every running container, by its name; None where that is not known."""
+        ...
+
+    def unsettled(self) -> frozenset[str]:
+        """The containers that are starting or stopping, and whose configuration may yet be written."""
         ...
 
     def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:

@@ -113,7 +113,7 @@ class ContainerSteps:
         until it has ended.
         """
         if self._unsettled is None:
-            self._unsettled = self._host.kernel.unsettled()
+            self._unsettled = self._runtime.unsettled()
         end = time.monotonic() + SETTLE_TIMEOUT
         while ctid in self._unsettled:
             if time.monotonic() > end:
@@ -123,7 +123,7 @@ class ContainerSteps:
                     hint="wait for that, then run it again",
                 )
             time.sleep(0.1)
-            self._unsettled = self._host.kernel.unsettled()
+            self._unsettled = self._runtime.unsettled()
 
     def _require_line(self, action: Action) -> None:
         # Whoever wrote the file since the assignment has perhaps written an old line.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.registry import kind_named, kind_of
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes; 10,000 containers take 5 MB."""
-PROXMOX = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
-"""Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
 DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 
 
@@ -146,31 +145,16 @@ class Session:
 
     @cached_property
     def runtime(self) -> Runtime:
-        name = self.settings.runtime
-        if name is None:
-            name = "proxmox" if any(map(self.host.exists, PROXMOX)) else "lxc"
-        return self.runtime_named(name)
+        if self.settings.runtime is not None:
+            return self.runtime_named(self.settings.runtime)
+        return kind_of(self.host).build(self.host)
 
     def runtime_named(self, name: str) -> Runtime:
-        """That runtime: the one in use, or the one that a journal names.
+        """That runtime: the one that was asked for, or that a journal names.
 
-        Raises PhoenixError where it is Proxmox and its file system is away: then no container
-        can be seen, and what is below /var/lib/lxc is Proxmox's own.
+        Raises PhoenixError where its containers cannot be seen.
         """
-        if name == "proxmox":
-            if not self.host.exists("/etc/pve/lxc"):
-                filled = self.host.content("/etc/pve")
-                raise PhoenixError(
-                    f"pve-cluster is not running: /etc/pve {'holds no lxc' if filled else 'is empty'}",
-                    where=self.host.root.shown("/etc/pve/lxc"),
-                    hint="`systemctl status pve-cluster`; `--runtime lxc` where there is no Proxmox",
-                )
-            from phoenix_hypervisor.containers.proxmox import Proxmox
-
-            return Proxmox(self.host)
-        from phoenix_hypervisor.containers.lxc import PlainLxc
-
-        return PlainLxc(self.host)
+        return kind_named(name).build(self.host)
 
     def open_places(self) -> list[Note]:
         """Where others can write what Phoenix acts upon; asks for no configuration by itself."""

@@ -8,37 +8,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from phoenix_hypervisor.host.root import Root
 
-LXC_DIR = "/var/lib/lxc"
 SECURITYFS = "/sys/kernel/security/apparmor"
 
 _PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
-_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*")
-# From the root of the hierarchy on: whoever may make cgroups further down, a container in its own
-# or a user in theirs, can give them any name.
-_CONTAINER_CGROUP = re.compile(
-    rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
-)
-
-# lxc-start in the foreground, as Proxmox's unit runs it, or the title of LXC's monitor (lxccontainer.c).
-_MONITOR = re.compile(
-    rb"(?:[^\0]*/)?lxc-start\0(?:[^\0]+\0)*?-n\0(?P<started>[^\0]+)\0"
-    rb"|\[lxc monitor\] \S+ (?P<daemon>[^\0\s]+)"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process of a container, as the host sees it."""
+    """One process, as the host sees it."""
 
     pid: int
     label: str
     """The AppArmor label with its mode, `lxc-x (enforce)`; empty where unreadable."""
     depth: int
-    """How many PID namespaces deep it is (2: directly in a container)."""
+    """How many PID namespaces deep it is (1: the host's own)."""
     is_init: bool
     """PID 1 of its innermost PID namespace."""
 
@@ -109,14 +97,10 @@ class Kernel:
         """`uname -r` of the running kernel; empty for a directory host."""
         return os.uname().release if self._root.is_live else ""
 
-    def container_processes(self) -> dict[str, list[Process]] | None:
-        """The processes of every running container, by container name (CTID).
+    def grouped_processes(self, group: Callable[[bytes], str | None]) -> dict[str, list[Process]] | None:
+        """The processes of this host by the group that `group` makes of their cgroups; None: of none.
 
-        A process belongs to the outermost container whose payload cgroup it is in: `/lxc/CTID`
-        on Proxmox, `/lxc.payload.NAME` with plain LXC, or that with `-1` after it where the name
-        was taken, unless a container in /var/lib/lxc is called just so.  Root's lxc-start makes
-        it there from wherever it is called (LXC 5.0 and 6.0), but for `lxc.cgroup.relative = 1`,
-        whose containers are not seen.  None where /proc of the root is not filled.
+        None where /proc of the root is not filled.
         """
         proc = self._root.locate("/proc")
         try:
@@ -126,43 +110,24 @@ class Kernel:
         if not pids:
             return None
         found: dict[str, list[Process]] = {}
-        names: dict[bytes, str] = {}
         for pid in sorted(pids):
             cgroups = _read(f"{proc}/{pid}/cgroup")
-            if cgroups is None:
-                continue
-            match = _CONTAINER_CGROUP.search(cgroups)
-            if match is None:
-                continue
-            name = match["pve"] or match["lxc"]
-            if name not in names:
-                names[name] = self._container(name.decode("utf-8", "surrogateescape"))
-            found.setdefault(names[name], []).append(self._process(proc, pid))
+            name = group(cgroups) if cgroups is not None else None
+            if name is not None:
+                found.setdefault(name, []).append(self._process(proc, pid))
         return found
 
-    def unsettled(self) -> frozenset[str]:
-        """The containers that are starting or stopping: LXC's monitor lives, and nothing in them."""
+    def own_commands(self) -> Iterator[tuple[bytes, bytes]]:
+        """Command line and cgroups of every process of our user's: anybody can name a process anything."""
         proc = self._root.locate("/proc")
         try:
             pids = [name for name in os.listdir(proc) if name.isdigit()]
         except OSError:
-            return frozenset()
-        monitored = set()
+            return
         for pid in pids:
-            match = _MONITOR.match(_read(f"{proc}/{pid}/cmdline") or b"")
-            # Anybody can name a process so; root's are meant.
-            if match is None or _owner(f"{proc}/{pid}") != os.geteuid():
-                continue
-            if not _CONTAINER_CGROUP.search(_read(f"{proc}/{pid}/cgroup") or b""):
-                monitored.add((match["started"] or match["daemon"]).decode("utf-8", "surrogateescape"))
-        return frozenset(monitored - set(self.container_processes() or {})) if monitored else frozenset()
-
-    def _container(self, payload: str) -> str:
-        """Whose payload cgroup it is: LXC appends a number where a cgroup of the name was left."""
-        match = _NUMBERED.fullmatch(payload)
-        if match is None or os.path.lexists(os.path.join(self._root.locate(LXC_DIR), payload)):
-            return payload
-        return match[1]
+            command = _read(f"{proc}/{pid}/cmdline") or b""
+            if command and _owner(f"{proc}/{pid}") == os.geteuid():
+                yield command, _read(f"{proc}/{pid}/cgroup") or b""
 
     def labels(self) -> dict[int, str]:
         """The label of every process of the host, by PID; unreadable ones are left out."""

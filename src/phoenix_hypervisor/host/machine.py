@@ -80,6 +80,10 @@ class Host:
     def exists(self, path: str) -> bool:
         return os.path.exists(self.root.locate(path))
 
+    def lexists(self, path: str) -> bool:
+        """Whether anything is at `path`, a dangling link too."""
+        return os.path.lexists(self.root.locate(path, follow_last=False))
+
     def lock(
         self, path: str, *, timeout: float, what: str, private: bool = False
     ) -> AbstractContextManager[None]:

@@ -74,6 +74,10 @@ class Runner(Protocol):
         """
         ...
 
+    def find(self, program: str) -> str | None:
+        """Where `run` would find a program; None where it is missing."""
+        ...
+
 
 class ProcessRunner:
     """The real one."""
@@ -88,6 +92,9 @@ class ProcessRunner:
         env["LC_ALL"] = "C"
         env["PATH"] = search_path(env)
         return env
+
+    def find(self, program: str) -> str | None:
+        return find_program(program)
 
     def run(
         self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
@@ -160,6 +167,9 @@ class ReplacingRunner:
     def __init__(self, inner: Runner, replacements: Mapping[str, Sequence[str]]) -> None:
         self._inner = inner
         self._replacements = dict(replacements)
+
+    def find(self, program: str) -> str | None:
+        return self._inner.find(self._replacements.get(program, [program])[0])
 
     def run(
         self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT
