@@ -435,6 +435,10 @@ class _Dies:
     def __init__(self, inner: Any, nth: int, after: bool) -> None:
         self._inner, self._left, self._after = inner, nth, after
 
+    def find(self, program: str) -> str | None:
+        found: str | None = self._inner.find(program)
+        return found
+
     def run(self, argv: Any, **more: Any) -> Any:
         self._left -= 1
         if self._left == 0 and not self._after:
