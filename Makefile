@@ -18,7 +18,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loads
 ALLOWED_SKIPS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -86,3 +86,6 @@ efficacy: apt-test $(STAMP) ## Real operations in real containers under every pr
 
 docker: apt-test $(STAMP) ## Real Docker under our profiles, runc and crun, in the lab (an hour); writes docs/docker.json
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy.docker $(DOCKER)
+
+workloads: apt-test $(STAMP) ## Guests full of ordinary services under every profile, in the lab (an hour a release); writes docs/workloads.md and .json
+	@PYTHONPATH=src:. $(VENV)/bin/python -m workloads $(WORKLOADS)

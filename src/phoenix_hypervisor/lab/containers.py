@@ -131,14 +131,15 @@ def make_container(
     extra: str = "",
     disk: str | None = None,
     data: Sequence[str] = (),
-    masked: Sequence[str] = (),
+    masked: Sequence[str] | None = (),
 ) -> Container:
     """Create a container in the guest, not started.
 
     `profile` is its `lxc.apparmor.profile` (None: no line, LXC's default then).  `nvidia` binds the
     fake device nodes into it.  `extra` is appended to its config.  With `disk`, a further disk of the lab
     (`/dev/vdb`) is what lies below a `debian` root instead of the guest's own; each of `data` is a
-    directory on the guest's disk that it sees below /var/lib; `masked` units do not start.
+    directory on the guest's disk that it sees below /var/lib; `masked` units do not start, nor do some
+    that make no sense in the guest's own Debian (None: nothing is masked, it boots as it was installed).
     """
     name = str(ctid)
     if not _NAME.match(name):
@@ -156,7 +157,7 @@ def make_container(
         "count": ID_COUNT,
         "disk": disk,
         "data": list(data),
-        "masked": list(masked),
+        "masked": None if masked is None else list(masked),
     }
     _fixture(guest, order)
     return Container(guest, name, privileged, layer, rootfs)

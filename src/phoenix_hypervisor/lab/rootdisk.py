@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -31,11 +32,17 @@ DOCKER_FILES = {
 
 @dataclass(frozen=True, slots=True)
 class RootDisk:
-    """One such root file system: `name` names it in the cache, `suite` is the archive's."""
+    """One such root file system: `name` names it in the cache, `suite` is the archive's.
+
+    `files` are path -> (mode, content), written after the packages; then `setup`, a shell script, is run
+    inside the new root.
+    """
 
     name: str
     suite: str
     packages: tuple[str, ...]
+    files: Mapping[str, tuple[int, bytes]] = field(default_factory=lambda: DOCKER_FILES)
+    setup: str = ""
 
 
 DISKS = {
@@ -55,17 +62,27 @@ class Made:
 
 def recipe_hash(wanted: RootDisk) -> str:
     """Twelve hex digits over everything of ours that decides what is on the disk."""
-    files = {path: (mode, content.decode()) for path, (mode, content) in DOCKER_FILES.items()}
-    parts = [recipe.FORMAT, wanted.suite, wanted.packages, recipe.DPKG_OPTIONS, recipe.ROOT_DISK_BYTES, files]
+    files = {path: (mode, content.decode()) for path, (mode, content) in wanted.files.items()}
+    parts: list[object] = [recipe.FORMAT, wanted.suite, wanted.packages, recipe.DPKG_OPTIONS]
+    parts += [recipe.ROOT_DISK_BYTES, files]
+    if wanted.setup:
+        parts.append(wanted.setup)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def ensure_root_disk(cache: Cache, name: str, *, progress: build.Progress = build.silent) -> Made:
-    """The disk called `name`, made where the cache has none; PhoenixError where that fails."""
-    try:
-        wanted = DISKS[name]
-    except KeyError:
-        raise PhoenixError(f"no root disk {name!r}", hint=f"choose one of: {', '.join(DISKS)}") from None
+def ensure_root_disk(
+    cache: Cache, wanted: str | RootDisk, *, progress: build.Progress = build.silent
+) -> Made:
+    """The disk `wanted` (or the one of `DISKS` of that name), made where the cache has none.
+
+    PhoenixError where that fails.
+    """
+    if isinstance(wanted, str):
+        if wanted not in DISKS:
+            hint = f"choose one of: {', '.join(DISKS)}"
+            raise PhoenixError(f"no root disk {wanted!r}", hint=hint)
+        wanted = DISKS[wanted]
+    name = wanted.name
     pointer = f"{name}-{recipe_hash(wanted)}"
     with locked(
         cache.root / f"build-{name}.lock",
@@ -79,8 +96,19 @@ def ensure_root_disk(cache: Cache, name: str, *, progress: build.Progress = buil
             made = work / "image"
             made.mkdir()
             root_tar = work / "root.tar"
+            hooks: tuple[str, ...] = ()
+            if wanted.setup:
+                script = work / "setup"
+                script.write_text(wanted.setup)
+                hooks = (f"upload {script} /setup", 'chroot "$1" sh -e /setup', 'rm -f "$1/setup"')
             build.bootstrap(
-                wanted.suite, wanted.packages, work, root_tar, files=DOCKER_FILES, progress=progress
+                wanted.suite,
+                wanted.packages,
+                work,
+                root_tar,
+                files=wanted.files,
+                hooks=hooks,
+                progress=progress,
             )
             with tarfile.open(root_tar) as tar:
                 status = RootTar(tar).read("var/lib/dpkg/status").decode("utf-8", "replace")

@@ -129,18 +129,23 @@ def disk(device: str) -> str:
     return place
 
 
-def debian(rootfs: str, name: str, base: int, count: int, below: str, masked: list[str]) -> None:
-    """A Debian (the guest's own: `/`) below a layer in memory, with systemd as init."""
+def debian(rootfs: str, name: str, base: int, count: int, below: str, masked: list[str] | None) -> None:
+    """A Debian (the guest's own: `/`) below a layer in memory, with systemd as init.
+
+    `masked` units do not start, nor do those of MASKED; with None it is as it was installed.
+    """
     work = f"{RUN}/{name}"
     upper = f"{work}/upper"
     for directory in (f"{upper}/etc/systemd/system", f"{work}/work", f"{work}/lower", rootfs):
         os.makedirs(directory, exist_ok=True)
-    for unit in (*MASKED.split(), *masked):
-        os.symlink("/dev/null", f"{upper}/etc/systemd/system/{unit}")
-    os.symlink("/usr/lib/systemd/system/multi-user.target", f"{upper}/etc/systemd/system/default.target")
     write(f"{upper}/etc/hostname", f"{name}\n")
-    write(f"{upper}/etc/machine-id", "uninitialized\n")
-    write(f"{upper}/etc/fstab", "")
+    if masked is not None:
+        for unit in (*MASKED.split(), *masked):
+            os.symlink("/dev/null", f"{upper}/etc/systemd/system/{unit}")
+        target = "/usr/lib/systemd/system/multi-user.target"
+        os.symlink(target, f"{upper}/etc/systemd/system/default.target")
+        write(f"{upper}/etc/machine-id", "uninitialized\n")
+        write(f"{upper}/etc/fstab", "")
     lower = below
     if base:
         lower = f"{work}/lower"
@@ -176,7 +181,7 @@ def main() -> None:
         busybox(f"{directory}/rootfs", base)
     else:
         below = disk(order["disk"]) if order.get("disk") else "/"
-        debian(f"{directory}/rootfs", name, base, count, below, order.get("masked") or [])
+        debian(f"{directory}/rootfs", name, base, count, below, order["masked"])
     for place in order.get("data", ()):
         # Bound in by the config: an overlay of Docker's cannot lie on the container's own.
         os.makedirs(f"{directory}/{place}")
