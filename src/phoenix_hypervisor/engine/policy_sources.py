@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.policyfs import raw_policy
+from phoenix_hypervisor.host.zstd import decompress
+from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
@@ -35,7 +37,7 @@ class SessionWorkbench:
 
     def read(self, path: str) -> bytes:
         if path == "-":
-            return sys.stdin.buffer.read(MAX_POLICY)
+            return self._plain(sys.stdin.buffer.read(MAX_POLICY))
         if not self.is_file(path):
             raise UsageError("is not a file", where=path)
         try:
@@ -45,7 +47,10 @@ class SessionWorkbench:
             raise PhoenixError(f"cannot be read: {error.strerror}", where=path) from error
         if len(data) > MAX_POLICY:
             raise PhoenixError(f"is over {MAX_POLICY} bytes", where=path)
-        return data
+        return self._plain(data)
+
+    def _plain(self, data: bytes) -> bytes:
+        return plain(data, partial(decompress, self._session.host.runner))
 
     def is_file(self, path: str) -> bool:
         # A pipe counts as well: a shell's <(apparmor_parser ...) is one.
@@ -145,7 +150,7 @@ class SessionWorkbench:
         if not name:
             return None
         data = raw_policy(host.root, name, MAX_POLICY)
-        return compiled(host, name) if data is None else data
+        return compiled(host, name) if data is None else self._plain(data)
 
     def source(self, name: str) -> tuple[str, bytes]:
         sources = self._sources

@@ -54,7 +54,9 @@ class Dfa:
     ec: Sequence[int] | None
     """The class of each of the 256 bytes, where the compiler used equivalence classes."""
     accept: Sequence[int]
+    """Permissions, or indexes into a permission table."""
     accept2: Sequence[int] | None
+    """More permissions, or beside a permission table flags (model.Database)."""
     _rows: list[list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,10 +127,10 @@ def _fail(message: str, where: str) -> NoReturn:
     raise PolicyError(f"malformed compiled policy: {message}", where=where)
 
 
-def unpack_dfa(data: bytes, start: int, end: int, *, table_perms: bool, where: str) -> Dfa:
+def unpack_dfa(data: bytes, start: int, end: int, *, accept2: bool, where: str) -> Dfa:
     """Unpack the automaton in `data[start:end]` and check it as a paranoid kernel does.
 
-    `table_perms`: its accept table holds indexes into a permission table.
+    `accept2`: it must have the second accept table; otherwise it must not have one.
     Raises PolicyError, with `where`, for anything a kernel would not load.
     """
     if end - start < _HEADER.size:
@@ -142,11 +144,11 @@ def unpack_dfa(data: bytes, start: int, end: int, *, table_perms: bool, where: s
         _fail("automaton header cut off", where)
     tables = _tables(data, start + header_size, end, where)
     missing = [i for i in (_BASE_ID, _CHECK, _DEFAULT, _NEXT, _ACCEPT) if i not in tables]
-    if not table_perms and _ACCEPT2 not in tables:
+    if accept2 and _ACCEPT2 not in tables:
         missing.append(_ACCEPT2)
     if missing:
         _fail(f"automaton lacks table {missing[0]}", where)
-    if table_perms and _ACCEPT2 in tables:
+    if not accept2 and _ACCEPT2 in tables:
         _fail("automaton has both encodings of permissions", where)
     ec = tables.get(_EC)
     dfa = Dfa(

@@ -51,6 +51,8 @@ class Class(IntEnum):
 
 
 LAST_CLASS = 32
+ACCEPT_FLAG_OWNER = 1
+"""Beside a permission table, in the second accept word (enum dfa_accept_flags)."""
 
 
 class PathFlag(IntEnum):
@@ -123,11 +125,27 @@ class Database:
         return self.entry(self.index(state))
 
     def file_perms(self, state: int, *, owner: bool) -> Perms:
-        """What `state` grants on a file (aa_lookup_fperms).
+        """What `state` grants on a file (aa_lookup_fperms, aa_lookup_condperms).
 
-        On the general database this reads the next entry for others, as the kernel does.
+        On the general database this reads the next entry for others, as kernels do that know no flags.
         """
-        return self.entry(self.index(state) + (not owner))
+        if owner or not self.tells_owner(state):
+            return self.entry(self.index(state))
+        return self.entry(self.index(state) + 1)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it tells owner and others apart for kernels that ask the flag: those from 6.17 on.
+
+        They give everybody the owner's permissions where parser 4.1.0 to 4.1.3 wrote a table without flags.
+        """
+        return self.is_file and self.dfa.accept2 is not None
+
+    def tells_owner(self, state: int) -> bool:
+        """Whether the entry behind that of `state` is the others' (ACCEPT_FLAG_OWNER)."""
+        if self.table is None or self.dfa.accept2 is None:
+            return True
+        return bool(self.dfa.accept2[state] & ACCEPT_FLAG_OWNER)
 
     def same(self, other: Database) -> bool:
         """Whether the two are written the same; different ones may still mean the same."""

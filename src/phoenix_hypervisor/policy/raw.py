@@ -18,6 +18,11 @@ PROVED = (6, 12)
 _REMAPPED = (6, 2)
 """Since then permissions are mapped when a profile is loaded, and a little differently."""
 
+_FLAGGED = (6, 17)
+"""Since then a flag beside the permissions says whether others have permissions of their own, and D-Bus
+is asked about only where sockets are mediated the new way (class 15)."""
+_NETWORK_V9 = 15
+
 UNMEDIATED = Masks(perms.ALL, 0, 0, perms.ALL)
 """The answer where nothing is mediated."""
 
@@ -36,6 +41,8 @@ def raw_masks(profile: Profile, query: RawQuery, kernel: tuple[int, int] = PROVE
         policy = profile.policy
         if policy is None or not policy.mediates(query.number):
             return UNMEDIATED
+        if query.number == Class.DBUS and kernel >= _FLAGGED and not policy.mediates(_NETWORK_V9):
+            return UNMEDIATED
         state = policy.dfa.walk(policy.starts[0], bytes((query.number,)) + query.string)
         found = _general(policy, state, kernel)
     audit, quiet = (perms.ALL, 0) if profile.audit else (found.audit, found.quiet)
@@ -48,6 +55,7 @@ def _file(profile: Profile, query: RawQuery, kernel: tuple[int, int]) -> Perms:
         return NULL
     if profile.own_file is not None or kernel >= _REMAPPED:
         state = database.dfa.walk(profile.file_start, query.string)
+        owner = owner or (kernel >= _FLAGGED and not database.flagged)
         return database.file_perms(state, owner=owner) if state else NULL
     # 6.1 reads the general automaton as a file one, from class 2, and only where it has that.
     state = database.dfa.walk(database.dfa.step(database.starts[0], Class.FILE), query.string)
@@ -65,4 +73,6 @@ def _general(policy: Database, state: int, kernel: tuple[int, int]) -> Perms:
 def _words(database: Database, state: int) -> tuple[int, int] | None:
     """Both accept words, which a permission table (unknown to 6.1) replaces."""
     dfa = database.dfa
-    return (dfa.accept[state], dfa.accept2[state]) if dfa.accept2 is not None else None
+    if database.table is not None or dfa.accept2 is None:
+        return None
+    return dfa.accept[state], dfa.accept2[state]

@@ -1,7 +1,7 @@
 """From a compiled blob to its profiles.
 
-Owns the layout of a profile in the stream, as apparmor_parser 3.0.8 and 4.1 write it and
-kernel 6.12 reads it.  Must not judge what a policy allows.  A blob that a kernel would
+Owns the layout of a profile in the stream, as apparmor_parser 3.0.8, 4.1 and 5.0 write it and
+kernels 6.12 and 7.2 read it.  Must not judge what a policy allows.  A blob that a kernel would
 refuse is one `PolicyError`; time and memory are bounded by a small multiple of its size.
 Source: security/apparmor/policy_unpack.c (unpack_profile, unpack_pdb, verify_profile).
 """
@@ -41,6 +41,8 @@ __all__ = ["extents", "looks_compiled", "profile_hash", "profile_names", "read_p
 _BIG = sys.byteorder == "big"
 _RLIMITS = 16
 _ENTRY = 14 * 5
+_UNFLAGGED = 2
+"""Permission tables (`permsv`) above this version come with a second accept word of flags."""
 
 
 def read_policy(blob: bytes) -> Policy:
@@ -61,6 +63,7 @@ def _profile(stream: Stream, version: int, inherited: bytes | None) -> Profile:
     if xmatch is not None:
         stream.take_u32("the attachment's length")
     disconnected = stream.maybe_string(b"disconnected")
+    stream.maybe_string(b"disconnected_ipc")  # of message queues, which are never asked about
     kill_signal = stream.maybe_u32(b"kill")
     error = stream.maybe_u32(b"error")
     stream.take(Code.STRUCT, "the profile's flags", b"flags")
@@ -183,7 +186,10 @@ def _data(stream: Stream) -> dict[bytes, bytes]:
 def _database(stream: Stream, *, is_file: bool, is_xmatch: bool = False) -> Database | None:
     """Permission table, automaton, start states and transition names, all optional."""
     where = f"offset {stream.pos}"
+    _skip_tags(stream)
     table = _perms_table(stream)
+    version = stream.maybe_u32(b"permsv") if table is not None else None
+    flagged = version is not None and version > _UNFLAGGED
     extent = stream.maybe_blob(b"aadfa")
     if extent is None or extent[0] == extent[1]:
         if table is not None:
@@ -193,7 +199,7 @@ def _database(stream: Stream, *, is_file: bool, is_xmatch: bool = False) -> Data
     first, end = extent
     # Aligned to 8 in the buffer the compiler wrote it to, which began wherever this stream ends.
     first += ((end & 7) - first) & 7
-    dfa = unpack_dfa(stream.data, first, end, table_perms=table is not None, where=where)
+    dfa = unpack_dfa(stream.data, first, end, accept2=table is None or flagged, where=where)
     start = stream.maybe_u32(b"start")
     file_start = stream.maybe_u32(b"dfa_start")
     start = START if start is None else start
@@ -212,6 +218,14 @@ def _database(stream: Stream, *, is_file: bool, is_xmatch: bool = False) -> Data
         row = dfa.row(start)
         starts = (start, 0, row[Class.FILE] or file_start, *row[Class.FILE + 1 : LAST_CLASS + 1])
     return Database(dfa, starts, table, is_file and not is_xmatch, transitions)
+
+
+def _skip_tags(stream: Stream) -> None:
+    """Step over the tags of permissions: they decide what is logged, and nothing else."""
+    depth = int(stream.skip(Code.STRUCT, b"tags"))
+    while depth:
+        code = stream.skip_any()
+        depth += (code is Code.STRUCT) - (code is Code.STRUCTEND)
 
 
 def _perms_table(stream: Stream) -> PermsTable | None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed, find_program
+from phoenix_hypervisor.host.zstd import decompress
+from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import Features, choose
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 
 COMPILE_TIMEOUT = 300.0
+COMPRESSES = (5, 0, 2)
+"""From this version on the parser compresses for some kernels, and can be told not to."""
 _VERSION = re.compile(rb"version (\d+)\.(\d+)(?:\.(\d+))?")
 # Said on a kernel without AppArmor, where nothing of it matters to a compile.
 _HARMLESS = (b"Cache read/write disabled", b"Warning: unable to find a suitable fs in /proc/mounts")
@@ -83,6 +88,7 @@ class Parser:
             self._executable,
             *self.features.arguments,
             *include,
+            *(("--zstd-compress-level=none",) if self.version >= COMPRESSES else ()),
             "--skip-kernel-load",
             "--skip-cache",
             "--stdout",
@@ -96,9 +102,7 @@ class Parser:
         """
         done = self._host.runner.run(self.compile_argv(path, optional=optional), timeout=COMPILE_TIMEOUT)
         self._judge(done, path)
-        if not done.stdout:
-            raise ProofError("compiles to nothing: it defines no profile", where=path)
-        return done.stdout, self._warnings(done)
+        return self._plain(done, path), self._warnings(done)
 
     def compile_text(self, text: bytes, where: str, *, optional: bool) -> bytes:
         """The compiled policy of a source text; `where` names it in messages.
@@ -108,9 +112,16 @@ class Parser:
         argv = self.compile_argv(where, optional=optional)[:-1]
         done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
         self._judge(done, where)
+        return self._plain(done, where)
+
+    def _plain(self, done: Completed, where: str) -> bytes:
+        """What was compiled, decompressed where the parser compressed it all the same.
+
+        The kernel takes both, and hashes the decompressed profile.
+        """
         if not done.stdout:
             raise ProofError("compiles to nothing: it defines no profile", where=where)
-        return done.stdout
+        return plain(done.stdout, partial(decompress, self._host.runner))
 
     def accepts_optional(self, names: Sequence[str]) -> tuple[bool, str]:
         """Whether the parser takes the optional includes `names`; if not, its words."""

@@ -180,6 +180,34 @@ def test_broken_parts_are_refused(case: str) -> None:
         read_policy(data)
 
 
+def flagged(accept2: list[int], *entries: bytes, version: int = 3, tags: bytes = b"") -> bytes:
+    """A file automaton with a permission table and, where `accept2` is given, flags beside it."""
+    table = tiny.dfa(tiny.tables(accept=[0, 0, 1], accept2=accept2))
+    return tiny.profile(table, middle=tags + perms(*entries) + tiny.name(b"permsv") + tiny.u32(version))
+
+
+def test_flags_beside_a_table_tell_the_owner() -> None:
+    entries = (ENTRY, entry(allow=6), entry(allow=4))
+    tags = tiny.struct_of(b"tags", name_version(1), tiny.struct_of(b"strs", tiny.array_of(tiny.string(b"a"))))
+    for flags, others in (([0, 0, 1], 4), ([0, 0, 0], 6)):
+        (found,) = read_policy(flagged(flags, *entries, tags=tags)).profiles
+        file = found.own_file
+        assert file is not None and file.flagged
+        assert file.file_perms(2, owner=True).allow == 6
+        assert file.file_perms(2, owner=False).allow == others
+    with pytest.raises(PolicyError, match="lacks table 7"):
+        read_policy(flagged([], *entries))
+    with pytest.raises(PolicyError, match="both encodings"):
+        read_policy(flagged([0, 0, 1], *entries, version=2))
+
+
+def test_a_table_without_flags_is_read_differently_by_newer_kernels() -> None:
+    (found,) = read_policy(flagged([], ENTRY, entry(allow=6), entry(allow=4), version=2)).profiles
+    asked = RawQuery(2, b"/", 1000)
+    assert Evaluator(found).raw(asked, (6, 12)).allow == 4
+    assert Evaluator(found).raw(asked, (7, 2)).allow == 6
+
+
 def test_rare_parts_are_read() -> None:
     middle = (
         tiny.struct_of(b"capsx", tiny.u32(1), tiny.u32(2))
