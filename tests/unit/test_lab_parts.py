@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from phoenix_hypervisor.lab.containers import container_config
 from phoenix_hypervisor.lab.denials import denials, parse_kmsg
 from phoenix_hypervisor.lab.features import flatten
 from phoenix_hypervisor.lab.guestlink import phoenix_tar
-from phoenix_hypervisor.lab.initrd import newc
+from phoenix_hypervisor.lab.initrd import RootTar, modules, newc
 
 
 def sources(tmp_path: Path, **files: str) -> str:
@@ -111,6 +112,35 @@ def test_initrd_archive_reads_back() -> None:
         ["cpio", "-it", "--quiet"], input=archive, check=False, capture_output=True, timeout=30
     )
     assert done.stdout.split() == [b"bin", b"bin/x", b"y"], done.stderr
+
+
+def test_modules_that_a_kernel_no_longer_has_are_left_out() -> None:
+    import io
+    import tarfile
+
+    base = "usr/lib/modules/7.2-x"
+    files = {
+        f"{base}/modules.dep": b"kernel/fs/ext4.ko.xz: kernel/lib/jbd2.ko.xz\nkernel/lib/jbd2.ko.xz:\n",
+        f"{base}/modules.builtin": b"kernel/drivers/virtio_pci.ko\n",
+        f"{base}/kernel/fs/ext4.ko.xz": lzma.compress(b"ext4"),
+        f"{base}/kernel/lib/jbd2.ko.xz": lzma.compress(b"jbd2"),
+    }
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo(f"./{path}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    buffer.seek(0)
+    with tarfile.open(fileobj=buffer) as tar:
+        root = RootTar(tar)
+        wanted = ("virtio_pci", "crc32c_generic", "ext4")
+        assert modules(root, "7.2-x", wanted, recipe.PASSING_MODULES) == [
+            ("jbd2", b"jbd2"),
+            ("ext4", b"ext4"),
+        ]
+        with pytest.raises(PhoenixError, match="no module crc32c_generic"):
+            modules(root, "7.2-x", wanted)
 
 
 def test_installed_reads_a_dpkg_status() -> None:

@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from phoenix_hypervisor.lab.build import Progress
 
-RELEASES = ("trixie", "bookworm")
+RELEASES = ("trixie", "bookworm", "forky", "sid")
 """Repeated here so that help does not import the lab; a test compares them."""
 
 _release = click.option(
@@ -24,7 +24,7 @@ _release = click.option(
     type=click.Choice(RELEASES),
     default=RELEASES[0],
     show_default=True,
-    help="Debian 13 (Proxmox VE 9's generation) or Debian 12 (Proxmox VE 8's).",
+    help="Debian 13 (Proxmox VE 9's generation), Debian 12 (Proxmox VE 8's), or what comes next.",
 )
 _name = click.option("--name", default="default", show_default=True, help="Which detached lab.")
 

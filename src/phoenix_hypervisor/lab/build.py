@@ -116,7 +116,8 @@ def _build(cache: Cache, release: Release, work: Path, progress: Progress) -> Im
         packages = installed(root.read("var/lib/dpkg/status").decode("utf-8", "replace"))
         (made / "vmlinuz").write_bytes(root.read(f"boot/vmlinuz-{kernel}"))
         init = recipe.guest_file("initrd-init")
-        (made / "initrd").write_bytes(build_initrd(root, init, kernel, recipe.ROOT_MODULES))
+        drivers = build_initrd(root, init, kernel, recipe.ROOT_MODULES, recipe.PASSING_MODULES)
+        (made / "initrd").write_bytes(drivers)
     progress("making the root disk")
     make_disk(work, root_tar, made / "root.ext4")
     recipe_hash = recipe.recipe_hash(release)
@@ -221,13 +222,19 @@ def _apt_options() -> list[str]:
 
 
 def make_disk(work: Path, root_tar: Path, disk: Path) -> None:
-    """An ext4 file system of the root's content; the kernel itself stays outside."""
+    """An ext4 file system of the root's content; the kernel itself stays outside.
+
+    Newer kernel packages (7.x) have it among the modules too, as hard links to /boot.
+    """
     root = work / "root"
     root.mkdir()
     with disk.open("wb") as file:
         file.truncate(recipe.ROOT_DISK_BYTES)
+    modules = "./usr/lib/modules/*"
+    linked = " ".join(f'--exclude="{modules}/{name}"' for name in ("vmlinuz", "config", "System.map"))
     script = (
-        'tar -C "$1" --exclude="./dev/*" --exclude="./boot/*" --numeric-owner -xpf "$2" && '
+        'tar -C "$1" --no-wildcards-match-slash --exclude="./dev/*" --exclude="./boot/*" '
+        f'{linked} --numeric-owner -xpf "$2" && '
         "exec mke2fs -q -F -t ext4 -L phoenix-lab -O ^has_journal "
         '-E lazy_itable_init=1,root_owner=0:0 -d "$1" "$3"'
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from phoenix_hypervisor.errors import PhoenixError
 
@@ -47,8 +47,13 @@ def kernel_release(root: RootTar) -> str:
     return kernels[0].removeprefix("boot/vmlinuz-")
 
 
-def modules(root: RootTar, release: str, wanted: Iterable[str]) -> list[tuple[str, bytes]]:
-    """The wanted modules and what they need, in loading order, uncompressed; built-in ones left out."""
+def modules(
+    root: RootTar, release: str, wanted: Iterable[str], passing: Collection[str] = ()
+) -> list[tuple[str, bytes]]:
+    """The wanted modules and what they need, in loading order, uncompressed; built-in ones left out.
+
+    Those of `passing` are left out where the kernel has none; PhoenixError for any other.
+    """
     base = f"lib/modules/{release}"
     depends: dict[str, list[str]] = {}
     for line in root.read(f"{base}/modules.dep").decode().splitlines():
@@ -60,6 +65,8 @@ def modules(root: RootTar, release: str, wanted: Iterable[str]) -> list[tuple[st
     for name in wanted:
         if name in builtin:
             continue
+        if name not in paths and name in passing:
+            continue
         if name not in paths:
             raise PhoenixError(f"kernel {release} has no module {name}")
         for path in [*reversed(depends[paths[name]]), paths[name]]:
@@ -68,14 +75,16 @@ def modules(root: RootTar, release: str, wanted: Iterable[str]) -> list[tuple[st
     return [(_name(path), _uncompressed(path, root.read(f"{base}/{path}"))) for path in order]
 
 
-def build_initrd(root: RootTar, init: bytes, release: str, wanted: Iterable[str]) -> bytes:
+def build_initrd(
+    root: RootTar, init: bytes, release: str, wanted: Iterable[str], passing: Collection[str] = ()
+) -> bytes:
     """The whole archive, uncompressed: at two megabytes unpacking would cost more than reading."""
     entries: list[tuple[str, int, bytes]] = [
         (name, 0o040755, b"") for name in ("bin", "dev", "modules", "proc", "root")
     ]
     entries.append(("init", 0o100755, init))
     entries.append(("bin/busybox", 0o100755, root.read("bin/busybox")))
-    for number, (name, content) in enumerate(modules(root, release, wanted)):
+    for number, (name, content) in enumerate(modules(root, release, wanted, passing)):
         entries.append((f"modules/{number:02}-{name}.ko", 0o100644, content))
     return newc(entries)
 

@@ -1,6 +1,6 @@
 """What an image is made of, and the hash that names it.
 
-Owns the two releases, their package lists, the guest's own files and the recipe hash.
+Owns the releases, their package lists, the guest's own files and the recipe hash.
 Must not run anything nor look at the machine: the same checkout gives the same recipe everywhere.
 """
 
@@ -47,6 +47,9 @@ ROOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "crc32c_generic", 
 """What the root disk and the agent's port need; each release builds other parts of it in.  ext4
 asks for crc32c by its algorithm's name, so modules.dep does not say that it needs it."""
 
+PASSING_MODULES = frozenset({"crc32c_generic"})
+"""Those of ROOT_MODULES that newer kernels (7.x) lack, because they need none of it any more."""
+
 STOCK_PROFILES = ("lxc-containers", "usr.bin.lxc-start")
 """Compiled into the parser's cache at build, loaded by the guest's init."""
 
@@ -60,15 +63,20 @@ class Release:
 
     name: str
     version: int
+    """What /etc/os-release says, or will say once it is stable."""
     features: str
     """File name of the packaged feature dump of its kernel."""
     generation: str
     """The Proxmox VE release of the same AppArmor and LXC generation."""
+    moving: bool = False
+    """Its packages change from day to day: what was measured once says less, and it may not build at all."""
 
 
 RELEASES = {
     "trixie": Release("trixie", 13, "trixie-6.12", "Proxmox VE 9"),
     "bookworm": Release("bookworm", 12, "bookworm-6.1", "Proxmox VE 8"),
+    "forky": Release("forky", 14, "forky-7.2", "the next Proxmox VE", moving=True),
+    "sid": Release("sid", 14, "forky-7.2", "the one after", moving=True),
 }
 DEFAULT_RELEASE = "trixie"
 

@@ -27,7 +27,7 @@ from phoenix_hypervisor.lab.wire import GuestGone, Wire
 class Lab(Guest):
     """A real AppArmor kernel with real LXC, until the `with` block ends.
 
-    `release` is `trixie` or `bookworm`; `snapshot=False` boots instead of continuing the saved
+    `release` is a name of `recipe.RELEASES`; `snapshot=False` boots instead of continuing the saved
     machine; `memory` is the guest's, in MiB; `accel` forces `kvm` or `tcg`; `phoenix` brings
     phoenix itself into the guest; `more_disks` are raw images that it sees as /dev/vdb and so on (it
     boots then).  Everything that the guest writes is lost at the end.

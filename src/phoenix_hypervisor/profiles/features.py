@@ -20,7 +20,7 @@ PARSER_CONF = "/etc/apparmor/parser.conf"
 _POLICY_FEATURES = re.compile(rb"^[ \t]*policy-features[ \t]*=[ \t]*(\S+)", re.M)
 _CLASS = re.compile(rb"^(?:file|policy|domain|caps|mount)[ \t]*\{", re.M)
 
-DUMPS = {3: "bookworm-6.1", 4: "trixie-6.12"}
+DUMPS = {3: "bookworm-6.1", 4: "trixie-6.12", 5: "forky-7.2"}
 """Packaged kernel feature dumps by the parser's major version (how they were taken: docs/features.md)."""
 
 
