@@ -51,7 +51,7 @@ demo-directory: apt-run ## The same workflow on a host that is only a directory:
 	@tools/demo
 
 test: apt-test $(STAMP) ## Linters and types, then all tests
-	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
+	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=
 
 unit: apt-run $(STAMP) ## Unit and property tests only: seconds; root only where a package is missing
 	@$(VENV)/bin/python -m pytest tests/unit tests/property

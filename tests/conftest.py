@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,8 @@ settings.register_profile("usual", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
+TOP = Path(__file__).parents[1]
+PACKAGE = "src/phoenix_hypervisor"
 BOTH_RELEASES = ("test_compilers.py", "test_deny_groups.py")
 """They compare the releases, so one process must run them on both."""
 
@@ -46,8 +49,33 @@ def _told(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(texts))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def _coverage_by_room(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Statements that some test ran, for each room: told, and tuned to by nobody."""
+    if not config.pluginmanager.hasplugin("_cov") or not config.getoption("cov_source"):
+        return
+    from coverage import Coverage
+
+    measured = Coverage()
+    measured.load()
+    rooms: dict[str, list[int]] = {}
+    for path in sorted((TOP / PACKAGE).rglob("*.py")):
+        _, statements, _, missing, _ = measured.analysis2(str(path))
+        inner = path.relative_to(TOP / PACKAGE)
+        counts = rooms.setdefault(inner.parts[0] if len(inner.parts) > 1 else "top", [0, 0])
+        counts[0] += len(statements)
+        counts[1] += len(statements) - len(missing)
+    terminalreporter.write_sep(
+        "-", "statements that a test ran, by room (processes of their own not counted)"
+    )
+    for room, (total, ran) in sorted(rooms.items()):
+        terminalreporter.write_line(f"{room:<12} {ran:>6} of {total:>6}  {100 * ran / max(total, 1):5.1f} %")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
     _told(terminalreporter)
+    _coverage_by_room(terminalreporter, config)
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.write_sep("-", f"{len(skipped)} skipped")
