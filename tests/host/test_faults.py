@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.plan import entries
-from phoenix_hypervisor.plan.model import Action, Kind
+from phoenix_hypervisor.plan import recorded
+from phoenix_hypervisor.plan.actions import Action, InstallFile
 from support import concurrency, faults
 from support.faults import KILL, Injector, Scenario
 
@@ -66,14 +66,14 @@ def test_leaving_out_a_before_image_is_found(
     scenarios: list[Scenario], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = scenarios[1]
-    real = entries._action
+    real = recorded.document
 
     def forgetful(action: Action) -> object:
-        return real(replace(action, before=None) if action.kind is Kind.INSTALL else action)
+        return real(replace(action, before=None) if isinstance(action, InstallFile) else action)
 
     last = max(n for n, e in enumerate(scenario.events, 1) if e.kind == "write" and "/journal/" in e.path)
     assert faults.inject(scenario, last, KILL) == []
-    monkeypatch.setattr(entries, "_action", forgetful)
+    monkeypatch.setattr(recorded, "document", forgetful)
     scenario.restore()
     # By itself the next apply heals everything; recovery alone must give the old state back.
     scenario.forked(Injector(last, KILL))

@@ -16,7 +16,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan import journal as journal_module
-from phoenix_hypervisor.plan.model import Action, Kind
+from phoenix_hypervisor.plan.actions import InstallFile
 from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
 from support.killed import killed
 
@@ -72,12 +72,12 @@ def test_what_a_journal_holds(busy: LiveHost) -> None:
     before = (busy.lxc / "102.conf").read_bytes()
     assert busy.apply("--all", "--no-start").code == 0
     header, *rest = lines(busy, 2)
-    assert header["version"] == 1 and header["id"] == 2
+    assert header["version"] == entries.VERSION and header["id"] == 2
     assert header["command"][0] == "phoenix" and "--no-start" in header["command"]
     assign = next(a for a in header["actions"] if (a["kind"], a["target"]) == ("assign", "102"))
     assert base64.b64decode(assign["before"]) == before
     load = next(a for a in header["actions"] if (a["kind"], a["target"]) == ("load", "lxc-a"))
-    assert base64.b64decode(load["before"]) and load["after"] is None
+    assert base64.b64decode(load["before"]) and "after" not in load
     assert [next(iter(line)) for line in rest[:4]] == ["begin", "done", "begin", "done"]
     assert rest[-1]["end"] == "committed"
     created = next(line for line in rest if "after" in line)
@@ -343,8 +343,8 @@ UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "a damaged before-image": (lambda data: _flip(data), "is damaged"),
     "a damaged hash": (lambda data: data.replace(b'"sha256":"', b'"sha257":"', 1), "unknown sha257"),
-    "no number": (lambda data: data.replace(b'"id":2', b'"id":-2', 1), "-2 is no number of a journal"),
-    "a flag for a number": (lambda data: data.replace(b'"id":2', b'"id":true', 1), "True is no number"),
+    "no number": (lambda data: data.replace(b'"id":2', b'"id":-2', 1), "-2 is not a number of a journal"),
+    "a flag for a number": (lambda data: data.replace(b'"id":2', b'"id":true', 1), "True is not a number"),
 }
 
 
@@ -405,9 +405,9 @@ def test_no_journal_is_written_that_would_not_be_read(
     assert result.code == 1 and "is too large for one transaction" in result.err
     assert "change fewer profiles" in result.err
     assert world(busy) == before
-    action = Action(Kind.INSTALL, "x", "", "/etc/apparmor.d/../shadow", None, b"")
+    action = InstallFile(target="x", path="/etc/apparmor.d/../shadow", before=None, after=b"", profile=None)
     header = entries.Header(1, "t", "u", (), "lxc", (action,), None)
-    with pytest.raises(PhoenixError, match="is no place of a profile"):
+    with pytest.raises(PhoenixError, match="is not a place where Phoenix installs"):
         entries.header_line(header)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.engine.recovery import LOCK
-from phoenix_hypervisor.plan.model import Action
+from phoenix_hypervisor.plan.actions import AssignLines
 from support.hosts import TOP, DirectoryHost, LiveHost, contents, snapshot
 from support.killed import killed
 
@@ -230,7 +230,7 @@ def test_a_living_run_is_not_recovered_though_its_lock_is_gone(
     seen = []
     real = ContainerSteps.assign
 
-    def assign(self: ContainerSteps, action: Action) -> Action:
+    def assign(self: ContainerSteps, action: AssignLines) -> AssignLines:
         performed = real(self, action)
         (done.root / LOCK[1:]).unlink()
         seen.append(done.phoenix("setup"))

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -18,8 +20,9 @@ from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan import entries
+from phoenix_hypervisor.plan.actions import MANAGED_KEYS, Action, LineChange
 from phoenix_hypervisor.plan.entries import Header
-from phoenix_hypervisor.plan.model import Action, Kind
+from phoenix_hypervisor.plan.recorded import TYPES
 from phoenix_hypervisor.profiles import manifest
 
 FINDS = Path(__file__).parents[1] / "data/fuzz"
@@ -112,16 +115,42 @@ def test_manifests(data: bytes, value: Any) -> None:
         read_manifest(json.dumps(document).encode())
 
 
-ACTIONS = st.builds(
-    Action,
-    st.sampled_from([Kind.INSTALL, Kind.REMOVE]),
-    st.text(max_size=9),
-    st.text(max_size=9),
-    st.just("/etc/apparmor.d/lxc-a"),
-    st.none() | st.binary(max_size=20),
-    st.none() | st.binary(max_size=20),
-    value=st.none() | st.text(max_size=9),
-)
+TEXT = st.text(max_size=9)
+LINES = st.builds(LineChange, key=st.sampled_from(MANAGED_KEYS), value=st.none() | TEXT, old=st.none() | TEXT)
+BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    bytes: st.binary(max_size=20),
+    str: TEXT,
+    tuple[str, ...]: st.lists(TEXT, max_size=2).map(tuple),
+    tuple[tuple[str, ...], ...]: st.lists(st.lists(TEXT, max_size=2).map(tuple), max_size=2).map(tuple),
+    Mapping[str, str]: st.dictionaries(TEXT, TEXT, max_size=2),
+    tuple[LineChange, ...]: st.lists(LINES, max_size=2).map(tuple),
+}
+BY_NAME = {
+    "target": st.sampled_from(["101", "950"]),
+    "path": st.just("/etc/apparmor.d/lxc-a"),
+    "before_stat": st.none() | st.just("0644 0 0"),
+    "after_stat": st.none() | st.just("4755 1000 1000"),
+}
+
+
+def actions_of(kind: type[Action]) -> st.SearchStrategy[Action]:
+    """Any action of one type, but for what a journal does not hold."""
+    strategies: dict[str, st.SearchStrategy[Any]] = {}
+    for one in fields(kind):
+        hint = get_type_hints(kind)[one.name]
+        if not one.metadata.get("recorded", True):
+            strategies[one.name] = st.none()
+        elif one.name in BY_NAME:
+            strategies[one.name] = BY_NAME[one.name]
+        else:
+            kinds = [hint] if hint in BY_TYPE else get_args(hint) or [hint]
+            strategies[one.name] = st.one_of(
+                [BY_TYPE[part] if part in BY_TYPE else st.from_type(part) for part in kinds]
+            )
+    return st.builds(kind, **strategies)
+
+
+ACTIONS = st.one_of([actions_of(kind) for kind in TYPES.values()])
 HEADERS = st.builds(
     Header,
     st.integers(1, 99),

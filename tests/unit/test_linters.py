@@ -98,3 +98,36 @@ def test_a_broken_rule_is_found(copy: Path, path: str, line: str, tool: str, wor
         assert words in done.stdout
     finally:
         target.write_text(before)
+
+
+FORGOTTEN = """
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    kind: ClassVar = "forgotten"
+    target: str
+
+"""
+MATCHES = (
+    "cli/words.py containers/steps.py plan/inverse.py plan/recorded.py plan/rollback.py "
+    "profiles/manifest.py profiles/steps.py"
+)
+"""Where an action that is of no family must be thought of."""
+
+
+def test_an_action_that_a_place_forgets_does_not_type_check(tmp_path: Path) -> None:
+    shutil.copytree(TOP / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TOP / "pyproject.toml", tmp_path)
+    actions = tmp_path / "src/phoenix_hypervisor/plan/actions.py"
+    text = actions.read_text()
+    at = text.index("\nProfileAction = ")
+    text = text[:at] + FORGOTTEN + text[at:]
+    for room in ("ProfileAction", "ContainerAction"):
+        assert f"\n{room} = " in text
+        text = text.replace(f"\n{room} = ", f"\n{room} = Forgotten | ", 1)
+    actions.write_text(text)
+    done = run("mypy", "--no-incremental", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    for path in MATCHES.split():
+        lines = [line for line in done.stdout.splitlines() if f"phoenix_hypervisor/{path}" in line]
+        assert any("assert_never" in line and "Forgotten" in line for line in lines), (path, done.stdout)

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
+    Action,
+    AdoptFile,
+    AssignLines,
+    CreateContainer,
+    InstallFile,
+    LineChange,
+    LoadProfile,
+    LoadWhy,
+    ReloadService,
+    RemoveFile,
+    RestartContainer,
+    StartContainer,
+    SweepFile,
+    SweepWhy,
+    UnloadProfile,
+)
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
 from phoenix_hypervisor.plan.model import (
-    Action,
     Assignments,
     ContainerState,
     FileState,
-    Kind,
     Ownership,
     Plan,
     ProcessLabel,
@@ -31,7 +47,7 @@ from phoenix_hypervisor.plan.profiles import (
     retire_actions,
     to_prove,
 )
-from phoenix_hypervisor.plan.transaction import NoLog, Transaction
+from phoenix_hypervisor.plan.transaction import Transaction
 from phoenix_hypervisor.plan.verify import judge_container, judge_profiles
 
 SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
@@ -41,8 +57,37 @@ LIVE = Mode(live=True, quorate=True)
 ARGV = Argv(lambda s: ("create", s.ctid), lambda c: ("start", c), lambda c: (("stop", c), ("start", c)))
 
 
+LOAD = LoadProfile(
+    target="lxc-a",
+    before=b"1",
+    after=b"2",
+    processes=(("load", "lxc-a"),),
+    closure="c2",
+    old_closure="c1",
+    replaces=True,
+)
+INSTALL = InstallFile(target="lxc-a", path="/p", before=b"old", after=b"new", profile="lxc-a", foreign=True)
+REMOVE = RemoveFile(target="lxc-old", path="/p", before=b"old", profile="lxc-old", foreign=True)
+UNLOAD = UnloadProfile(target="lxc-a", before=b"1", processes=(("remove",),), old_closure="c1")
+ASSIGN = AssignLines(
+    target="101",
+    path="/c",
+    before=b"a",
+    after=b"b",
+    lines=(
+        LineChange(key=PROFILE_KEY, value="lxc-a", old="x"),
+        LineChange(key="lxc.apparmor.allow_nesting", value="1", old=None),
+    ),
+)
+SERVICE = ReloadService(
+    target="s", processes=(("r",),), closures={"a": "1", "b": "2"}, old_closures={"a": "0"}
+)
+CREATE = CreateContainer(target="950", name="new", processes=(("create",),))
+SWEEP = SweepFile(target="c", path="c", why=SweepWhy.LEFTOVER)
+
+
 def kinds(plan: Plan) -> list[str]:
-    return [f"{a.kind.value} {a.target}" for a in plan.actions]
+    return [f"{a.kind} {a.target}" for a in plan.actions]
 
 
 def running(label: str) -> ContainerState:
@@ -100,7 +145,9 @@ def test_refusals(state: ContainerState, mode: Mode, words: str) -> None:
 
 def test_a_restart_is_one_action_with_its_processes() -> None:
     plan = container_actions([(SPEC, running("unconfined"))], replace(LIVE, restart=True), ARGV)
-    assert plan.actions[0].processes == (("stop", "950"), ("start", "950"))
+    (restart,) = plan.actions
+    assert isinstance(restart, RestartContainer)
+    assert restart.processes == (("stop", "950"), ("start", "950"))
 
 
 def test_a_start_under_a_profile_that_is_not_loaded_is_refused() -> None:
@@ -108,7 +155,7 @@ def test_a_start_under_a_profile_that_is_not_loaded_is_refused() -> None:
     assert "not loaded" in unloaded_starts(plan, Plan(), {})[0].text
     assert "AppArmor is off" in unloaded_starts(plan, Plan(), None)[0].text
     assert unloaded_starts(plan, Plan(), {"lxc-a": "enforce"}) == []
-    assert unloaded_starts(plan, Plan((Action(Kind.LOAD, "lxc-a", ""),)), {}) == []
+    assert unloaded_starts(plan, Plan((LOAD,)), {}) == []
 
 
 FILE = FileState("/etc/apparmor.d/lxc-a", "src/lxc-a", b"new", None, Ownership.ABSENT, False, "lxc-a")
@@ -142,25 +189,26 @@ PROFILE = ProfileState(
     ("profile", "reason"),
     [
         (PROFILE, None),
-        (replace(PROFILE, mode=None), "not in the kernel"),
-        (replace(PROFILE, loaded_closure="c0"), "changed"),
-        (replace(PROFILE, loaded_closure=None), "not yet loaded by Phoenix"),
+        (replace(PROFILE, mode=None), LoadWhy.MISSING),
+        (replace(PROFILE, loaded_closure="c0"), LoadWhy.CHANGED),
+        (replace(PROFILE, loaded_closure=None), LoadWhy.NEW),
     ],
 )
-def test_loads_exactly_what_changed(profile: ProfileState, reason: str | None) -> None:
+def test_loads_exactly_what_changed(profile: ProfileState, reason: LoadWhy | None) -> None:
     policy = LoadPolicy(True, False, lambda name: ("load", name))
     plan = load_actions([profile], policy)
     assert bool(plan.actions) is (reason is not None)
     if reason is not None:
-        assert reason in plan.actions[0].summary
-        assert plan.actions[0].replaces is (profile.mode is not None)
+        (load,) = plan.actions
+        assert isinstance(load, LoadProfile) and load.why is reason
+        assert load.replaces is (profile.mode is not None)
     assert load_actions([profile], replace(policy, live=False)).actions == ()
     service = load_actions([profile], replace(policy, service=True))
-    assert [a.kind for a in service.actions] == ([Kind.RELOAD_SERVICE] if reason else [])
+    assert [a.kind for a in service.actions] == (["reload-service"] if reason else [])
 
 
 def test_a_changed_include_is_proven_through_every_profile_that_includes_it() -> None:
-    change = Plan((Action(Kind.INSTALL, "t", "", "/etc/apparmor.d/tunables/t"),))
+    change = Plan((replace(INSTALL, path="/etc/apparmor.d/tunables/t"),))
     other = replace(PROFILE, name="lxc-b", includes=("/etc/apparmor.d/lxc-b",))
     assert to_prove(change, [PROFILE, other], live=False) == [PROFILE]
 
@@ -248,35 +296,54 @@ def test_profile_verdicts() -> None:
     assert codes_of(same, replace(PROFILE, mode=None, kernel_known=False, loaded_closure=None)) == []
 
 
-KERNEL_ARGV = KernelArgv(lambda name: ("load", name), ("remove",))
+KERNEL_ARGV = KernelArgv(("load",), "/compiled", ("remove",))
 
 
 def _backs(*actions: Action) -> list[Action]:
     return [step.back for step in inverse(actions, KERNEL_ARGV)]
 
 
+class Log:
+    """Remembers how a transaction ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, list[str]]] = []
+
+    def begin(self, number: int) -> None:
+        pass
+
+    def done(self, number: int, action: Action) -> None:
+        pass
+
+    def end(self, state: str, left: Sequence[str] = ()) -> None:
+        self.ended.append((state, list(left)))
+
+
+def _transaction(
+    perform: Callable[[Action], Action], settled: list[Sequence[Action]], log: Log
+) -> Transaction:
+    return Transaction(perform, lambda actions: inverse(actions, KERNEL_ARGV), settled.append, log)
+
+
 def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:
-    log: list[str] = []
+    done: list[str] = []
 
     def perform(action: Action) -> Action:
-        log.append(f"{action.kind.value} {action.target}")
+        if isinstance(action, AssignLines):
+            raise PhoenixError("no space left", where="x")
+        done.append(f"{action.kind} {action.target}")
         return action
 
-    def fail(action: Action) -> Action:
-        raise PhoenixError("no space left", where="x")
-
-    performers = {**dict.fromkeys(Kind, perform), Kind.ASSIGN: fail}
     plan = Plan(
         (
-            Action(Kind.INSTALL, "a", "", after=b"1"), Action(Kind.LOAD, "k", ""),
-            Action(Kind.INSTALL, "b", "", before=b"0", after=b"1"),
-            Action(Kind.CREATE, "950", ""), Action(Kind.ASSIGN, "950", "", after=b"y"),
+            replace(INSTALL, target="a", before=None), replace(LOAD, target="k", replaces=False),
+            replace(INSTALL, target="b"), CREATE, replace(ASSIGN, target="950", before=None),
         )
     )  # fmt: skip
     settled: list[Sequence[Action]] = []
     with pytest.raises(PhoenixError) as caught:
-        Transaction(performers, lambda a: inverse(a, KERNEL_ARGV), settled.append).execute(plan)
-    assert log[4:] == ["install b", "remove a", "unload k"]
+        _transaction(perform, settled, Log()).execute(plan)
+    assert done[4:] == ["install b", "remove a", "unload k"]
     assert "no space left" in str(caught.value)
     assert "created and left in place: container 950" in str(caught.value)
     # Even the step that failed is taken back: it may have been done in part; here that failed too.
@@ -285,79 +352,84 @@ def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:
 
 
 def test_an_undo_that_fails_is_reported_and_the_others_still_run() -> None:
-    ended: list[tuple[str, Sequence[str]]] = []
-
-    class Log(NoLog):
-        def end(self, state: str, left: Sequence[str] = ()) -> None:
-            ended.append((state, left))
-
     def perform(action: Action) -> Action:
-        if action.takes_back and action.target == "b":
+        if isinstance(action, RemoveFile) and action.target == "b":
             raise LeftAlone("changed by somebody else")
-        if action.target == "c":
+        if isinstance(action, SweepFile):
             raise PhoenixError("no")
         return action
 
-    actions = tuple(Action(Kind.INSTALL, name, "", after=b"1") for name in "ab")
-    plan = Plan((*actions, Action(Kind.SWEEP, "c", "")))
-    transaction = Transaction(dict.fromkeys(Kind, perform), lambda a: inverse(a, KERNEL_ARGV), log=Log())
+    plan = Plan((*(replace(INSTALL, target=name, before=None) for name in "ab"), SWEEP))
+    log = Log()
     with pytest.raises(PhoenixError) as caught:
-        transaction.execute(plan)
+        _transaction(perform, [], log).execute(plan)
     assert "changed by somebody else" in str(caught.value)
-    assert ended == [("undone", ["changed by somebody else"])]
+    assert log.ended == [("undone", ["changed by somebody else"])]
 
 
-def test_inverse_actions() -> None:
-    install = Action(Kind.INSTALL, "lxc-a", "", "/p", b"old", b"new", value="lxc-a", foreign=True)
-    (back,) = _backs(install)
-    assert (back.kind, back.before, back.after, back.returns) == (Kind.INSTALL, b"new", b"old", True)
-    (back,) = _backs(replace(install, before=None, foreign=False))
-    assert (back.kind, back.before, back.value) == (Kind.REMOVE, b"new", "lxc-a")
-    assert _backs(replace(install, before=b"new")) == []
-    remove = Action(Kind.REMOVE, "lxc-old", "", "/p", b"old", value="lxc-old", foreign=True)
-    (back,) = _backs(remove)
-    assert (back.kind, back.before, back.after, back.returns) == (Kind.INSTALL, None, b"old", True)
-    assign = Action(Kind.ASSIGN, "101", "", "/c", b"a", b"b", value="lxc-a", old_value="x")
-    (back,) = _backs(assign)
-    assert (back.before, back.after, back.value, back.old_value) == (b"b", b"a", "x", "lxc-a")
-    (back,) = _backs(replace(assign, before=None, after=b"b", old_value=None))
-    assert (back.before, back.after, back.value) == (None, None, None)
-    load = Action(Kind.LOAD, "lxc-a", "", before=b"1", after=b"2", value="c2", old_value="c1", replaces=True)
-    (back,) = _backs(load)
-    assert (back.kind, back.after, back.value, back.processes) == (
-        Kind.LOAD,
-        b"1",
-        "c1",
-        (("load", "lxc-a"),),
-    )
-    (back,) = _backs(replace(load, replaces=False))
-    assert (back.kind, back.after, back.processes) == (Kind.UNLOAD, b"1", (("remove",),))
-    (back,) = _backs(Action(Kind.UNLOAD, "lxc-a", "", before=b"1", old_value="c1"))
-    assert (back.kind, back.after, back.value) == (Kind.LOAD, b"1", "c1")
-    service = Action(Kind.RELOAD_SERVICE, "s", "", processes=(("r",),), value="a=1 b=2", old_value="a=0")
-    first, second = _backs(service)
-    assert (first.kind, first.target, second.kind, second.value) == (
-        Kind.UNLOAD,
-        "b",
-        Kind.RELOAD_SERVICE,
-        "a=0",
-    )
-    for kind in (Kind.CREATE, Kind.START, Kind.RESTART, Kind.SWEEP, Kind.ADOPT):
-        assert _backs(Action(kind, "x", "", after=b"")) == []
+def test_the_inverse_of_a_file() -> None:
+    (back,) = _backs(INSTALL)
+    assert isinstance(back, InstallFile)
+    assert (back.before, back.after, back.returns, back.foreign) == (b"new", b"old", True, False)
+    (back,) = _backs(replace(INSTALL, before=None, foreign=False))
+    assert isinstance(back, RemoveFile)
+    assert (back.before, back.profile) == (b"new", "lxc-a")
+    assert _backs(replace(INSTALL, before=b"new")) == []
+    (back,) = _backs(replace(REMOVE, before_stat="0600 1 2"))
+    assert isinstance(back, InstallFile)
+    assert (back.before, back.after, back.returns, back.after_stat) == (None, b"old", True, "0600 1 2")
+    assert _backs(replace(REMOVE, before=None)) == []
 
 
-@pytest.mark.parametrize("kind", [Kind.INSTALL, Kind.REMOVE, Kind.ASSIGN, Kind.LOAD, Kind.UNLOAD])
-def test_the_inverse_of_the_inverse_does_it_again(kind: Kind) -> None:
-    path = "/p" if kind in (Kind.INSTALL, Kind.REMOVE, Kind.ASSIGN) else ""
-    one = Action(kind, "lxc-a", "", path, b"1", b"2", value="v2", old_value="v1", replaces=kind is Kind.LOAD)
-    if kind is Kind.REMOVE:
-        one = replace(one, after=None)
-    (back,) = _backs(one)
+def test_the_inverse_of_lines() -> None:
+    (back,) = _backs(ASSIGN)
+    assert isinstance(back, AssignLines)
+    assert (back.before, back.after) == (b"b", b"a")
+    assert [(line.key, line.value, line.old) for line in back.lines] == [
+        (PROFILE_KEY, "x", "lxc-a"),
+        ("lxc.apparmor.allow_nesting", None, "1"),
+    ]
+    (back,) = _backs(replace(ASSIGN, before=None))
+    assert isinstance(back, AssignLines)
+    assert (back.before, back.after) == (None, None)
+
+
+def test_the_inverse_of_the_kernel() -> None:
+    (back,) = _backs(LOAD)
+    assert isinstance(back, LoadProfile)
+    assert (back.after, back.closure, back.processes) == (b"1", "c1", (("load", "/compiled/lxc-a"),))
+    (back,) = _backs(replace(LOAD, replaces=False))
+    assert isinstance(back, UnloadProfile)
+    assert (back.after, back.processes) == (b"1", (("remove",),))
+    (back,) = _backs(UNLOAD)
+    assert isinstance(back, LoadProfile)
+    assert (back.after, back.closure, back.replaces) == (b"1", "c1", False)
+    first, second = _backs(SERVICE)
+    assert isinstance(first, UnloadProfile) and first.target == "b"
+    assert isinstance(second, ReloadService) and second.closures == {"a": "0"}
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        CREATE,
+        SWEEP,
+        AdoptFile(target="x", path="/x", after=b""),
+        StartContainer(target="950", profile=None, processes=()),
+        RestartContainer(target="950", profile=None, processes=()),
+    ],
+    ids=lambda action: action.kind,
+)
+def test_what_stays(action: Action) -> None:
+    assert _backs(action) == []
+
+
+@pytest.mark.parametrize(
+    "action", [INSTALL, REMOVE, ASSIGN, LOAD, replace(LOAD, replaces=False), UNLOAD], ids=lambda a: a.kind
+)
+def test_the_inverse_of_the_inverse_does_it_again(action: Action) -> None:
+    (back,) = _backs(action)
     (again,) = _backs(back)
-    assert (again.before, again.after, again.path, again.target) == (
-        one.before,
-        one.after,
-        one.path,
-        one.target,
-    )
-    assert again.kind is one.kind or kind is Kind.UNLOAD
+    for name in ("before", "after", "path", "target", "lines", "closure", "profile"):
+        assert getattr(again, name, None) == getattr(action, name, None), name
+    assert again.kind == action.kind

@@ -24,34 +24,21 @@ from phoenix_hypervisor.cli.output import (
     show_notes,
     table,
 )
+from phoenix_hypervisor.cli.words import past, summary
 from phoenix_hypervisor.engine.recovery import locked, recover, recover_first, run
 from phoenix_hypervisor.engine.rollback import prepare, state_of
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.plan.actions import path_of
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.journal import Journal
-from phoenix_hypervisor.plan.model import Kind
 from phoenix_hypervisor.plan.rollback import Conflict, Rollback, undone_by
 
-_WORDS = {
-    Kind.INSTALL: "installed",
-    Kind.ADOPT: "adopted",
-    Kind.LOAD: "loaded",
-    Kind.RELOAD_SERVICE: "reloaded",
-    Kind.CREATE: "created",
-    Kind.ASSIGN: "assigned",
-    Kind.START: "started",
-    Kind.RESTART: "restarted",
-    Kind.UNLOAD: "unloaded",
-    Kind.REMOVE: "removed",
-    Kind.SWEEP: "swept",
-}
 
-
-def summary(entry: Entry) -> str:
+def summary_of(entry: Entry) -> str:
     """What a transaction was about, in one cell."""
-    counts = Counter(action.kind for action in entry.header.actions)
-    parts = [f"{_WORDS[kind]} {number}" for kind, number in counts.items()]
+    counts = Counter(past(action) for action in entry.header.actions)
+    parts = [f"{word} {number}" for word, number in counts.items()]
     ctids = list(dict.fromkeys(a.target for a in entry.header.actions if a.target.isdigit()))
     if ctids:
         more = f" and {len(ctids) - 5} more" if len(ctids) > 5 else ""
@@ -79,7 +66,7 @@ def history(settings: Settings) -> int:
             header.user,
             " ".join(header.command),
             state,
-            "; ".join([summary(entry), *entry.left]),
+            "; ".join([summary_of(entry), *entry.left]),
         )
         rows.append((cells, {COMMITTED: "green"}.get(state, "yellow")))
     table(settings, "Transactions", ("id", "when", "who", "command", "state", "what"), rows)
@@ -107,7 +94,7 @@ def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
         "rolled_back_by": undone.get(entry.id),
         "left": list(entry.left),
         "actions": [
-            {"kind": a.kind.value, "target": a.target, "summary": a.summary, "path": a.path or None}
+            {"kind": a.kind, "target": a.target, "summary": summary(a), "path": path_of(a)}
             for a in header.actions
         ],
     }

@@ -16,16 +16,11 @@ from typing import Any
 import click
 
 from phoenix_hypervisor.cli.options import Settings
+from phoenix_hypervisor.cli.words import sign, summary
 from phoenix_hypervisor.errors import PhoenixError, ProblemsError
-from phoenix_hypervisor.plan.model import Action, Kind, Note, Plan
+from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
+from phoenix_hypervisor.plan.model import Note, Plan
 
-_SIGNS = {
-    Kind.INSTALL: "+",
-    Kind.CREATE: "+",
-    Kind.REMOVE: "-",
-    Kind.UNLOAD: "-",
-    Kind.SWEEP: "-",
-}
 MAX_DIFF_LINES = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -96,22 +91,21 @@ def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped
 def describe(action: Action) -> str:
     """One action in one line."""
     target = f"container {action.target}" if action.target.isdigit() else action.target
-    return f"{_SIGNS.get(action.kind, '~')} {target}: {action.summary}"
+    return f"{sign(action)} {target}: {summary(action)}"
 
 
 def show_action(settings: Settings, action: Action) -> None:
-    sign = _SIGNS.get(action.kind, "~")
-    say(settings, describe(action), fg={"+": "green", "-": "red"}.get(sign, "yellow"))
+    say(settings, describe(action), fg={"+": "green", "-": "red"}.get(sign(action), "yellow"))
     for line in diff_lines(action):
         color = {"+": "green", "-": "red"}.get(line[:1])
         say(settings, f"    {line}", **({"fg": color} if color else {}))
-    for argv in action.processes:
+    for argv in processes_of(action):
         say(settings, f"    $ {' '.join(argv)}")
 
 
 def diff_lines(action: Action) -> list[str]:
     """What changes in a file, as a unified diff without context of its own header."""
-    if action.kind not in (Kind.INSTALL, Kind.ASSIGN) or action.after is None:
+    if not isinstance(action, InstallFile | AssignLines) or action.after is None:
         return []
     if action.before is None:
         count = len(action.after.splitlines())
@@ -138,12 +132,12 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "ok": plan.ok,
         "actions": [
             {
-                "kind": action.kind.value,
+                "kind": action.kind,
                 "target": action.target,
-                "summary": action.summary,
-                "path": action.path or None,
+                "summary": summary(action),
+                "path": path_of(action),
                 "diff": diff_lines(action),
-                "processes": [list(argv) for argv in action.processes],
+                "processes": [list(argv) for argv in processes_of(action)],
             }
             for action in plan.actions
         ],

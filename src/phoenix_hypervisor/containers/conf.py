@@ -13,6 +13,7 @@ line appended after them belongs to a snapshot.  Plain LXC's `config` has no sec
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -306,6 +307,34 @@ def put_back_beside(data: bytes, original: bytes, key: bytes, dialect: Dialect =
         return data
     lines = [original[start:end] for start, end in _spans(former, key)]
     return _applied(conf, _place(conf, lines[-1].rstrip(b"\r") if lines else None, key))
+
+
+def with_lines(data: bytes, lines: Mapping[str, str | None], dialect: Dialect = Dialect.PVE) -> bytes:
+    """`data` with these values for our keys, all in one; None: without that line.
+
+    The profile first: what is new goes behind it.  Raises ConfError where `check_editable` does.
+    """
+    for key in sorted(map(str.encode, lines), key=lambda key: key != KEY):
+        value = lines[key.decode()]
+        data = assign(data, value, dialect) if key == KEY else beside(data, key, value, dialect)
+    return data
+
+
+def lines_put_back(
+    data: bytes, original: bytes, keys: Iterable[str], dialect: Dialect = Dialect.PVE
+) -> bytes:
+    """`data` with the lines of our `keys` as they count in `original`; as `put_back`, for all in one."""
+    for key in sorted(map(str.encode, keys), key=lambda key: key != KEY):
+        if key == KEY:
+            data = put_back(data, original, dialect)
+        else:
+            data = put_back_beside(data, original, key, dialect)
+    return data
+
+
+def counting(conf: Conf, keys: Iterable[str]) -> dict[str, str | None]:
+    """What counts of each of our keys above the first section: the last line; None without one."""
+    return {key: next(reversed(values_of(conf, key.encode())), None) for key in keys}
 
 
 def _applied(conf: Conf, change: Edit | None) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import assert_never
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.runtime import Runtime
@@ -15,9 +16,14 @@ from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed
+from phoenix_hypervisor.plan.actions import (
+    AssignLines,
+    ContainerAction,
+    CreateContainer,
+    RestartContainer,
+    StartContainer,
+)
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.model import Action, Kind
-from phoenix_hypervisor.plan.transaction import Performer
 
 CREATE_TIMEOUT = 1800.0
 START_TIMEOUT = 180.0
@@ -35,15 +41,19 @@ class ContainerSteps:
         self._desired = desired
         self._unsettled: frozenset[str] | None = None
 
-    def performers(self) -> dict[Kind, Performer]:
-        return {
-            Kind.CREATE: self.create,
-            Kind.ASSIGN: self.assign,
-            Kind.START: self.start,
-            Kind.RESTART: self.start,
-        }
+    def perform(self, action: ContainerAction) -> ContainerAction:
+        """Do one action; returns it as it was done.  Raises PhoenixError."""
+        match action:
+            case CreateContainer():
+                return self.create(action)
+            case AssignLines():
+                return self.assign(action)
+            case StartContainer() | RestartContainer():
+                return self.start(action)
+            case _:
+                assert_never(action)
 
-    def create(self, action: Action) -> Action:
+    def create(self, action: CreateContainer) -> CreateContainer:
         """A created container is never removed again: it may hold data from its first second."""
         spec = self._desired.containers[action.target]
         file = self._runtime.create_file(spec)
@@ -57,7 +67,7 @@ class ContainerSteps:
         self._run(action.processes[0], f"container {action.target}", CREATE_TIMEOUT)
         return action
 
-    def assign(self, action: Action) -> Action:
+    def assign(self, action: AssignLines) -> AssignLines:
         """Edit the configuration under the runtime's lock, from what it holds at that moment."""
         ctid, path = action.target, action.path
         if action.takes_back and self._is_back(action):
@@ -72,21 +82,24 @@ class ContainerSteps:
             conf = codec.parse(current, self._runtime.dialect)
             after = action.after
             if action.before is None or after is None:
-                after = codec.assign_parsed(conf, action.value)
+                wanted = {line.key: line.value for line in action.lines}
+                after = codec.with_lines(current, wanted, self._runtime.dialect)
             elif current != action.before:
                 if not action.takes_back:
                     raise ChangedMeanwhile(path)
-                # pct has rewritten it meanwhile (a start does): put back the line alone.
-                if conf.assigned not in (action.old_value, action.value):
+                # pct has rewritten it meanwhile (a start does): put back the lines alone.
+                keys = [line.key for line in action.lines]
+                now = codec.counting(conf, keys)
+                if any(now[line.key] not in (line.old, line.value) for line in action.lines):
                     raise ChangedMeanwhile(path)
-                after = codec.put_back(current, after, self._runtime.dialect)
+                after = codec.lines_put_back(current, after, keys, self._runtime.dialect)
             if conf.lock is not None and not action.takes_back:
                 raise PhoenixError(f"is locked by Proxmox ({conf.lock})", where=path)
             if after != current:
                 self._runtime.replace_conf(ctid, after, before=current)
         return replace(action, before=current, after=after)
 
-    def _is_back(self, action: Action) -> bool:
+    def _is_back(self, action: AssignLines) -> bool:
         """Whether there is nothing to take back: decided without the lock, which may be held."""
         current = self._runtime.read_conf(action.target)
         if current is None:
@@ -95,9 +108,11 @@ class ContainerSteps:
             raise LeftAlone("has no configuration here any more, so its line is not put back", where=where)
         if action.after is not None:
             return current == action.after
-        return codec.parse(current, self._runtime.dialect).assigned == action.value
+        conf = codec.parse(current, self._runtime.dialect)
+        now = codec.counting(conf, [line.key for line in action.lines])
+        return all(now[line.key] == line.value for line in action.lines)
 
-    def start(self, action: Action) -> Action:
+    def start(self, action: StartContainer | RestartContainer) -> StartContainer | RestartContainer:
         """Start, or stop cleanly and start again: the profile takes effect with the start."""
         self._require_loaded(action)
         self._wait_until_settled(action.target)
@@ -125,22 +140,22 @@ class ContainerSteps:
             time.sleep(0.1)
             self._unsettled = self._runtime.unsettled()
 
-    def _require_line(self, action: Action) -> None:
+    def _require_line(self, action: StartContainer | RestartContainer) -> None:
         # Whoever wrote the file since the assignment has perhaps written an old line.
         data = self._runtime.read_conf(action.target)
         if data is None:
             return
         assigned = codec.parse(data, self._runtime.dialect).assigned
-        if assigned != action.value:
+        if assigned != action.profile:
             raise PhoenixError(
                 f"its profile line is {assigned or 'gone'} again: the configuration was written meanwhile",
                 where=f"container {action.target}",
                 hint="run it again",
             )
 
-    def _require_loaded(self, action: Action) -> None:
+    def _require_loaded(self, action: StartContainer | RestartContainer) -> None:
         # LXC's own message is `Failed to write AppArmor profile`, in a log file only.
-        value = action.value
+        value = action.profile
         if value is None or value in _SPECIAL:
             return
         loaded = self._host.kernel.loaded_profiles()

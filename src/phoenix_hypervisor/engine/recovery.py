@@ -18,11 +18,21 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
 from phoenix_hypervisor.host.trust import NotTrusted
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    AssignLines,
+    ContainerAction,
+    CreateContainer,
+    LoadProfile,
+    RestartContainer,
+    StartContainer,
+    path_of,
+)
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
 from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
-from phoenix_hypervisor.plan.model import Action, Kind, Plan
+from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
 from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
@@ -63,20 +73,29 @@ def who() -> str:
     return f"{name}({os.getuid()})" if name else f"uid {os.getuid()}"
 
 
-def performers(session: Session, runtime: Runtime, desired: Desired) -> dict[Kind, Performer]:
-    """What does each kind of action on this session's host."""
+def performer(session: Session, runtime: Runtime, desired: Desired) -> Performer:
+    """What does an action on this session's host."""
     profiles = ProfileSteps(session.host, session.parser_of_installed())
-    return {**profiles.performers(), **ContainerSteps(session.host, runtime, desired).performers()}
+    containers = ContainerSteps(session.host, runtime, desired)
+
+    def perform(action: Action) -> Action:
+        if isinstance(action, ContainerAction):
+            return containers.perform(action)
+        return profiles.perform(action)
+
+    return perform
+
+
+def kernel_argv(session: Session) -> KernelArgv:
+    """The processes that change the policy of this session's kernel."""
+    parser = session.parser_of_installed()
+    directory = session.host.root.locate(record.COMPILED_DIR)
+    return KernelArgv(parser.load_argv(directory)[:-1], directory, parser.unload_argv())
 
 
 def back(session: Session, actions: Sequence[Action]) -> list[Step]:
     """What takes `actions` back on this session's host."""
-    parser = session.parser_of_installed()
-
-    def load(name: str) -> tuple[str, ...]:
-        return parser.load_argv(session.host.root.locate(f"{record.COMPILED_DIR}/{name}"))
-
-    return inverse(actions, KernelArgv(load, parser.unload_argv()))
+    return inverse(actions, kernel_argv(session))
 
 
 def run(
@@ -105,7 +124,7 @@ def run(
     )
     with journal as log:
         transaction = Transaction(
-            performers(session, runtime, desired),
+            performer(session, runtime, desired),
             lambda actions: back(session, actions),
             keeper.settle,
             log,
@@ -131,11 +150,11 @@ def recover(session: Session) -> Recovered | None:
             hint="wait for it to end, then run this again",
         )
     runtime = session.runtime_named(entry.header.runtime)
-    if any(action.kind is Kind.ASSIGN for action in entry.actions):
+    if any(isinstance(action, AssignLines) for action in entry.actions):
         # Else a line that is only out of sight would count as gone, and its profile would be unloaded.
         runtime.require()
     _sweep(session, entry)
-    outcome = take_back(back(session, entry.actions), performers(session, runtime, Desired({})))
+    outcome = take_back(back(session, entry.actions), performer(session, runtime, Desired({})))
     keeper = record.Keeper.resumed(session.host, entry.header.manifest)
     keeper.settle(outcome.effective)
     if outcome.failed:
@@ -152,11 +171,9 @@ def recover(session: Session) -> Recovered | None:
 
 def _stayed(entry: Entry, runtime: Runtime) -> list[str]:
     """What that run did to containers, or was about to do when it was killed: never taken back."""
-    targets: dict[Kind, list[str]] = {}
-    for action in entry.actions:
-        targets.setdefault(action.kind, []).append(action.target)
-    created = [ctid for ctid in targets.get(Kind.CREATE, ()) if runtime.read_conf(ctid) is not None]
-    started = [*targets.get(Kind.START, ()), *targets.get(Kind.RESTART, ())]
+    made = [a.target for a in entry.actions if isinstance(a, CreateContainer)]
+    created = [ctid for ctid in made if runtime.read_conf(ctid) is not None]
+    started = [a.target for a in entry.actions if isinstance(a, StartContainer | RestartContainer)]
     found = []
     if created:
         found.append(f"created and left in place: container {', '.join(created)}")
@@ -167,8 +184,9 @@ def _stayed(entry: Entry, runtime: Runtime) -> list[str]:
 
 def _sweep(session: Session, entry: Entry) -> None:
     """Remove the temporary files of that run: of what it changed, and of its records."""
-    paths = [action.path for action in entry.header.actions if action.path]
-    paths += [f"{record.COMPILED_DIR}/{a.target}" for a in entry.header.actions if a.kind is Kind.LOAD]
+    paths = [path for action in entry.header.actions if (path := path_of(action))]
+    loads = [action.target for action in entry.header.actions if isinstance(action, LoadProfile)]
+    paths += [f"{record.COMPILED_DIR}/{name}" for name in loads]
     paths.append(f"{record.STATE_DIR}/manifest.json")
     for path in dict.fromkeys(paths):
         parent, name = os.path.split(path)

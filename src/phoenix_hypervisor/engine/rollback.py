@@ -8,12 +8,12 @@ from __future__ import annotations
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.engine.recovery import back
+from phoenix_hypervisor.engine.recovery import back, kernel_argv
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.actions import MANAGED_KEYS, AssignLines
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.journal import Journal
-from phoenix_hypervisor.plan.model import Action
 from phoenix_hypervisor.plan.rollback import Facts, Line, Rollback, plan_rollback, undone_by
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import known_policy
@@ -68,12 +68,12 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
             codec.check_editable(conf)
         except PhoenixError as error:
             return Line(None, fault=error.message)
-        return Line(data, conf.assigned, conf.lock)
+        return Line(data, codec.counting(conf, MANAGED_KEYS), conf.lock)
 
-    def with_line(data: bytes, back: Action) -> bytes:
+    def with_lines(data: bytes, back: AssignLines) -> bytes:
         if back.after is None:
-            return codec.assign(data, back.value, runtime.dialect)
-        return codec.put_back(data, back.after, runtime.dialect)
+            return codec.with_lines(data, {c.key: c.value for c in back.lines}, runtime.dialect)
+        return codec.lines_put_back(data, back.after, [c.key for c in back.lines], runtime.dialect)
 
     return Facts(
         live=host.is_live and host.kernel.has_apparmor(),
@@ -81,7 +81,7 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
         quorate=runtime.quorate(),
         file=host.read,
         line=line,
-        with_line=with_line,
+        with_lines=with_lines,
         in_kernel=lambda name: known_policy(host, name, loaded.get(name)),
         closures=manifest.loaded,
         loaded=loaded,
@@ -89,7 +89,5 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
         assignments=Containers(host, runtime).assignments(),
         includers=lambda path: includers(host, manifest, path),
         closure=lambda name, changed: closure_with(host, name, changed),
-        load=lambda name: session.parser_of_installed().load_argv(
-            host.root.locate(f"{record.COMPILED_DIR}/{name}")
-        ),
+        load=kernel_argv(session).load,
     )

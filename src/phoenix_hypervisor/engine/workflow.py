@@ -14,9 +14,16 @@ from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.engine.recovery import Recovered, locked, recover, run
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    CreateContainer,
+    RestartContainer,
+    StartContainer,
+    SweepWhy,
+)
 from phoenix_hypervisor.plan.containers import Argv, Mode, container_actions, unloaded_starts
 from phoenix_hypervisor.plan.declared import ContainerSpec
-from phoenix_hypervisor.plan.model import Action, Kind, Note, Plan
+from phoenix_hypervisor.plan.model import Note, Plan
 from phoenix_hypervisor.plan.profiles import (
     LoadPolicy,
     file_actions,
@@ -93,7 +100,7 @@ def execute(
 
 def _unconfirmed(session: Session, plan: Plan) -> tuple[Note, ...]:
     """What a start has not brought about: `pct start` succeeds too where HA is only asked to start it."""
-    started = [a.target for a in plan.actions if a.kind in (Kind.START, Kind.RESTART)]
+    started = [a.target for a in plan.actions if isinstance(a, StartContainer | RestartContainer)]
     end = time.monotonic() + CONFIRM_TIMEOUT
     while started:
         specs = [session.desired.containers[ctid] for ctid in started]
@@ -136,7 +143,7 @@ def _profile_plan(session: Session, request: Request) -> Plan:
     if unknown:
         raise UsageError(f"--adopt {min(unknown)}: no profile source or include has that name")
     profiles = store.profiles()
-    stale = (sweep_action(cache.path, "a stale cache entry") for cache in store.caches() if cache.newer)
+    stale = (sweep_action(cache.path, SweepWhy.CACHE) for cache in store.caches() if cache.newer)
     left = (*store.sweep(), *stale, *(sweep_action(path) for path in session.runtime.leftovers()))
     off = [switch_refusal(name, path) for name, path in store.switched_off()]
     plan = Plan(left, warnings=tuple(store.orphans()), refusals=(*session.open_places(), *off))
@@ -180,7 +187,7 @@ def _container_plan(
     argv = Argv(runtime.create_argv, runtime.start_argv, runtime.restart_argv)
     states = session.containers.declared(specs, session.desired)
     plan = container_actions(zip(specs, states, strict=True), mode, argv)
-    created = {a.target for a in plan.actions if a.kind is Kind.CREATE}
+    created = {a.target for a in plan.actions if isinstance(a, CreateContainer)}
     problems = runtime.creation_problems(s for s in specs if s.ctid in created)
     refusals = [Note(p.pointer, p.message, p.hint) for p in problems]
     refusals += unloaded_starts(plan, profiles, session.store.loaded)
@@ -192,7 +199,7 @@ def _retire_plan(session: Session, request: Request, containers: Plan) -> Plan:
     if not retirements:
         return Plan()
     assigned = session.containers.assignments().after(containers.actions)
-    restarted = [a.target for a in containers.actions if a.kind is Kind.RESTART]
+    restarted = [a.target for a in containers.actions if isinstance(a, RestartContainer)]
     ending = session.containers.pids(restarted)
     return retire_actions(
         [replace(r, processes=tuple(p for p in r.processes if p not in ending)) for r in retirements],

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
+    Action,
+    AssignLines,
+    CreateContainer,
+    LineChange,
+    LoadProfile,
+    ReloadService,
+    RestartContainer,
+    StartContainer,
+)
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries
-from phoenix_hypervisor.plan.model import Action, ContainerState, Kind, Note, Plan
+from phoenix_hypervisor.plan.model import ContainerState, Note, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +61,11 @@ def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mod
             if note is not None:
                 (refusals if note[0] else skipped).append(note[1])
                 continue
-            creates.append(
-                Action(Kind.CREATE, spec.ctid, f"create {spec.name}", processes=(argv.create(spec),))
-            )
+            creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(argv.create(spec),)))
             if state.wanted is not None:
                 assigns.append(_assign(state))
             if spec.start and mode.start:
-                starts.append(_start(Kind.START, state, argv))
+                starts.append(_start(state, argv))
             continue
         changes = state.after is not state.data
         refusal = _refusal(state, changes, mode)
@@ -67,10 +76,10 @@ def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mod
         if changes:
             assigns.append(_assign(state))
         follow = _follow(spec, state, mode, changes, argv)
-        if isinstance(follow, Action):
-            starts.append(follow)
-        elif follow is not None:
+        if isinstance(follow, Note):
             skipped.append(follow)
+        elif follow is not None:
+            starts.append(follow)
         elif not changes:
             ok += 1
     return Plan((*creates, *assigns, *starts), tuple(skipped), tuple(warnings), tuple(refusals), ok)
@@ -78,14 +87,15 @@ def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mod
 
 def unloaded_starts(plan: Plan, profiles: Plan, loaded: Mapping[str, str] | None) -> list[Note]:
     """Refuse starts under a profile that the kernel will not have; LXC's own error is unclear."""
-    arriving = {a.target for a in profiles.actions if a.kind is Kind.LOAD}
-    service = any(a.kind is Kind.RELOAD_SERVICE for a in profiles.actions)
+    arriving = {a.target for a in profiles.actions if isinstance(a, LoadProfile)}
+    service = any(isinstance(a, ReloadService) for a in profiles.actions)
     refusals = []
     for action in plan.actions:
-        if action.kind not in (Kind.START, Kind.RESTART) or action.value in (None, "unconfined", "generated"):
+        if not isinstance(action, StartContainer | RestartContainer):
             continue
-        assert action.value is not None
-        for name in (n for n in action.value.split("//&") if not n.startswith(":")):
+        if action.profile is None or action.profile in ("unconfined", "generated"):
+            continue
+        for name in (n for n in action.profile.split("//&") if not n.startswith(":")):
             if name in arriving or service or name in (loaded or {}):
                 continue
             refusals.append(
@@ -145,36 +155,27 @@ def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
     return None
 
 
-def _assign(state: ContainerState) -> Action:
-    if state.wanted is None:
-        summary = f"remove the profile line ({state.assigned})"
-    elif state.assigned is None:
-        summary = f"assign {state.wanted}"
-    elif state.assigned == state.wanted:
-        summary = f"make the lines that assign {state.wanted} one"
-    else:
-        summary = f"assign {state.wanted} (was {state.assigned})"
-    return Action(
-        Kind.ASSIGN,
-        state.ctid,
-        summary,
-        state.path,
-        state.data,
-        state.after,
-        value=state.wanted,
-        old_value=state.assigned,
+def _assign(state: ContainerState) -> AssignLines:
+    return AssignLines(
+        target=state.ctid,
+        path=state.path,
+        before=state.data,
+        after=state.after,
+        lines=(LineChange(key=PROFILE_KEY, value=state.wanted, old=state.assigned),),
     )
 
 
-def _start(kind: Kind, state: ContainerState, argv: Argv) -> Action:
-    processes = (argv.start(state.ctid),) if kind is Kind.START else argv.restart(state.ctid)
-    under = f" under {state.wanted}" if state.wanted else ""
-    return Action(kind, state.ctid, f"{kind.value}{under}", processes=processes, value=state.wanted)
+def _start(state: ContainerState, argv: Argv) -> StartContainer:
+    return StartContainer(target=state.ctid, profile=state.wanted, processes=(argv.start(state.ctid),))
+
+
+def _restart(state: ContainerState, argv: Argv) -> RestartContainer:
+    return RestartContainer(target=state.ctid, profile=state.wanted, processes=argv.restart(state.ctid))
 
 
 def _follow(
     spec: ContainerSpec, state: ContainerState, mode: Mode, changes: bool, argv: Argv
-) -> Action | Note | None:
+) -> StartContainer | RestartContainer | Note | None:
     target = f"container {spec.ctid}"
     if state.running is None or state.is_template:
         if spec.start and mode.start and not state.is_template and not mode.live and changes:
@@ -187,10 +188,10 @@ def _follow(
             return Note(target, "not started: --root touches files only")
         if state.lock is not None:
             return Note(target, f"not started: locked by Proxmox ({state.lock})")
-        return _start(Kind.START, state, argv)
+        return _start(state, argv)
     label = state.init.label if state.init is not None else ""
     if not label or carries(label, state.wanted, state.ctid):
         return None
     if mode.restart and mode.live and state.lock is None:
-        return _start(Kind.RESTART, state, argv)
+        return _restart(state, argv)
     return Note(target, f"restart needed: it runs under {label}", f"`phoenix apply {spec.ctid} --restart`")

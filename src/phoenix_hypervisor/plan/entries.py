@@ -2,15 +2,14 @@
 
 Owns the form of /var/lib/phoenix/journal/NNNNNNNN.jsonl: a header line with everything that
 is needed to take the transaction back, then one line for each step that is announced
-(`begin`), done, and the `end`.  Pure; `plan.journal` owns the files.
+(`begin`), done, and the `end`.  Pure; `plan.journal` owns the files, `plan.recorded` the form of
+an action.
 
 Reading trusts nothing: a torn line is passed over, and then every step counts as begun.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import re
@@ -19,15 +18,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.plan.model import Action, Kind
+from phoenix_hypervisor.plan import recorded, recorded_v1
+from phoenix_hypervisor.plan.actions import Action
+from phoenix_hypervisor.plan.recorded import packed, unpacked
 
-VERSION = 1
+VERSION = 2
+_READERS = {1: recorded_v1.read_action, VERSION: recorded.read_action}
+"""How an action is read, by the journal's version."""
 COMMITTED, UNDONE, UNFINISHED = "committed", "undone", "unfinished"
-_FLAGS = ("replaces", "foreign", "returns", "takes_back")
-_TEXTS = ("value", "old_value")
-_STATS = ("before_stat", "after_stat")
-_STAT = re.compile(r"[0-7]{3,4} [0-9]{1,10} [0-9]{1,10}")
-_POLICY = (Kind.LOAD, Kind.UNLOAD)
 _KEYS = frozenset(
     ("version", "id", "time", "user", "command", "runtime", "undoes", "manifest", "actions", "sha256")
 )
@@ -75,9 +73,7 @@ def header_line(header: Header) -> bytes:
     """
     try:
         for action in header.actions:
-            _check_place(action.kind, action.target, action.path)
-            _stat(action.before_stat)
-            _stat(action.after_stat)
+            recorded.check(action)
     except ValueError as error:
         hint = "nothing was changed; report it"
         raise PhoenixError(f"could not be undone: {error}", where="the plan", hint=hint) from error
@@ -90,8 +86,8 @@ def header_line(header: Header) -> bytes:
             "command": list(header.command),
             "runtime": header.runtime,
             "undoes": header.undoes,
-            "manifest": _packed(header.manifest),
-            "actions": [_action(action) for action in header.actions],
+            "manifest": packed(header.manifest),
+            "actions": [recorded.document(action) for action in header.actions],
         }
     )
     content = line[: -len(b"}\n")]
@@ -115,11 +111,8 @@ def begin_line(number: int) -> bytes:
 
 
 def done_line(number: int, planned: Action, performed: Action) -> bytes:
-    """Bytes only where they are not those of the header."""
-    document: dict[str, Any] = {"done": number}
-    if performed.kind not in _POLICY and performed != planned:
-        document["before"], document["after"] = _packed(performed.before), _packed(performed.after)
-    return _line(document)
+    """With what is not as the header has it: bytes only where they are others."""
+    return _line({"done": number, **recorded.changes(planned, performed)})
 
 
 def end_line(state: str, left: Sequence[str], time: str) -> bytes:
@@ -141,7 +134,7 @@ def read(data: bytes, where: str) -> Entry | None:
             return None
         raise unreadable(where, str(error)) from error
     try:
-        if document["version"] != VERSION:
+        if document["version"] not in _READERS:
             raise unreadable(where, f"version {document['version']!r}")
         if not document.keys() <= _KEYS:
             # A damaged name must not make it one without a hash.
@@ -166,7 +159,7 @@ def unreadable(where: str, why: str) -> PhoenixError:
 
 
 def _header(document: dict[str, Any]) -> Header:
-    undoes = document["undoes"]
+    undoes, read_action = document["undoes"], _READERS[document["version"]]
     command = document["command"]
     if not isinstance(command, list) or not isinstance(document["actions"], list):
         raise TypeError("not a list")
@@ -176,8 +169,8 @@ def _header(document: dict[str, Any]) -> Header:
         str(document["user"]),
         tuple(str(word) for word in command),
         str(document["runtime"]),
-        tuple(_read_action(one) for one in document["actions"]),
-        _unpacked(document["manifest"]),
+        tuple(read_action(one) for one in document["actions"]),
+        unpacked(document["manifest"]),
         None if undoes is None else _number(undoes),
     )
 
@@ -196,9 +189,9 @@ def _follow(header: Header, rest: bytes) -> Entry:
             elif "done" in one:
                 number = _number(one["done"])
                 begun = max(begun, number + 1)
-                if "after" in one:
-                    before, after = _unpacked(one["before"]), _unpacked(one["after"])
-                    actions[number] = replace(actions[number], before=before, after=after)
+                action = replace(actions[number], **recorded.read_fields(type(actions[number]), one))
+                recorded.check(action)
+                actions[number] = action
             elif one["end"] in (COMMITTED, UNDONE):
                 state, left = one["end"], tuple(str(word) for word in one.get("left", ()))
         except (ValueError, RecursionError, KeyError, TypeError, IndexError, AttributeError):
@@ -210,85 +203,8 @@ def _follow(header: Header, rest: bytes) -> Entry:
 
 def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**8:
-        raise ValueError(f"{value!r:.40} is no number of a journal")
+        raise ValueError(f"{value!r:.40} is not a number of a journal")
     return value
-
-
-def _action(action: Action) -> dict[str, Any]:
-    # The policy that was loaded is /var/lib/phoenix/compiled; only the former one is needed here.
-    after = None if action.kind in _POLICY else action.after
-    document: dict[str, Any] = {
-        "kind": action.kind.value,
-        "target": action.target,
-        "summary": action.summary,
-        "path": action.path,
-        "before": _packed(action.before),
-        "after": _packed(after),
-        "processes": [list(argv) for argv in action.processes],
-    }
-    document.update({name: getattr(action, name) for name in _TEXTS})
-    document.update({name: True for name in _FLAGS if getattr(action, name)})
-    document.update({name: text for name in _STATS if (text := getattr(action, name)) is not None})
-    return document
-
-
-def _read_action(document: dict[str, Any]) -> Action:
-    for name in ("target", "summary", "path", *_TEXTS):
-        text = document[name]
-        if not isinstance(text, str) and (text is not None or name not in _TEXTS):
-            raise TypeError(f"{text!r:.40} is no text")
-    kind = Kind(document["kind"])
-    _check_place(kind, document["target"], document["path"])
-    action = Action(
-        kind,
-        document["target"],
-        document["summary"],
-        document["path"],
-        _unpacked(document["before"]),
-        _unpacked(document["after"]),
-        tuple(tuple(str(word) for word in argv) for argv in document["processes"]),
-        document["value"],
-        document["old_value"],
-        before_stat=_stat(document.get("before_stat")),
-        after_stat=_stat(document.get("after_stat")),
-    )
-    flags: dict[str, Any] = {name: True for name in _FLAGS if document.get(name) is True}
-    return replace(action, **flags)
-
-
-def _stat(text: object) -> str | None:
-    if text is None:
-        return None
-    if not isinstance(text, str) or _STAT.fullmatch(text) is None:
-        raise ValueError(f"{text!r:.40} is no mode and owner")
-    return text
-
-
-def _check_place(kind: Kind, target: str, path: str) -> None:
-    """A journal makes Phoenix write: never anywhere but where it does by itself."""
-    if kind in (Kind.INSTALL, Kind.REMOVE):
-        if not path.startswith("/etc/apparmor.d/") or {"", ".", ".."} & set(path[1:].split("/")):
-            raise ValueError(f"{path!r:.80} is no place of a profile")
-    elif kind in (*_POLICY, Kind.RELOAD_SERVICE):
-        if "/" in target or target in ("", ".", "..") or "\0" in target:
-            raise ValueError(f"{target!r:.80} is no profile of ours")
-    elif kind is Kind.ASSIGN and not (target.isascii() and target.isdigit()):
-        raise ValueError(f"{target!r:.80} is no container")
-
-
-def _packed(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
-
-
-def _unpacked(text: object) -> bytes | None:
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise TypeError("no base64")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"no base64: {error}") from error
 
 
 def _line(document: dict[str, Any]) -> bytes:

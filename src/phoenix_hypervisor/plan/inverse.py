@@ -7,26 +7,37 @@ host: the performers leave alone what is not as they expect it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
-from phoenix_hypervisor.plan.model import Action, Kind
-
-KERNEL = frozenset({Kind.LOAD, Kind.RELOAD_SERVICE, Kind.UNLOAD})
-"""What changes the kernel; taken back last, when the files are as they were."""
-
-STAYS = frozenset({Kind.CREATE, Kind.START, Kind.RESTART, Kind.SWEEP, Kind.ADOPT})
-"""What is never taken back: a container may hold data from its first second."""
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    AssignLines,
+    InstallFile,
+    Kernel,
+    LoadProfile,
+    ReloadService,
+    RemoveFile,
+    Stays,
+    UnloadProfile,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelArgv:
     """The processes that change the kernel's policy."""
 
-    load: Callable[[str], tuple[str, ...]]
-    """Profile name -> process that loads our compiled copy of it."""
+    replace: tuple[str, ...]
+    """Loads the compiled policy whose path follows."""
+    directory: str
+    """Where our compiled copies are, one file for each profile."""
     unload: tuple[str, ...]
     """Unloads the profile named on its standard input."""
+
+    def load(self, name: str) -> tuple[str, ...]:
+        """The process that loads our compiled copy of profile `name`."""
+        return (*self.replace, f"{self.directory}/{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,111 +50,144 @@ class Step:
 
 def inverse(actions: Sequence[Action], argv: KernelArgv) -> list[Step]:
     """What takes `actions` back: files newest first, the kernel last."""
-    files = [s for a in reversed(actions) if a.kind not in KERNEL for s in _file(a)]
-    kernel = [s for a in reversed(actions) if a.kind in KERNEL for s in _kernel(a, argv)]
-    return files + kernel
+    newest = [Step(action, back) for action in reversed(actions) for back in _backs(action, argv)]
+    files = [step for step in newest if not isinstance(step.done, Kernel)]
+    return files + [step for step in newest if isinstance(step.done, Kernel)]
 
 
-def pairs(text: str | None) -> dict[str, str]:
-    """`name=closure name=closure` as RELOAD_SERVICE carries it."""
-    return dict(word.split("=", 1) for word in (text or "").split())
+def _backs(action: Action, argv: KernelArgv) -> list[Action]:
+    match action:
+        case InstallFile():
+            return _install(action)
+        case RemoveFile():
+            return _remove(action)
+        case AssignLines():
+            return _lines(action)
+        case LoadProfile():
+            return [_load(action, argv)]
+        case UnloadProfile():
+            return [_unload(action, argv)]
+        case ReloadService():
+            return _service(action, argv)
+        case Stays():
+            return []
+        case _:
+            assert_never(action)
 
 
-def joined(closures: Iterable[tuple[str, str]]) -> str:
-    """The reverse of `pairs`."""
-    return " ".join(f"{name}={closure}" for name, closure in closures)
-
-
-def _file(action: Action) -> list[Step]:
-    if action.kind is Kind.ASSIGN:
-        return _line(action)
-    if action.kind not in (Kind.INSTALL, Kind.REMOVE) or action.before == action.after:
+def _install(action: InstallFile) -> list[Action]:
+    if action.before == action.after:
         return []
     if action.before is None:
-        back = Action(Kind.REMOVE, action.target, "remove again", action.path)
-    else:
-        words = "put back" if action.after is None else "put the former file back"
-        back = Action(Kind.INSTALL, action.target, words, action.path)
-    return [Step(action, _swapped(back, action))]
+        return [
+            RemoveFile(
+                target=action.target,
+                path=action.path,
+                before=action.after,
+                profile=action.profile,
+                foreign=action.returns,
+                takes_back=True,
+                before_stat=action.after_stat,
+            )
+        ]
+    return [
+        InstallFile(
+            target=action.target,
+            path=action.path,
+            before=action.after,
+            after=action.before,
+            profile=action.profile,
+            foreign=action.returns,
+            returns=action.foreign,
+            takes_back=True,
+            before_stat=action.after_stat,
+            after_stat=action.before_stat,
+        )
+    ]
 
 
-def _swapped(back: Action, action: Action) -> Action:
-    return Action(
-        back.kind,
-        back.target,
-        back.summary,
-        back.path,
-        before=action.after,
-        after=action.before,
-        value=action.value,
-        foreign=action.returns,
-        returns=action.foreign,
-        takes_back=True,
-        before_stat=action.after_stat,
-        after_stat=action.before_stat,
-    )
+def _remove(action: RemoveFile) -> list[Action]:
+    if action.before is None:
+        return []
+    return [
+        InstallFile(
+            target=action.target,
+            path=action.path,
+            before=None,
+            after=action.before,
+            profile=action.profile,
+            returns=action.foreign,
+            takes_back=True,
+            after_stat=action.before_stat,
+        )
+    ]
 
 
-def _line(action: Action) -> list[Step]:
+def _lines(action: AssignLines) -> list[Action]:
     if action.before is not None and action.before == action.after:
         return []
-    wanted = f"assign {action.old_value} again" if action.old_value is not None else "remove the line again"
-    back = Action(
-        Kind.ASSIGN,
-        action.target,
-        wanted,
-        action.path,
-        before=action.after if action.before is not None else None,
-        after=action.before,
-        value=action.old_value,
-        old_value=action.value,
-        takes_back=True,
-    )
-    return [Step(action, back)]
+    return [
+        AssignLines(
+            target=action.target,
+            path=action.path,
+            before=action.after if action.before is not None else None,
+            after=action.before,
+            lines=tuple(line.swapped() for line in action.lines),
+            takes_back=True,
+        )
+    ]
 
 
-def _kernel(action: Action, argv: KernelArgv) -> list[Step]:
-    name = action.target
-    if action.kind is Kind.RELOAD_SERVICE:
-        return _service(action, argv)
-    if action.kind is Kind.LOAD and not action.replaces:
-        summary, processes = "unload again", (argv.unload,)
-        kind = Kind.UNLOAD
-    else:
-        summary, processes = "load the former policy again", (argv.load(name),)
-        kind = Kind.LOAD
-    back = Action(
-        kind,
-        name,
-        summary,
+def _load(action: LoadProfile, argv: KernelArgv) -> Action:
+    if not action.replaces:
+        return UnloadProfile(
+            target=action.target,
+            before=action.after,
+            after=action.before,
+            processes=(argv.unload,),
+            old_closure=action.closure,
+            takes_back=True,
+        )
+    return LoadProfile(
+        target=action.target,
         before=action.after,
         after=action.before,
-        processes=processes,
-        value=action.old_value,
-        old_value=action.value,
-        replaces=action.kind is Kind.LOAD,
+        processes=(argv.load(action.target),),
+        closure=action.old_closure,
+        old_closure=action.closure,
+        replaces=True,
         takes_back=True,
     )
-    return [Step(action, back)]
 
 
-def _service(action: Action, argv: KernelArgv) -> list[Step]:
+def _unload(action: UnloadProfile, argv: KernelArgv) -> Action:
+    return LoadProfile(
+        target=action.target,
+        before=action.after,
+        after=action.before,
+        processes=(argv.load(action.target),),
+        closure=action.old_closure,
+        old_closure=None,
+        replaces=False,
+        takes_back=True,
+    )
+
+
+def _service(action: ReloadService, argv: KernelArgv) -> list[Action]:
     """A reload loads what the files say and unloads nothing: what was new goes first."""
-    new, old = pairs(action.value), pairs(action.old_value)
-    steps = [
-        Action(
-            Kind.UNLOAD, name, "unload again", processes=(argv.unload,), old_value=closure, takes_back=True
+    new, old = action.closures, action.old_closures
+    gone = [
+        UnloadProfile(
+            target=name, before=None, processes=(argv.unload,), old_closure=closure, takes_back=True
         )
         for name, closure in new.items()
         if name not in old
     ]
-    again = Action(
-        Kind.RELOAD_SERVICE,
-        action.target,
-        "reload again",
+    again = ReloadService(
+        target=action.target,
         processes=action.processes,
-        value=joined((name, old[name]) for name in new if name in old),
-        old_value=action.value,
+        closures={name: old[name] for name in new if name in old},
+        old_closures=new,
         takes_back=True,
     )
-    return [Step(action, back) for back in (*steps, again)]
+    return [*gone, again]

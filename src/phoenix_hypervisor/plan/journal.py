@@ -19,8 +19,8 @@ from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_own
 from phoenix_hypervisor.plan import entries
+from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.entries import Entry, Header
-from phoenix_hypervisor.plan.model import Action
 
 JOURNAL_DIR = "/var/lib/phoenix/journal"
 KEPT = 50

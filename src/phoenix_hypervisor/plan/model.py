@@ -1,8 +1,8 @@
 """The values that current state and plan are made of.
 
-Owns plain data: what is there, and what would be done (what is declared: `plan.declared`).
-Pure and frozen; must not read anything nor decide anything.  `profiles` and `containers`
-fill in the current side.
+Owns plain data: what is there, and what follows from it (what is declared: `plan.declared`; what
+would be done: `plan.actions`).  Pure and frozen; must not read anything nor decide anything.
+`profiles` and `containers` fill in the current side.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+
+from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class Assignments:
 
     def after(self, actions: Iterable[Action]) -> Assignments:
         """As they are once some actions are done."""
-        assigned = {action.target: action.value for action in actions if action.kind is Kind.ASSIGN}
+        assigned = {
+            action.target: line.value
+            for action in actions
+            if isinstance(action, AssignLines) and (line := action.change(PROFILE_KEY)) is not None
+        }
         return Assignments({**self.values, **assigned}, self.unknown, self.kept)
 
 
@@ -122,54 +128,6 @@ class ProfileState:
     """Host paths of our own files that it includes."""
     differs: str | None = None
     """What the kernel has of it is not our compiled copy: itself, or a child's name."""
-
-
-class Kind(Enum):
-    """What an action does; the values stand in `plan --json`."""
-
-    ADOPT = "adopt"
-    INSTALL = "install"
-    LOAD = "load"
-    RELOAD_SERVICE = "reload-service"
-    CREATE = "create"
-    ASSIGN = "assign"
-    START = "start"
-    RESTART = "restart"
-    UNLOAD = "unload"
-    REMOVE = "remove"
-    SWEEP = "sweep"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One step of a plan; `processes` are the argument vectors it runs, none for file work."""
-
-    kind: Kind
-    target: str
-    summary: str
-    path: str = ""
-    before: bytes | None = None
-    after: bytes | None = None
-    """`before` and `after` are a file's bytes; LOAD, UNLOAD: our compiled copy of the policy."""
-    processes: tuple[tuple[str, ...], ...] = ()
-    value: str | None = None
-    """ASSIGN: the line's value; LOAD: the closure; INSTALL, REMOVE: the profile that the file
-    defines; RELOAD_SERVICE: the closures that it loads, `name=closure` each."""
-    old_value: str | None = None
-    """What `value` replaces, where that is known."""
-    replaces: bool = False
-    """LOAD: the kernel already has a profile of that name."""
-    foreign: bool = False
-    """`before` is somebody else's file."""
-    returns: bool = False
-    """`after` is somebody else's file, which comes back."""
-    takes_back: bool = False
-    """Made by `plan.inverse`: what is already as wanted stays, and of a configuration that
-    others have changed meanwhile only the line is put back."""
-    before_stat: str | None = None
-    """Mode (octal) and owner, `MODE UID GID`, of somebody else's file in `before`."""
-    after_stat: str | None = None
-    """What the file gets with `after`, where that is not what Phoenix gives its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phoenix_hypervisor.plan.inverse import joined
-from phoenix_hypervisor.plan.model import (
+from phoenix_hypervisor.plan.actions import (
     Action,
+    AdoptFile,
+    InstallFile,
+    LoadProfile,
+    LoadWhy,
+    ReloadService,
+    RemoveFile,
+    SweepFile,
+    SweepWhy,
+    UnloadProfile,
+)
+from phoenix_hypervisor.plan.model import (
     Assignments,
     FileState,
-    Kind,
     Note,
     Ownership,
     Plan,
@@ -46,24 +55,14 @@ def file_actions(files: Iterable[FileState], adopt: frozenset[str]) -> Plan:
         if state.fault is not None:
             refusals.append(Note(state.path, state.fault, "move it away, or remove the source"))
         elif state.installed is None:
-            actions.append(_install(state, "new"))
+            actions.append(_install(state))
         elif state.installed == state.wanted:
             if state.recorded:
                 ok += 1
             else:
-                actions.append(
-                    Action(
-                        Kind.ADOPT,
-                        _label(state),
-                        "same bytes as the source: counts as ours",
-                        state.path,
-                        after=state.wanted,
-                    )
-                )
-        elif state.ownership is Ownership.OURS:
-            actions.append(_install(state, "changed"))
-        elif adopt & {state.path, _label(state)}:
-            actions.append(_install(state, "adopted; the old file is kept in /var/lib/phoenix/replaced"))
+                actions.append(AdoptFile(target=_label(state), path=state.path, after=state.wanted))
+        elif state.ownership is Ownership.OURS or adopt & {state.path, _label(state)}:
+            actions.append(_install(state))
         else:
             refusals.append(
                 Note(
@@ -76,9 +75,9 @@ def file_actions(files: Iterable[FileState], adopt: frozenset[str]) -> Plan:
     return Plan(tuple(actions), refusals=tuple(refusals), ok=ok)
 
 
-def sweep_action(path: str, what: str = "a killed run's temporary file") -> Action:
+def sweep_action(path: str, why: SweepWhy = SweepWhy.LEFTOVER) -> SweepFile:
     """Remove a temporary file that a killed run left behind, or a stale cache entry."""
-    return Action(Kind.SWEEP, path, f"remove {what}", path)
+    return SweepFile(target=path, path=path, why=why)
 
 
 def switch_refusal(name: str, path: str) -> Note:
@@ -93,16 +92,13 @@ def _label(state: FileState) -> str:
     return state.profile or state.path.removeprefix("/etc/apparmor.d/")
 
 
-def _install(state: FileState, why: str) -> Action:
-    what = "profile" if state.profile is not None else "include"
-    return Action(
-        Kind.INSTALL,
-        _label(state),
-        f"install {what} ({why})",
-        state.path,
-        state.installed,
-        state.wanted,
-        value=state.profile,
+def _install(state: FileState) -> InstallFile:
+    return InstallFile(
+        target=_label(state),
+        path=state.path,
+        before=state.installed,
+        after=state.wanted,
+        profile=state.profile,
         foreign=state.installed is not None and state.ownership is Ownership.FOREIGN,
         before_stat=state.stat,
     )
@@ -110,7 +106,7 @@ def _install(state: FileState, why: str) -> Action:
 
 def to_prove(files: Plan, profiles: Sequence[ProfileState], live: bool) -> list[ProfileState]:
     """The profiles to compile: a file of their closure changes, or they must be loaded."""
-    touched = {action.path for action in files.actions if action.kind is Kind.INSTALL}
+    touched = {action.path for action in files.actions if isinstance(action, InstallFile)}
     return [
         profile
         for profile in profiles
@@ -118,48 +114,44 @@ def to_prove(files: Plan, profiles: Sequence[ProfileState], live: bool) -> list[
     ]
 
 
-def load_reason(profile: ProfileState) -> str | None:
+def load_reason(profile: ProfileState) -> LoadWhy | None:
     """Why the kernel needs this profile, or None when it has it."""
     if profile.mode is None and profile.kernel_known:
-        return "not in the kernel"
+        return LoadWhy.MISSING
     if profile.loaded_closure != profile.closure:
-        return "changed" if profile.loaded_closure is not None else "not yet loaded by Phoenix"
+        return LoadWhy.CHANGED if profile.loaded_closure is not None else LoadWhy.NEW
     if profile.differs is not None:
-        return "the kernel has another policy"
+        return LoadWhy.DIFFERS
     return None
 
 
 def load_actions(profiles: Sequence[ProfileState], policy: LoadPolicy) -> Plan:
     """Load exactly what changed or is missing from the kernel."""
-    wanted = [(profile, reason) for profile in profiles if (reason := load_reason(profile)) is not None]
+    wanted = [(profile, why) for profile in profiles if (why := load_reason(profile)) is not None]
     if not policy.live:
         return Plan()
     if policy.service and wanted:
-        names = ", ".join(profile.name for profile, _ in wanted)
-        argv = ("systemctl", "reload", "apparmor.service")
-        action = Action(
-            Kind.RELOAD_SERVICE,
-            "apparmor.service",
-            f"reload for {names}",
-            processes=(argv,),
-            value=joined((p.name, p.closure) for p in profiles),
-            old_value=joined((p.name, p.loaded_closure or "") for p in profiles if p.mode is not None),
+        action = ReloadService(
+            target="apparmor.service",
+            processes=(("systemctl", "reload", "apparmor.service"),),
+            closures={p.name: p.closure for p in profiles},
+            old_closures={p.name: p.loaded_closure or "" for p in profiles if p.mode is not None},
+            names=tuple(profile.name for profile, _ in wanted),
         )
         return Plan((action,))
     return Plan(
         tuple(
-            Action(
-                Kind.LOAD,
-                profile.name,
-                f"load into the kernel ({reason})",
+            LoadProfile(
+                target=profile.name,
                 before=policy.previous(profile.name),
                 after=policy.proven.get(profile.name),
                 processes=(policy.argv(profile.name),),
-                value=profile.closure,
-                old_value=profile.loaded_closure,
+                closure=profile.closure,
+                old_closure=profile.loaded_closure,
                 replaces=profile.mode is not None,
+                why=why,
             )
-            for profile, reason in wanted
+            for profile, why in wanted
         )
     )
 
@@ -265,24 +257,21 @@ def retire_actions(
         else:
             if old.loaded and live:
                 actions.append(
-                    Action(
-                        Kind.UNLOAD,
-                        old.name,
-                        "unload (deprecated, unused)",
+                    UnloadProfile(
+                        target=old.name,
                         before=old.compiled,
                         processes=(unload_argv,),
-                        old_value=old.closure,
+                        old_closure=old.closure,
                     )
                 )
             if old.path is not None:
                 actions.append(
-                    Action(
-                        Kind.REMOVE,
-                        old.name,
-                        f"remove (deprecated; use {old.successor})",
-                        old.path,
-                        old.data,
-                        value=old.name,
+                    RemoveFile(
+                        target=old.name,
+                        path=old.path,
+                        before=old.data,
+                        profile=old.name,
+                        successor=old.successor,
                         foreign=old.foreign,
                         before_stat=old.stat,
                     )

@@ -9,10 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    AssignLines,
+    InstallFile,
+    LoadProfile,
+    LoadWhy,
+    ReloadService,
+    RemoveFile,
+    Stays,
+    UnloadProfile,
+)
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Action, Assignments, Kind, Note, Plan
+from phoenix_hypervisor.plan.model import Assignments, Note, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +32,8 @@ class Line:
     """A container's configuration now."""
 
     data: bytes | None
-    assigned: str | None = None
+    values: Mapping[str, str | None] = field(default_factory=dict)
+    """What counts of each managed line; None: no such line."""
     lock: str | None = None
     fault: str | None = None
 
@@ -36,8 +49,8 @@ class Facts:
     quorate: bool
     file: Callable[[str], bytes | None]
     line: Callable[[str], Line]
-    with_line: Callable[[bytes, Action], bytes]
-    """A configuration with the line that an action puts back.  Raises PhoenixError."""
+    with_lines: Callable[[bytes, AssignLines], bytes]
+    """A configuration with the lines that an action puts back.  Raises PhoenixError."""
     in_kernel: Callable[[str], bytes | None]
     """What the kernel has of a profile, where that is known."""
     closures: Mapping[str, str]
@@ -94,17 +107,7 @@ def plan_rollback(steps: Sequence[Step], facts: Facts) -> Rollback:
     """What takes a committed transaction back, given the host as it is now."""
     result = Rollback()
     for step in steps:
-        kind = step.back.kind
-        if kind in (Kind.INSTALL, Kind.REMOVE):
-            _file(step.back, facts, result)
-        elif kind is Kind.ASSIGN:
-            _assignment(step.back, facts, result)
-        elif not facts.live:
-            result.skipped.append(Note(step.back.target, f"not done: {facts.no_kernel}"))
-        elif kind is Kind.RELOAD_SERVICE:
-            result.actions.append(step.back)
-        else:
-            _policy(step, facts, result)
+        _step(step, facts, result)
     if facts.live:
         _includers(facts, result)
     _in_use(facts, result)
@@ -113,99 +116,133 @@ def plan_rollback(steps: Sequence[Step], facts: Facts) -> Rollback:
     return result
 
 
-def _file(back: Action, facts: Facts, result: Rollback) -> None:
-    now = facts.file(back.path)
-    if now == back.after:
+def _step(step: Step, facts: Facts, result: Rollback) -> None:
+    back = step.back
+    match back:
+        case InstallFile() | RemoveFile():
+            _file(back, facts, result)
+        case AssignLines():
+            _lines(back, facts, result)
+        case LoadProfile() | UnloadProfile() | ReloadService() if not facts.live:
+            result.skipped.append(Note(back.target, f"not done: {facts.no_kernel}"))
+        case ReloadService():
+            result.actions.append(back)
+        case LoadProfile():
+            _load(step.done, back, facts, result)
+        case UnloadProfile():
+            _unload(step.done, back, facts, result)
+        case Stays():
+            pass  # Takes nothing back.
+        case _:
+            assert_never(back)
+
+
+def _file(back: InstallFile | RemoveFile, facts: Facts, result: Rollback) -> None:
+    now, wanted = facts.file(back.path), back.after if isinstance(back, InstallFile) else None
+    if now == wanted:
         result.ok += 1
     elif now == back.before:
         result.actions.append(back)
     else:
-        result.conflicts.append(Conflict(back.path, back.before, now, back.after))
+        result.conflicts.append(Conflict(back.path, back.before, now, wanted))
 
 
-def _assignment(back: Action, facts: Facts, result: Rollback) -> None:
-    line = facts.line(back.target)
+def _lines(back: AssignLines, facts: Facts, result: Rollback) -> None:
+    now = facts.line(back.target)
     target = f"container {back.target}"
-    if line.fault is not None:
-        result.refusals.append(Note(target, line.fault))
-    elif line.data is None:
+    is_back = all(now.values.get(c.key) == c.value for c in back.lines)
+    as_left = all(now.values.get(c.key) == c.old for c in back.lines)
+    if now.fault is not None:
+        result.refusals.append(Note(target, now.fault))
+    elif now.data is None:
         result.skipped.append(Note(target, "does not exist on this node any more"))
-    elif line.data == back.after or (line.assigned == back.value and line.assigned != back.old_value):
+    elif now.data == back.after or (is_back and not as_left):
         result.ok += 1
-    elif line.data != back.before and line.assigned != back.old_value:
-        result.conflicts.append(Conflict(back.path, back.before, line.data, back.after))
-    elif line.lock is not None:
+    elif now.data != back.before and not as_left:
+        result.conflicts.append(Conflict(back.path, back.before, now.data, back.after))
+    elif now.lock is not None:
         hint = f"wait for that task, or see `pct unlock {back.target}`"
-        result.refusals.append(Note(target, f"is locked by Proxmox ({line.lock})", hint))
+        result.refusals.append(Note(target, f"is locked by Proxmox ({now.lock})", hint))
     elif not facts.quorate:
         hint = "`pvecm status` shows which nodes miss"
         result.refusals.append(Note(target, "the cluster has no quorum, so /etc/pve is read-only", hint))
-    elif line.data == back.before and back.after is not None:
+    elif now.data == back.before and back.after is not None:
         result.actions.append(back)
     else:
-        summary = f"{back.summary}; others changed the file since, so its line alone"
-        after = facts.with_line(line.data, back)
-        if after == line.data:
+        after = facts.with_lines(now.data, back)
+        if after == now.data:
             result.ok += 1
             return
-        result.actions.append(replace(back, summary=summary, before=line.data, after=after))
+        result.actions.append(replace(back, before=now.data, after=after, alone=True))
 
 
-def _policy(step: Step, facts: Facts, result: Rollback) -> None:
-    back, name = step.back, step.back.target
-    if step.done.kind is Kind.UNLOAD and name in facts.loaded:
+def _load(done: Action, back: LoadProfile, facts: Facts, result: Rollback) -> None:
+    name = back.target
+    if isinstance(done, UnloadProfile) and name in facts.loaded:
         result.ok += 1
-        return
-    if back.kind is Kind.LOAD and back.after is None and not _has_file(name, facts, result):
+    elif back.after is None and not _has_file(name, facts, result):
         result.skipped.append(
             Note(f"profile {name}", "stays as it is: what the kernel had of it is not known")
         )
-        return
-    if step.done.kind is Kind.UNLOAD:
+    elif isinstance(done, UnloadProfile):
         result.actions.append(back)
-        return
-    if name not in facts.loaded and back.kind is Kind.UNLOAD:
+    elif not _was_replaced(done, facts, result):
+        result.actions.append(replace(back, before=facts.in_kernel(name)))
+
+
+def _unload(done: Action, back: UnloadProfile, facts: Facts, result: Rollback) -> None:
+    if back.target not in facts.loaded:
         result.ok += 1
-        return
-    if step.done.kind is Kind.LOAD and facts.closures.get(name) != step.done.value:
-        text = "a later transaction loaded another version of it"
-        result.refusals.append(
-            Note(f"profile {name}", text, "`phoenix history` lists it: roll that back first")
-        )
-        return
-    result.actions.append(replace(back, before=facts.in_kernel(name)))
+    elif not _was_replaced(done, facts, result):
+        result.actions.append(replace(back, before=facts.in_kernel(back.target)))
+
+
+def _was_replaced(done: Action, facts: Facts, result: Rollback) -> bool:
+    """Whether a later transaction loaded the profile again: then this one is not the next to go."""
+    if not isinstance(done, LoadProfile) or facts.closures.get(done.target) == done.closure:
+        return False
+    text = "a later transaction loaded another version of it"
+    hint = "`phoenix history` lists it: roll that back first"
+    result.refusals.append(Note(f"profile {done.target}", text, hint))
+    return True
 
 
 def _has_file(name: str, facts: Facts, result: Rollback) -> bool:
     """Whether the profile's file is there once the planned actions are done."""
     path = f"/etc/apparmor.d/{name}"
     for action in result.actions:
-        if action.path == path:
-            return action.kind is Kind.INSTALL
+        if isinstance(action, InstallFile | RemoveFile) and action.path == path:
+            return isinstance(action, InstallFile)
     return facts.file(path) is not None
 
 
 def _includers(facts: Facts, result: Rollback) -> None:
     """Load what a later transaction installed and what includes a file that goes back."""
-    kinds = {a.kind for a in result.actions}
-    changed = {a.path: a.after for a in result.actions if a.kind in (Kind.INSTALL, Kind.REMOVE)}
-    includes = [a.path for a in result.actions if a.kind is Kind.INSTALL and a.value is None]
-    handled = {a.target for a in result.actions if a.kind in (Kind.LOAD, Kind.UNLOAD)}
-    if Kind.RELOAD_SERVICE in kinds:
-        return  # It loads all there is.
+    changed: dict[str, bytes | None] = {}
+    handled: set[str] = set()
+    for action in result.actions:
+        if isinstance(action, ReloadService):
+            return  # It loads all there is.
+        if isinstance(action, InstallFile):
+            changed[action.path] = action.after
+        elif isinstance(action, RemoveFile):
+            changed[action.path] = None
+        elif isinstance(action, LoadProfile | UnloadProfile):
+            handled.add(action.target)
+    includes = [a.path for a in result.actions if isinstance(a, InstallFile) and a.profile is None]
     for name in sorted({n for path in includes for n in facts.includers(path)} - handled):
         if name not in facts.loaded or changed.get(f"/etc/apparmor.d/{name}", b"") is None:
             continue
         result.actions.append(
-            Action(
-                Kind.LOAD,
-                name,
-                "load again (what it includes goes back)",
+            LoadProfile(
+                target=name,
                 before=facts.in_kernel(name),
+                after=None,
                 processes=(facts.load(name),),
-                value=facts.closure(name, changed),
-                old_value=facts.closures.get(name),
+                closure=facts.closure(name, changed),
+                old_closure=facts.closures.get(name),
                 replaces=True,
+                why=LoadWhy.INCLUDE,
             )
         )
 
@@ -213,13 +250,13 @@ def _includers(facts: Facts, result: Rollback) -> None:
 def _in_use(facts: Facts, result: Rollback) -> None:
     """Nothing goes that somebody still needs: a process, a container, another profile."""
     assigned = facts.assignments.after(result.actions)
-    removed = {a.path for a in result.actions if a.kind is Kind.REMOVE}
+    removed = {a.path for a in result.actions if isinstance(a, RemoveFile)}
     leaving: dict[str, bool] = {}
     for action in result.actions:
-        if action.kind is Kind.UNLOAD:
+        if isinstance(action, UnloadProfile):
             leaving[action.target] = True
-        elif action.kind is Kind.REMOVE and action.value is not None:
-            leaving.setdefault(action.value, False)
+        elif isinstance(action, RemoveFile) and action.profile is not None:
+            leaving.setdefault(action.profile, False)
     for name, unloads in leaving.items():
         users = assigned.users(name)
         if users:
@@ -234,7 +271,7 @@ def _in_use(facts: Facts, result: Rollback) -> None:
             text = f"would be unloaded, but PID {', '.join(map(str, pids[:5]))} runs under it"
             result.refusals.append(Note(f"profile {name}", text, "stop the container first"))
     for action in result.actions:
-        if action.kind is Kind.REMOVE and action.value is None:
+        if isinstance(action, RemoveFile) and action.profile is None:
             names = [n for n in facts.includers(action.path) if f"/etc/apparmor.d/{n}" not in removed]
             if names:
                 text = f"would go, but profile {', '.join(names)} includes it"

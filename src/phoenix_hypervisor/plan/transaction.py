@@ -7,19 +7,24 @@ is done, nor where it is recorded: the rooms above hand in performers and a log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    CreateContainer,
+    LoadProfile,
+    RestartContainer,
+    StartContainer,
+)
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Action, Kind, Plan
+from phoenix_hypervisor.plan.model import Plan
 
 Performer = Callable[[Action], Action]
 """Does one action and returns it as it was really done; `before` and `after` may differ."""
-
-Performers = Mapping[Kind, Performer]
 
 
 class Log(Protocol):
@@ -28,19 +33,6 @@ class Log(Protocol):
     def begin(self, number: int) -> None: ...
     def done(self, number: int, action: Action) -> None: ...
     def end(self, state: str, left: Sequence[str] = ()) -> None: ...
-
-
-class NoLog:
-    """Remembers nothing."""
-
-    def begin(self, number: int) -> None:
-        pass
-
-    def done(self, number: int, action: Action) -> None:
-        pass
-
-    def end(self, state: str, left: Sequence[str] = ()) -> None:
-        pass
 
 
 @dataclass(slots=True)
@@ -57,24 +49,31 @@ class Outcome:
     """The actions that therefore still count."""
 
 
-def take_back(steps: Sequence[Step], performers: Performers) -> Outcome:
+def take_back(steps: Sequence[Step], perform: Performer) -> Outcome:
     """Run the inverse actions in order, whatever fails."""
     outcome = Outcome(changed=bool(steps))
     for step in steps:
         back = step.back
         try:
-            performed = performers[back.kind](back)
-            if back.kind is Kind.LOAD and back.after is None and performed.after is not None:
+            performed = perform(back)
+            if _was_guessed(back, performed):
                 text = "what the kernel had of it is not known; it has what its file says"
                 outcome.left.append(f"profile {back.target}: {text}")
         except LeftAlone as error:
             outcome.left.append(_where(error) + error.message)
             outcome.effective.append(step.done)
         except PhoenixError as error:
-            what = f"{step.done.kind.value} {step.done.target}"
+            what = f"{step.done.kind} {step.done.target}"
             outcome.failed.append(f"could not undo: {what}: {_where(error)}{error.message}")
             outcome.effective.append(step.done)
     return outcome
+
+
+def _was_guessed(back: Action, performed: Action) -> bool:
+    """Whether a policy was loaded that nobody had kept."""
+    if not isinstance(back, LoadProfile) or not isinstance(performed, LoadProfile):
+        return False
+    return back.after is None and performed.after is not None
 
 
 def _where(error: PhoenixError) -> str:
@@ -85,12 +84,12 @@ def _where(error: PhoenixError) -> str:
 class Transaction:
     """One plan being applied."""
 
-    performers: Performers
+    perform: Performer
     back: Callable[[Sequence[Action]], list[Step]]
     """What takes performed actions back."""
-    settle: Callable[[Sequence[Action]], None] = lambda effective: None
+    settle: Callable[[Sequence[Action]], None]
     """Brings the manifest to what it was before, plus the actions that count."""
-    log: Log = field(default_factory=NoLog)
+    log: Log
     done: list[Action] = field(default_factory=list)
     begun: Action | None = None
     """Announced and not yet done; it may have been done in part."""
@@ -110,10 +109,10 @@ class Transaction:
         try:
             prepare()
             for number, action in enumerate(plan.actions):
-                what = f"{action.kind.value} {action.target}"
+                what = f"{action.kind} {action.target}"
                 self.log.begin(number)
                 self.begun = action
-                performed = self.performers[action.kind](action)
+                performed = self.perform(action)
                 self.begun = None
                 self.done.append(performed)
                 self.log.done(number, performed)
@@ -128,7 +127,7 @@ class Transaction:
 
     def _take_back(self) -> Outcome:
         begun = [self.begun] if self.begun is not None and not _had_no_effect(self.begun) else []
-        outcome = take_back(self.back([*self.done, *begun]), self.performers)
+        outcome = take_back(self.back([*self.done, *begun]), self.perform)
         try:
             self.settle(outcome.effective)
             if not outcome.failed:
@@ -145,14 +144,14 @@ class Transaction:
         if not isinstance(error, PhoenixError):
             return error
         stayed = outcome.left + outcome.failed
-        created = [a.target for a in self.done if a.kind is Kind.CREATE]
-        started = [a.target for a in self.done if a.kind in (Kind.START, Kind.RESTART)]
+        created = [a.target for a in self.done if isinstance(a, CreateContainer)]
+        started = [a.target for a in self.done if isinstance(a, StartContainer | RestartContainer)]
         if created:
             stayed.append(f"created and left in place: container {', '.join(created)}")
         if started:
             stayed.append(f"started meanwhile and left running: container {', '.join(started)}")
-        if self.begun is not None and self.begun.kind in _HALF_WAY:
-            stayed.append(f"container {self.begun.target} {_HALF_WAY[self.begun.kind]}")
+        if self.begun is not None and type(self.begun) in _HALF_WAY:
+            stayed.append(f"container {self.begun.target} {_HALF_WAY[type(self.begun)]}")
         lines = [f"{what} failed: {error.message}"]
         if outcome.failed:
             lines.append("the next setup, apply or rollback goes on undoing")
@@ -163,14 +162,14 @@ class Transaction:
         return PhoenixError("; ".join([*lines, *stayed]), where=error.where, hint=error.hint)
 
 
-_HALF_WAY = {
-    Kind.CREATE: "may have been created in part",
-    Kind.START: "may be running nevertheless",
-    Kind.RESTART: "may be stopped now",
+_HALF_WAY: dict[type, str] = {
+    CreateContainer: "may have been created in part",
+    StartContainer: "may be running nevertheless",
+    RestartContainer: "may be stopped now",
 }
 """What a failed step of a container may have left: it is never taken back."""
 
 
 def _had_no_effect(failed: Action) -> bool:
     """A refused load leaves the policy that was there; where that is unknown, it must not be replaced."""
-    return failed.kind is Kind.LOAD and failed.replaces and failed.before is None
+    return isinstance(failed, LoadProfile) and failed.replaces and failed.before is None

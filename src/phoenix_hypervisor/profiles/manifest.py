@@ -13,14 +13,24 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import own_place, require_own
-from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
+    Action,
+    AdoptFile,
+    AssignLines,
+    InstallFile,
+    LoadProfile,
+    ReloadService,
+    RemoveFile,
+    Stays,
+    UnloadProfile,
+)
 from phoenix_hypervisor.plan.journal import JOURNAL_DIR
-from phoenix_hypervisor.plan.model import Action, Kind
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"
@@ -160,7 +170,7 @@ class Keeper:
 
         A run killed after this still knows both as its own.
         """
-        changes = [a for a in actions if a.kind is Kind.INSTALL]
+        changes = [a for a in actions if isinstance(a, InstallFile)]
         if not changes:
             return
         expected = self._manifest.copy()
@@ -193,27 +203,28 @@ class Keeper:
 
 def note(manifest: Manifest, action: Action) -> bool:
     """Record one action that was done; False where it is none of the manifest's business."""
-    if action.kind in (Kind.INSTALL, Kind.ADOPT):
-        assert action.after is not None
-        if action.returns:
+    match action:
+        case InstallFile(returns=True):
             manifest.files.pop(action.path, None)
-        else:
+        case InstallFile() | AdoptFile():
             manifest.files[action.path] = [digest(action.after)]
-    elif action.kind is Kind.REMOVE:
-        manifest.files.pop(action.path, None)
-        if action.value is not None:
-            manifest.loaded.pop(action.value, None)
-    elif action.kind is Kind.LOAD:
-        if action.value is None:
+        case RemoveFile():
+            manifest.files.pop(action.path, None)
+            if action.profile is not None:
+                manifest.loaded.pop(action.profile, None)
+        case LoadProfile(closure=str(closure)):
+            manifest.loaded[action.target] = closure
+        case LoadProfile() | UnloadProfile():
             manifest.loaded.pop(action.target, None)
-        else:
-            manifest.loaded[action.target] = action.value
-    elif action.kind is Kind.RELOAD_SERVICE:
-        manifest.loaded.update(pairs(action.value))
-    elif action.kind is Kind.UNLOAD:
-        manifest.loaded.pop(action.target, None)
-    elif action.kind is Kind.ASSIGN:
-        manifest.assigned[action.target] = action.value
-    else:
-        return False
+        case ReloadService():
+            manifest.loaded.update(action.closures)
+        case AssignLines():
+            line = action.change(PROFILE_KEY)
+            if line is None:
+                return False
+            manifest.assigned[action.target] = line.value
+        case Stays():
+            return False
+        case _:
+            assert_never(action)
     return True

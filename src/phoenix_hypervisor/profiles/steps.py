@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import assert_never
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile, Directory
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.inverse import pairs
+from phoenix_hypervisor.plan.actions import (
+    AdoptFile,
+    InstallFile,
+    LoadProfile,
+    ProfileAction,
+    ReloadService,
+    RemoveFile,
+    SweepFile,
+    UnloadProfile,
+)
 from phoenix_hypervisor.plan.labels import parse as parse_label
-from phoenix_hypervisor.plan.model import Action, Kind
-from phoenix_hypervisor.plan.transaction import Performer
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -33,16 +41,25 @@ class ProfileSteps:
         self._host = host
         self._parser = parser
 
-    def performers(self) -> dict[Kind, Performer]:
-        return {
-            Kind.INSTALL: self.install,
-            Kind.ADOPT: self.adopt,
-            Kind.LOAD: self.load,
-            Kind.RELOAD_SERVICE: self.reload_service,
-            Kind.UNLOAD: self.unload,
-            Kind.REMOVE: self.remove,
-            Kind.SWEEP: self.sweep,
-        }
+    def perform(self, action: ProfileAction) -> ProfileAction:
+        """Do one action; returns it as it was done.  Raises PhoenixError."""
+        match action:
+            case InstallFile():
+                return self.install(action)
+            case RemoveFile():
+                return self.remove(action)
+            case SweepFile():
+                return self.sweep(action)
+            case LoadProfile():
+                return self.load(action)
+            case UnloadProfile():
+                return self.unload(action)
+            case ReloadService():
+                return self.reload_service(action)
+            case AdoptFile():
+                return action  # Only the manifest changes, at the end.
+            case _:
+                assert_never(action)
 
     def _directory(self, path: str) -> Directory:
         directory = self._host.directory(path, create=True)
@@ -51,8 +68,7 @@ class ProfileSteps:
 
     # Files ------------------------------------------------------------------------
 
-    def install(self, action: Action) -> Action:
-        assert action.after is not None
+    def install(self, action: InstallFile) -> InstallFile:
         parent, name = os.path.split(action.path)
         with self._directory(parent) as directory:
             current = directory.read(name)
@@ -61,8 +77,8 @@ class ProfileSteps:
             if action.foreign and action.before is not None:
                 self._keep(action.path, action.before)
             # Before the file: what fails after it could not be undone.
-            if action.value is not None:
-                self._drop_cache(action.value)
+            if action.profile is not None:
+                self._drop_cache(action.profile)
             mode, owner = PROFILE_MODE, None
             if action.after_stat is not None:
                 words = action.after_stat.split()
@@ -70,7 +86,7 @@ class ProfileSteps:
             directory.replace(name, action.after, before=action.before, mode=mode, owner=owner)
         return action
 
-    def remove(self, action: Action) -> Action:
+    def remove(self, action: RemoveFile) -> RemoveFile:
         assert action.before is not None
         parent, name = os.path.split(action.path)
         directory = self._host.directory(parent)
@@ -84,8 +100,8 @@ class ProfileSteps:
                 raise ChangedMeanwhile(directory.where(name))
             if action.foreign:
                 self._keep(action.path, action.before)
-            if action.value is not None:
-                self._drop_cache(action.value)
+            if action.profile is not None:
+                self._drop_cache(action.profile)
             directory.remove(name, before=action.before)
         return action
 
@@ -114,11 +130,7 @@ class ProfileSteps:
                         if inner.lstat(profile) is not None:
                             inner.remove(profile)
 
-    def adopt(self, action: Action) -> Action:
-        """Only the manifest changes, at the end."""
-        return action
-
-    def sweep(self, action: Action) -> Action:
+    def sweep(self, action: SweepFile) -> SweepFile:
         parent, name = os.path.split(action.path)
         with self._directory(parent) as directory:
             if directory.lstat(name) is not None:
@@ -127,7 +139,7 @@ class ProfileSteps:
 
     # The kernel -------------------------------------------------------------------
 
-    def load(self, action: Action) -> Action:
+    def load(self, action: LoadProfile) -> LoadProfile:
         """Load the proven output, and read back that the kernel has it."""
         name = action.target
         if action.takes_back and self._kernel_is_away():
@@ -180,7 +192,7 @@ class ProfileSteps:
             else:
                 directory.replace(name, blob, before=old, mode=0o600)
 
-    def unload(self, action: Action) -> Action:
+    def unload(self, action: UnloadProfile) -> UnloadProfile:
         name = action.target
         if name in (self._host.kernel.loaded_profiles() or {}) and not self._kernel_is_away():
             carriers = self.carriers(name)
@@ -202,7 +214,7 @@ class ProfileSteps:
             )
         ]
 
-    def reload_service(self, action: Action) -> Action:
+    def reload_service(self, action: ReloadService) -> ReloadService:
         argv = action.processes[0]
         if action.takes_back and self._kernel_is_away():
             return action
@@ -214,14 +226,14 @@ class ProfileSteps:
                 hint="`journalctl -u apparmor.service -n 50` names the file",
             )
         loaded = self._host.kernel.loaded_profiles() or {}
-        missing = [name for name in pairs(action.value) if name not in loaded]
+        missing = [name for name in action.closures if name not in loaded]
         if missing:
             raise PhoenixError(
                 f"reported success but the kernel does not list {', '.join(missing)}",
                 where=" ".join(argv),
                 hint='look for a link in /etc/apparmor.d/disable, or use "reload": "changed"',
             )
-        for name in pairs(action.value):
+        for name in action.closures:
             # What the service compiled is not our copy; a later undo must not load that.
             self._set_copy(name, None)
         return action

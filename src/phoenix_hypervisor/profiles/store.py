@@ -15,7 +15,8 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place
-from phoenix_hypervisor.plan.model import Action, FileState, Note, Ownership, ProfileState
+from phoenix_hypervisor.plan.actions import SweepFile
+from phoenix_hypervisor.plan.model import FileState, Note, Ownership, ProfileState
 from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
@@ -163,7 +164,7 @@ class Store:
 
     # Left behind ------------------------------------------------------------------
 
-    def sweep(self) -> list[Action]:
+    def sweep(self) -> list[SweepFile]:
         """Temporary files that a killed run left where Phoenix installs and keeps its records."""
         own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
         places = sorted({os.path.dirname(name) for name in self.wanted()} | {""} | own)

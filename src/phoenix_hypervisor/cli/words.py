@@ -1,0 +1,137 @@
+"""What people read of an action.
+
+Owns the words, the sign before them, and the past tense in the history.  Must not decide
+anything: `plan.actions` says what is done.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
+    Action,
+    AdoptFile,
+    AssignLines,
+    CreateContainer,
+    InstallFile,
+    LineChange,
+    LoadProfile,
+    LoadWhy,
+    ReloadService,
+    RemoveFile,
+    RestartContainer,
+    StartContainer,
+    SweepFile,
+    SweepWhy,
+    UnloadProfile,
+)
+
+_LOADS = {
+    LoadWhy.MISSING: "load into the kernel (not in the kernel)",
+    LoadWhy.CHANGED: "load into the kernel (changed)",
+    LoadWhy.NEW: "load into the kernel (not yet loaded by Phoenix)",
+    LoadWhy.DIFFERS: "load into the kernel (the kernel has another policy)",
+    LoadWhy.INCLUDE: "load again (what it includes goes back)",
+}
+_SWEEPS = {
+    SweepWhy.LEFTOVER: "remove a killed run's temporary file",
+    SweepWhy.CACHE: "remove a stale cache entry",
+}
+
+
+def sign(action: Action) -> str:
+    """`+` for what is new, `-` for what goes, `~` for the rest."""
+    match action:
+        case InstallFile() | CreateContainer():
+            return "+"
+        case RemoveFile() | UnloadProfile() | SweepFile():
+            return "-"
+        case _:
+            return "~"
+
+
+def past(action: Action) -> str:
+    """What was done, in one word."""
+    match action:
+        case AdoptFile():
+            return "adopted"
+        case InstallFile():
+            return "installed"
+        case RemoveFile():
+            return "removed"
+        case SweepFile():
+            return "swept"
+        case LoadProfile():
+            return "loaded"
+        case UnloadProfile():
+            return "unloaded"
+        case ReloadService():
+            return "reloaded"
+        case CreateContainer():
+            return "created"
+        case AssignLines():
+            return "assigned"
+        case StartContainer():
+            return "started"
+        case RestartContainer():
+            return "restarted"
+        case _:
+            assert_never(action)
+
+
+def summary(action: Action) -> str:
+    """What is done, without its target."""
+    match action:
+        case AdoptFile():
+            return "same bytes as the source: counts as ours"
+        case InstallFile():
+            return _install(action)
+        case RemoveFile(takes_back=True):
+            return "remove again"
+        case RemoveFile():
+            return f"remove (deprecated; use {action.successor})" if action.successor else "remove"
+        case SweepFile():
+            return _SWEEPS[action.why] if action.why is not None else "remove"
+        case LoadProfile(takes_back=True):
+            return "load the former policy again"
+        case LoadProfile():
+            return _LOADS[action.why] if action.why is not None else "load into the kernel"
+        case UnloadProfile():
+            return "unload again" if action.takes_back else "unload (deprecated, unused)"
+        case ReloadService():
+            return "reload again" if action.takes_back else f"reload for {', '.join(action.names)}"
+        case CreateContainer():
+            return f"create {action.name}"
+        case AssignLines():
+            alone = "; others changed the file since, so its line alone" if action.alone else ""
+            return ", ".join(_line(line, action.takes_back) for line in action.lines) + alone
+        case StartContainer() | RestartContainer():
+            return action.kind + (f" under {action.profile}" if action.profile else "")
+        case _:
+            assert_never(action)
+
+
+def _install(action: InstallFile) -> str:
+    if action.takes_back:
+        return "put back" if action.before is None else "put the former file back"
+    what = "profile" if action.profile is not None else "include"
+    if action.before is None:
+        return f"install {what} (new)"
+    if action.foreign:
+        return f"install {what} (adopted; the old file is kept in /var/lib/phoenix/replaced)"
+    return f"install {what} (changed)"
+
+
+def _line(line: LineChange, takes_back: bool) -> str:
+    if line.key != PROFILE_KEY:
+        return f"remove {line.key}" if line.value is None else f"set {line.key} to {line.value}"
+    if takes_back:
+        return f"assign {line.value} again" if line.value is not None else "remove the line again"
+    if line.value is None:
+        return f"remove the profile line ({line.old})"
+    if line.old is None:
+        return f"assign {line.value}"
+    if line.old == line.value:
+        return f"make the lines that assign {line.value} one"
+    return f"assign {line.value} (was {line.old})"
