@@ -25,13 +25,13 @@ from phoenix_hypervisor.cli.output import (
     table,
 )
 from phoenix_hypervisor.cli.words import past, summary
+from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.recovery import locked, recover, recover_first, run
 from phoenix_hypervisor.engine.rollback import prepare, state_of
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.actions import path_of
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
-from phoenix_hypervisor.plan.journal import Journal
 from phoenix_hypervisor.plan.rollback import Conflict, Rollback, undone_by
 
 
