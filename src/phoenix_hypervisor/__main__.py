@@ -1,6 +1,6 @@
 """`python -m phoenix_hypervisor`: the same program as the `phoenix` script."""
 
-from phoenix_hypervisor.cli.main import main
+from phoenix_hypervisor.cli.entry import phoenix
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(phoenix())

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.cli.options import Settings
-from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.engine.workflow import Request, prepare
+from phoenix_hypervisor import Phoenix
+from phoenix_hypervisor.engine.requests import SetupRequest
 from phoenix_hypervisor.host.machine import Host
 from support.hosts import DirectoryHost, RecordingRunner, profile, run, snapshot
 
@@ -287,8 +286,7 @@ def test_a_damaged_manifest_is_refused(five: DirectoryHost) -> None:
 def _proven(host: DirectoryHost) -> list[str]:
     """The sources that a setup would compile, and nothing else."""
     runner = RecordingRunner(Host().runner)
-    session = Session(Settings(root=str(host.root), config=str(host.config)), Host(str(host.root), runner))
-    prepare(session, Request())
+    Phoenix(config=str(host.config), host=Host(str(host.root), runner)).plan(SetupRequest())
     return [os.path.basename(argv[-1]) for argv in runner.argvs if argv[-2:-1] == ("--stdout",)]
 
 

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from phoenix_hypervisor.cli.main import main
 from phoenix_hypervisor.host.machine import Host
@@ -187,10 +186,11 @@ class DirectoryHost:
         return self.phoenix("apply", *(arguments or ("--all", "--no-start")))
 
 
-def run(words: Sequence[str]) -> Result:
+def run(words: Sequence[str], host: Host | None = None) -> Result:
+    """The command line in this process, on `host` where one is given."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(words))
+        code = main(list(words), host=host)
     return Result(code, out.getvalue(), err.getvalue())
 
 
@@ -235,8 +235,7 @@ class LiveHost(DirectoryHost):
 
     def phoenix(self, *arguments: str, config: bool = True) -> Result:
         words = [*(["--config", str(self.config)] if config else []), *arguments]
-        with mock.patch("phoenix_hypervisor.engine.session.Host", lambda root: self.host):
-            return run(words)
+        return run(words, self.host)
 
     def apply(self, *arguments: str) -> Result:
         return self.phoenix("apply", *(arguments or ("--all",)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.cli import doctor
+from phoenix_hypervisor.cli import bare_doctor
 from phoenix_hypervisor.cli.main import COMMANDS, main
 
 TOP = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_doctor_runs_on_a_bare_python() -> None:
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", "-c",
          f"import sys; sys.path.insert(0, {str(TOP / 'src')!r})\n"
-         "from phoenix_hypervisor.cli.doctor import run\nraise SystemExit(run([]))"],
+         "from phoenix_hypervisor.cli.bare_doctor import run\nraise SystemExit(run([]))"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -134,9 +134,9 @@ def test_doctor_runs_on_a_bare_python() -> None:
 def test_doctor_ends_with_1_where_apparmor_is_off(
     apparmor: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "needs", lambda: [])
-    monkeypatch.setattr(doctor, "_kernel", lambda: (apparmor, "what the kernel says"))
-    assert doctor.run() == code
+    monkeypatch.setattr(bare_doctor, "needs", lambda: [])
+    monkeypatch.setattr(bare_doctor, "_kernel", lambda: (apparmor, "what the kernel says"))
+    assert bare_doctor.run() == code
     assert capsys.readouterr().out == f"{'ok     ' if apparmor else 'MISSING'} what the kernel says\n"
 
 
@@ -166,4 +166,4 @@ except KeyboardInterrupt:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "undone\n"), done
-    assert done.stderr.count("taken back") == 3
+    assert done.stderr.count("rolling back") == 3

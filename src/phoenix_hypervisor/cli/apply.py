@@ -1,14 +1,17 @@
 """`phoenix setup`, `phoenix plan` and `phoenix apply`.
 
-Owns their arguments and what they print; `cli.workflow` does the work.
+Owns their arguments and what they print; the engine does the work.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
+from phoenix_hypervisor.cli.complete import complete_ctids, complete_sources
 from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import (
     describe,
@@ -18,15 +21,21 @@ from phoenix_hypervisor.cli.output import (
     recap,
     say,
     show_action,
+    show_findings,
     show_notes,
 )
-from phoenix_hypervisor.engine.recovery import Recovered, judge_journal, recover_first
-from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.engine.workflow import Request, execute, prepare
+from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
+from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
-from phoenix_hypervisor.plan.model import Plan
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.effects import Effect
+    from phoenix_hypervisor.engine.results import Applied, Event, Planned
+    from phoenix_hypervisor.plan.model import Plan
 
 _CTID = re.compile(r"[1-9][0-9]{2,8}")
+MAX_EFFECTS = 12
+"""Lines that a plan shows of what one edit opens and closes."""
 
 
 def check_ctids(ctids: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,95 +53,113 @@ def check_start(no_start: bool, restart: bool) -> None:
 
 
 def show_plan(settings: Settings, plan: Plan) -> None:
+    """A plan as a diff."""
     for action in plan.actions:
         show_action(settings, action)
+    _show_left_out(settings, plan)
+
+
+def _show_left_out(settings: Settings, plan: Plan) -> None:
     show_notes(settings, "skipped", plan.skipped, "cyan")
     show_notes(settings, "warning", plan.warnings, "magenta")
 
 
-def show_effects(settings: Settings, session: Session) -> dict[str, list[str]]:
-    """What the changed profiles would allow otherwise than now; printed, and returned for JSON."""
-    blobs = {name: blob for (name, _), (blob, _) in session.proven.items()}
-    if not blobs:
-        return {}
-    from phoenix_hypervisor.engine.effects import effects
-
-    found = effects(session, blobs)
-    for name, lines in found.items():
-        for line in lines:
-            say(settings, f"  {name} {line}", fg="red" if line.startswith("opens") else None)
+def effect_lines(effects: Mapping[str, Effect]) -> dict[str, list[str]]:
+    """What each changed profile would allow otherwise than now, in lines."""
+    found = {}
+    for name, effect in effects.items():
+        if effect.fault is not None:
+            found[name] = [f"cannot be compared with what is installed: {effect.fault}"]
+            continue
+        lines = []
+        for one in effect.differences:
+            more = f" (and {one.count - 1} more)" if one.count > 1 else ""
+            if one.only_b:
+                lines.append(f"opens  {one.kind}: {one.only_b}: {one.witness}{more}")
+            if one.only_a:
+                lines.append(f"closes {one.kind}: {one.only_a}: {one.witness}{more}")
+        if len(lines) > MAX_EFFECTS:
+            lines = [*lines[:MAX_EFFECTS], f"... and {len(lines) - MAX_EFFECTS} more"]
+        found[name] = lines or ["allows exactly what it allowed"]
     return found
 
 
-def show_unfinished(settings: Settings, session: Session) -> None:
-    """Say that a killed run left something; a command that only reads changes nothing about it."""
-    for finding in judge_journal(session):
-        say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
+def show_planned(settings: Settings, planned: Planned) -> dict[str, list[str]]:
+    """A plan, the findings before it and the effects after it; the latter returned for JSON."""
+    show_findings(settings, planned.findings)
+    show_plan(settings, planned.plan)
+    lines = effect_lines(planned.effects)
+    for name, line in ((name, line) for name, found in lines.items() for line in found):
+        say(settings, f"  {name} {line}", fg="red" if line.startswith("opens") else None)
+    return lines
 
 
-def show_recovered(settings: Settings, recovered: Recovered | None) -> None:
-    """Say what a killed run had left, and that it is undone."""
-    if recovered is not None:
-        say(settings, f"recovered: {recovered}", fg="yellow")
+def show_event(settings: Settings, event: Event) -> None:
+    """One event of a run that changes something, as it happens."""
+    match event:
+        case Recovered():
+            say(settings, f"recovered: {event}", fg="yellow")
+        case _:
+            say(settings, describe(event))
 
 
-def run_apply(settings: Settings, request: Request, *, dry_run: bool) -> int:
+def run_apply(settings: Settings, request: ApplyRequest | SetupRequest, *, dry_run: bool) -> int:
     """Apply, or with `dry_run` show the plan; prints, returns the exit code."""
-    session = Session(settings)
-    recovered = None
     if dry_run:
-        show_unfinished(settings, session)
+        planned = settings.phoenix().plan(request)
+        effects = show_planned(settings, planned)
+        document = {"dry_run": True, **plan_document(planned.plan), "effects": effects}
+        return _finish(settings, planned.plan, document)
+    settings.begin_writing()
+    phoenix = settings.phoenix()
+    if isinstance(request, SetupRequest):
+        applied = phoenix.setup(request, lambda event: show_event(settings, event))
     else:
-        recovered = recover_first(session)
-        show_recovered(settings, recovered)
-    prepared = prepare(session, request)
-    if dry_run:
-        show_plan(settings, prepared.plan)
-        changed = len(prepared.plan.actions)
-        effect = show_effects(settings, session)
-        document = {"dry_run": True, **plan_document(prepared.plan), "effects": effect}
-    else:
-        prepared = execute(session, request, prepared, lambda action: say(settings, describe(action)))
-        if prepared.recovered is not None:
-            recovered = prepared.recovered
-            show_recovered(settings, recovered)
-        show_notes(settings, "skipped", prepared.plan.skipped, "cyan")
-        show_notes(settings, "warning", prepared.plan.warnings, "magenta")
-        changed = len(prepared.plan.actions)
-        document = {"dry_run": False, **plan_document(prepared.plan)}
-    not_so = prepared.unconfirmed
-    show_notes(settings, "applied, but", not_so, "red")
+        applied = phoenix.apply(request, lambda event: show_event(settings, event))
+    _show_left_out(settings, applied.plan)
+    document = {"dry_run": False, **plan_document(applied.plan)}
+    return _finish(settings, applied.plan, document, applied)
+
+
+def _finish(
+    settings: Settings, plan: Plan, document: Mapping[str, object], applied: Applied | None = None
+) -> int:
+    unconfirmed = () if applied is None else applied.unconfirmed
+    recovered = None if applied is None else applied.recovered
+    show_notes(settings, "applied, but", unconfirmed, "red")
+    changed, failed = len(plan.actions), len(unconfirmed)
     if settings.json:
-        undone = recovered.document() if recovered is not None else None
         emit(
             {
                 **document,
                 "changed": changed,
-                "failed": len(not_so),
-                "recovered": undone,
-                "unconfirmed": notes(not_so),
+                "failed": failed,
+                "recovered": recovered.document() if recovered is not None else None,
+                "unconfirmed": notes(unconfirmed),
             }
         )
-    recap(
-        settings, ok=prepared.plan.ok, changed=changed, skipped=len(prepared.plan.skipped), failed=len(not_so)
-    )
-    return EXIT_FAILED if not_so else EXIT_OK
+    recap(settings, ok=plan.ok, changed=changed, skipped=len(plan.skipped), failed=failed)
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @click.option(
-    "--adopt", multiple=True, metavar="NAME", help="Take over a profile that Phoenix did not install."
+    "--adopt",
+    multiple=True,
+    metavar="NAME",
+    help="Take over a profile that Phoenix did not install.",
+    shell_complete=complete_sources,
 )
 @global_options
 @click.pass_obj
 def setup(settings: Settings, dry_run: bool, adopt: tuple[str, ...]) -> int:
     """Prove, install and load the profiles; retire deprecated ones that nobody uses."""
-    return run_apply(settings, Request((), adopt=frozenset(adopt)), dry_run=dry_run)
+    return run_apply(settings, SetupRequest(adopt=frozenset(adopt)), dry_run=dry_run)
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...")
+@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
 @click.option("--all", "everything", is_flag=True, help="All declared containers.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @click.option("--no-start", is_flag=True, help="Start nothing.")
@@ -146,12 +173,13 @@ def apply(
     if everything == bool(ctids):
         raise UsageError("name containers, or use --all", hint="phoenix apply 950, or phoenix apply --all")
     check_start(no_start, restart)
-    request = Request(None if everything else check_ctids(ctids), not no_start, restart)
+    chosen = None if everything else check_ctids(ctids)
+    request = ApplyRequest(ctids=chosen, start=not no_start, restart=restart)
     return run_apply(settings, request, dry_run=dry_run)
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...")
+@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
 @click.option("--no-start", is_flag=True, help="As apply --no-start would do.")
 @click.option("--restart", is_flag=True, help="As apply --restart would do.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 where something would change.")
@@ -162,14 +190,11 @@ def plan(
 ) -> int:
     """Show exactly what apply with the same words would do; without CTID: --all."""
     check_start(no_start, restart)
-    request = Request(check_ctids(ctids) or None, not no_start, restart)
-    session = Session(settings)
-    show_unfinished(settings, session)
-    prepared = prepare(session, request)
-    show_plan(settings, prepared.plan)
-    effect = show_effects(settings, session)
-    changes = len(prepared.plan.actions)
+    request = ApplyRequest(ctids=check_ctids(ctids) or None, start=not no_start, restart=restart)
+    planned = settings.phoenix().plan(request)
+    effects = show_planned(settings, planned)
+    changes = len(planned.plan.actions)
     if settings.json:
-        emit({**plan_document(prepared.plan), "effects": effect})
+        emit({**plan_document(planned.plan), "effects": effects})
     say(settings, f"{changes} to change" if changes else "nothing to change: the host is as declared")
-    return EXIT_NO if detailed_exitcode and changes else 0
+    return EXIT_NO if detailed_exitcode and changes else EXIT_OK

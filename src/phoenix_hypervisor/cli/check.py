@@ -1,6 +1,6 @@
 """`phoenix check`: everything that needs no host.
 
-Owns its output; `engine.check` does the work.
+Owns its output; the engine does the work.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import click
 
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.output import emit, recap, say
-from phoenix_hypervisor.engine import check as engine
-from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.cli.output import emit, progress_bar, recap, say
+from phoenix_hypervisor.errors import EXIT_OK
 
 
 @click.command()
@@ -18,7 +17,8 @@ from phoenix_hypervisor.engine.session import Session
 @click.pass_obj
 def check(settings: Settings) -> int:
     """Check configuration, schema and profile sources; compile every profile."""
-    found = engine.check(Session(settings))
+    with progress_bar(settings, "compiling") as progress:
+        found = settings.phoenix().check(progress)
     for path, text in found.checked:
         say(settings, f"ok  {path}: {text}")
     if found.left_out:
@@ -35,4 +35,4 @@ def check(settings: Settings) -> int:
             }
         )
     recap(settings, ok=len(found.checked), changed=0)
-    return 0
+    return EXIT_OK

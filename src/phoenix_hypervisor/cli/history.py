@@ -1,38 +1,40 @@
 """`phoenix history` and `phoenix rollback`.
 
-Owns their arguments and what they print; `engine.rollback` does the work.
+Owns their arguments and what they print; the engine does the work.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_hypervisor.cli.apply import show_plan, show_recovered, show_unfinished
+from phoenix_hypervisor.cli.apply import show_event, show_planned
+from phoenix_hypervisor.cli.complete import complete_transactions
 from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import (
-    MAX_DIFF_LINES,
-    describe,
+    difference,
     emit,
     plan_document,
     printable,
     recap,
-    say,
+    show_findings,
     show_notes,
     table,
 )
 from phoenix_hypervisor.cli.words import past, summary
-from phoenix_hypervisor.engine.journal import Journal
-from phoenix_hypervisor.engine.recovery import locked, recover, recover_first, run
-from phoenix_hypervisor.engine.rollback import prepare, state_of
-from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.engine.requests import RollbackRequest
+from phoenix_hypervisor.engine.results import RollbackRefused
+from phoenix_hypervisor.errors import EXIT_OK, UsageError
 from phoenix_hypervisor.plan.actions import path_of
-from phoenix_hypervisor.plan.entries import COMMITTED, Entry
-from phoenix_hypervisor.plan.rollback import Conflict, Rollback, undone_by
+from phoenix_hypervisor.plan.entries import COMMITTED
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.results import Recovered, TransactionRecord
+    from phoenix_hypervisor.plan.entries import Entry
+    from phoenix_hypervisor.plan.model import Plan
+    from phoenix_hypervisor.plan.rollback import Conflict
 
 
 def summary_of(entry: Entry) -> str:
@@ -53,13 +55,13 @@ def summary_of(entry: Entry) -> str:
 @click.pass_obj
 def history(settings: Settings) -> int:
     """Transactions, newest first: who, when, what."""
-    session = Session(settings)
-    entries, unreadable = Journal(session.host).entries()
-    undone = undone_by(entries)
-    show_unfinished(settings, session)
+    found = settings.phoenix().history()
+    show_findings(settings, found.findings)
     rows = []
-    for entry in entries:
-        header, state = entry.header, state_of(entry, undone)
+    for one in found.transactions:
+        entry, header = one.entry, one.entry.header
+        undone = one.rolled_back_by
+        state = entry.state if undone is None else f"rolled back by {undone}"
         cells = (
             str(entry.id),
             header.time,
@@ -70,20 +72,20 @@ def history(settings: Settings) -> int:
         )
         rows.append((cells, {COMMITTED: "green"}.get(state, "yellow")))
     table(settings, "Transactions", ("id", "when", "who", "command", "state", "what"), rows)
-    for error in unreadable:
+    for error in found.unreadable:
         click.echo(f"warning: {error}", err=True)
     if settings.json:
         emit(
             {
-                "transactions": [_document(entry, undone) for entry in entries],
-                "unreadable": [{"path": e.where, "message": e.message} for e in unreadable],
+                "transactions": [_document(one) for one in found.transactions],
+                "unreadable": [{"path": e.where, "message": e.message} for e in found.unreadable],
             }
         )
-    return 0
+    return EXIT_OK
 
 
-def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
-    header = entry.header
+def _document(one: TransactionRecord) -> dict[str, Any]:
+    entry, header = one.entry, one.entry.header
     return {
         "id": entry.id,
         "time": header.time,
@@ -91,7 +93,7 @@ def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
         "command": list(header.command),
         "state": entry.state,
         "undoes": header.undoes,
-        "rolled_back_by": undone.get(entry.id),
+        "rolled_back_by": one.rolled_back_by,
         "left": list(entry.left),
         "actions": [
             {"kind": a.kind, "target": a.target, "summary": summary(a), "path": path_of(a)}
@@ -101,7 +103,7 @@ def _document(entry: Entry, undone: dict[int, int]) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("number", required=False, metavar="[ID]")
+@click.argument("number", required=False, metavar="[ID]", shell_complete=complete_transactions)
 @click.option("--dry-run", is_flag=True, help="Show what would be undone and do nothing.")
 @global_options
 @click.pass_obj
@@ -112,84 +114,47 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
     """
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
-    session = Session(settings)
-    session.require_closed()
-    recovered = None if dry_run else recover_first(session)
-    show_recovered(settings, recovered)
-    if recovered is not None and number in (None, str(recovered.entry.id)):
-        # Without a number the newest was meant: that is this one, and no older one goes as well.
-        if settings.json:
-            emit({"dry_run": False, "undoes": None, "changed": 0, "recovered": recovered.document()})
-        return 0
-    # Without the lock: what is refused writes nothing, not even that.
-    entry, found = prepare(session, number)
-    _refuse(entry, found)
-    if dry_run:
-        show_unfinished(settings, session)
-        show_plan(settings, found.plan())
-    else:
-        with locked(session):
-            if recover(session) is not None:
-                raise PhoenixError("another run was cut short meanwhile; it is undone", hint="run it again")
-            # The transaction that was chosen, whatever others have done or undone since.
-            entry, found = prepare(session, str(entry.id))
-            _refuse(entry, found)
-            runtime = session.runtime_named(entry.header.runtime)
-            # Recorded even where nothing is left to do: it is undone, and the next one is next.
-            run(
-                session,
-                found.plan(),
-                lambda action: say(settings, describe(action)),
-                undoes=entry.id,
-                runtime=runtime,
-            )
-        show_notes(settings, "skipped", found.skipped, "cyan")
+    request = RollbackRequest(transaction=None if number is None else int(number))
+    try:
+        if dry_run:
+            planned = settings.phoenix().plan(request)
+            show_planned(settings, planned)
+            return _finish(settings, planned.plan, planned.undoes, None, dry_run=True)
+        settings.begin_writing()
+        applied = settings.phoenix().rollback(request, lambda event: show_event(settings, event))
+    except RollbackRefused as error:
+        for conflict in error.conflicts:
+            click.echo(printable("\n".join(_three_states(conflict, error.transaction))), err=True)
+        raise
+    show_notes(settings, "skipped", applied.plan.skipped, "cyan")
+    return _finish(settings, applied.plan, applied.undoes, applied.recovered, dry_run=False)
+
+
+def _finish(
+    settings: Settings, plan: Plan, undoes: int | None, recovered: Recovered | None, *, dry_run: bool
+) -> int:
     if settings.json:
         emit(
             {
                 "dry_run": dry_run,
-                "undoes": entry.id,
-                **plan_document(found.plan()),
-                "changed": len(found.actions),
+                "undoes": undoes,
+                **plan_document(plan),
+                "changed": len(plan.actions),
                 "recovered": None if recovered is None else recovered.document(),
             }
         )
-    recap(settings, ok=found.ok, changed=len(found.actions), skipped=len(found.skipped))
-    return 0
+    if undoes is not None:
+        recap(settings, ok=plan.ok, changed=len(plan.actions), skipped=len(plan.skipped))
+    return EXIT_OK
 
 
-def _refuse(entry: Entry, found: Rollback) -> None:
-    """Raise where anything stands in the way, showing then, now and what would be."""
-    if not found.conflicts and not found.refusals:
-        return
-    shown = []
-    for conflict in found.conflicts:
-        shown += [f"{conflict.path}: changed since transaction {entry.id}", *_three_ways(conflict, entry.id)]
-    if shown:
-        click.echo(printable("\n".join(shown)), err=True)
-    problems = [
-        Problem("has been changed since; its three states are shown above", c.path) for c in found.conflicts
-    ]
-    problems += [Problem(n.text, n.target, hint=n.hint) for n in found.refusals]
-    raise ProblemsError(f"transaction {entry.id} cannot be undone, and nothing was changed", problems)
-
-
-def _three_ways(conflict: Conflict, number: int) -> list[str]:
+def _three_states(conflict: Conflict, number: int) -> list[str]:
+    """A file as the transaction left it, as it is now, and as the rollback would leave it."""
     names = (f"then (transaction {number} left it)", "now", "would become")
     states = (conflict.then, conflict.now, conflict.becomes)
-    lines = []
+    lines = [f"{conflict.path}: changed since transaction {number}"]
     for index in (0, 1):
-        lines += _diff(states[index], states[index + 1], names[index], names[index + 1])
-    return [f"  {line}" for line in lines]
-
-
-def _diff(old: bytes | None, new: bytes | None, before: str, after: str) -> list[str]:
-    first, second = (
-        [] if data is None else data.decode("utf-8", "backslashreplace").splitlines() for data in (old, new)
-    )
-    before += " (no such file)" if old is None else ""
-    after += " (no such file)" if new is None else ""
-    lines = list(difflib.unified_diff(first, second, before, after, lineterm="", n=1))
-    if len(lines) > MAX_DIFF_LINES:
-        lines = [*lines[:MAX_DIFF_LINES], f"... and {len(lines) - MAX_DIFF_LINES} more lines"]
-    return lines or [f"{before} and {after}: equal"]
+        before, after = names[index], names[index + 1]
+        found = difference(states[index], states[index + 1], before, after)
+        lines += [f"  {line}" for line in found or [f"{before} and {after}: equal"]]
+    return lines

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_hypervisor.cli.suggest import SuggestingGroup
+
 if TYPE_CHECKING:
     from phoenix_hypervisor.lab.build import Progress
 
@@ -29,7 +31,7 @@ _release = click.option(
 _name = click.option("--name", default="default", show_default=True, help="Which detached lab.")
 
 
-@click.group(name="lab")
+@click.group(name="lab", cls=SuggestingGroup)
 def lab() -> None:
     """A real AppArmor kernel with real LXC inside QEMU, to try profiles without risking a host."""
 

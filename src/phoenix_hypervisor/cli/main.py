@@ -12,12 +12,20 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from phoenix_hypervisor import __version__
 from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.stream import OutputError, take_over
+from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from phoenix_hypervisor.host.machine import Host
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "setup": ("phoenix_hypervisor.cli.apply:setup", "Prove, install and load the profiles."),
@@ -28,14 +36,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Everything that needs no host: config, profiles."),
-    "policy": ("phoenix_hypervisor.cli.policy_bench:policy", "Ask compiled policy what it allows."),
+    "policy": ("phoenix_hypervisor.cli.policy:policy", "Ask compiled policy what it allows."),
     "lab": ("phoenix_hypervisor.cli.lab:lab", "A real AppArmor kernel with real LXC, in QEMU."),
     "doctor": ("phoenix_hypervisor.cli.doctor:doctor", "What this machine lacks, with the apt line."),
+    "completion": ("phoenix_hypervisor.cli.completion:completion", "Print a shell's completion script."),
 }
 """Command -> where it is, and its line in `phoenix --help`."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group whose commands are named in a table and imported when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -54,15 +63,17 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # Likewise: click would import them all.
+        from click.shell_completion import CompletionItem
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-        return super().resolve_command(ctx, args)
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,16 +87,20 @@ def phoenix() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is the caller's to use."""
-    return run(phoenix, "phoenix", arguments)
+def main(arguments: Sequence[str] | None = None, *, host: Host | None = None) -> int:
+    """Run the command line; the exit code is the caller's to use.
+
+    Without `arguments` they are the process's own, and so are its signals and standard output.
+    `host` is a machine to work on instead of the one at `--root`.
+    """
+    return run(phoenix, "phoenix", arguments, host=host)
 
 
 def _end_as_interrupted() -> None:
     """Let the first of SIGINT, SIGTERM and SIGHUP undo a transaction, where we own the process.
 
     A second one would stop the undoing half-way, so it is only answered; SIGKILL is the way to
-    end at once, and safe: the next run goes on by the journal.
+    end at once, and safe: the next run finishes by the journal.
     """
     import signal
 
@@ -94,48 +109,50 @@ def _end_as_interrupted() -> None:
     def interrupt(number: int, frame: object) -> None:
         seen.append(number)
         if len(seen) == 1:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         with suppress(OSError):
-            os.write(2, b"phoenix: ending already; what was begun is being taken back\n")
+            os.write(2, b"phoenix: already stopping: rolling back\n")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Not where it is ignored, as under nohup.
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 
-def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> int:
+def run(
+    command: click.Command, name: str, arguments: Sequence[str] | None, *, host: Host | None = None
+) -> int:
     """Run any of our commands under the one rule for errors."""
-    settings = Settings(command=(name, *(sys.argv[1:] if arguments is None else arguments)))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    settings = Settings(command=(name, *words), host=host)
+    output = None
     if arguments is None:
+        output = settings.output = take_over()
         _end_as_interrupted()
+        instruction = os.environ.get(f"_{name.upper()}_COMPLETE")
+        if instruction:
+            from phoenix_hypervisor.cli.complete import answer
+
+            return answer(command, name, instruction, settings)
     try:
-        code = _run(command, name, arguments, settings)
+        code = _run(command, name, words, settings)
         sys.stdout.flush()
-        return code
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError) and not _is_of_output(error):
-            return _internal(name, error, settings)
-        words = error.strerror or str(error)
-    _discard()
-    with suppress(OSError):
-        click.echo(f"{name}: the output could not be written: {words}", err=True)
-        click.echo(
-            "  next: what was done stays done; `phoenix history` and `phoenix status` show it", err=True
-        )
-    return EXIT_FAILED
+    except OutputError:
+        code = EXIT_FAILED
+    except KeyboardInterrupt as error:
+        code = _interrupted(name, settings, error)
+    return code if output is None or output.failed is None else _unwritten(name, settings, output.failed)
 
 
-def _run(command: click.Command, name: str, arguments: Sequence[str] | None, settings: Settings) -> int:
-    """As `run`, raising OSError where standard output, or anything else unforeseen, fails."""
+def _run(command: click.Command, name: str, words: Sequence[str], settings: Settings) -> int:
+    """As `run`; raises OutputError where standard output fails, and KeyboardInterrupt."""
     try:
-        result = command.main(
-            args=list(arguments) if arguments is not None else None,
-            prog_name=name,
-            standalone_mode=False,
-            obj=settings,
-        )
+        # Not `command.main`, which answers Ctrl-C and a closed pipe in its own way.
+        with command.make_context(name, list(words), obj=settings) as context:
+            result = command.invoke(context)
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         # click may not have come as far as our options.
@@ -144,45 +161,45 @@ def _run(command: click.Command, name: str, arguments: Sequence[str] | None, set
 
             emit_error(UsageError(error.format_message()))
         return EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(f"{name}: interrupted; files are old or new, never half; the next run goes on", err=True)
-        return EXIT_FAILED
     except PhoenixError as error:
         from phoenix_hypervisor.cli.output import report_error
 
         report_error(name, error, settings)
         return error.exit_code
-    except SystemExit as error:
-        # Without standalone_mode click ends so only where nobody reads any more.
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
-    except OSError:
+    except OutputError:
         raise
     except Exception as error:
-        return _internal(name, error, settings)
+        if settings.verbose:
+            raise
+        click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
+        click.echo("  next: run it again with -v and report what it prints", err=True)
+        return EXIT_FAILED
 
 
-def _internal(name: str, error: Exception, settings: Settings) -> int:
-    if settings.verbose:
-        raise error
-    click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
-    click.echo("  next: run it again with -v and report what it prints", err=True)
+def _interrupted(name: str, settings: Settings, error: KeyboardInterrupt) -> int:
+    """Nothing to say where nothing was to be changed; the exit code is the shell's own."""
+    if settings.writes:
+        text = "interrupted: every file is intact; the next run finishes the rollback"
+        click.echo(f"{name}: {text}", err=True)
+        return EXIT_FAILED
+    if settings.output is not None:
+        settings.output.give_up()
+    return 128 + (error.args[0] if error.args else 2)
+
+
+def _unwritten(name: str, settings: Settings, error: OutputError) -> int:
+    """Standard output failed.  A reader that went away, as `head` does, has what it wanted."""
+    assert settings.output is not None
+    settings.output.give_up()
+    if error.number == errno.EPIPE and not settings.writes:
+        return EXIT_READER_GONE
+    with suppress(OSError):
+        click.echo(f"{name}: the output could not be written: {error}", err=True)
+        if settings.writes:
+            hint = "what was done stays done; `phoenix history` and `phoenix status` show it"
+            click.echo(f"  next: {hint}", err=True)
     return EXIT_FAILED
 
 
-def _is_of_output(error: OSError) -> bool:
-    """Whether it was raised by printing; everything else that Phoenix writes says what file it is."""
-    trace = error.__traceback__
-    modules = []
-    while trace is not None:
-        modules.append(trace.tb_frame.f_globals.get("__name__", ""))
-        trace = trace.tb_next
-    # `run` itself does nothing that fails so but flushing; tables are drawn by rich.
-    return modules == [__name__] or modules[-1] == "click.utils" or modules[-1].startswith("rich.")
-
-
-def _discard() -> None:
-    """Nothing more can be written: the interpreter must not try again when it ends."""
-    with suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+EXIT_READER_GONE = 141
+"""As a program that SIGPIPE ended."""

@@ -8,24 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from phoenix_hypervisor.containers.registry import names as runtimes
-from phoenix_hypervisor.engine.settings import HostSettings
+from phoenix_hypervisor.engine.phoenix import Phoenix
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.cli.stream import Output
+    from phoenix_hypervisor.host.machine import Host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(slots=True)
-class Settings(HostSettings):
+@dataclass(slots=True, kw_only=True)
+class Settings:
     """What the operator asked for in general."""
 
+    root: str = "/"
+    config: str | None = None
+    runtime: str | None = None
+    parser: str | None = None
+    features: str | None = None
     json: bool = False
     no_color: bool = False
     verbose: bool = False
     quiet: bool = False
+    command: tuple[str, ...] = ()
+    """The command line itself, for the journal."""
+    host: Host | None = None
+    """A machine to work on instead of the one at `root`."""
+    output: Output | None = None
+    """The process's own standard output."""
+    writes: bool = False
+    """The command changes the host: see `begin_writing`."""
+
+    def begin_writing(self) -> None:
+        """From here on the host may change: nothing that is printed may end that half-way."""
+        self.writes = True
+        if self.output is not None:
+            self.output.must_go_on = True
+
+    def phoenix(self) -> Phoenix:
+        """The application, as these settings ask for it."""
+        return Phoenix(
+            self.root,
+            self.config,
+            self.runtime,
+            self.parser,
+            self.features,
+            command=self.command,
+            host=self.host,
+        )
 
 
 def _completed(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -33,10 +68,21 @@ def _completed(_context: click.Context, _parameter: click.Parameter, incomplete:
 
 
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--root",), {"metavar": "DIR", "help": "Work on the files of a host below DIR; touches no kernel."}),
+    (
+        ("--root",),
+        {
+            "metavar": "DIR",
+            "type": click.Path(),
+            "help": "Work on the files of a host below DIR; touches no kernel.",
+        },
+    ),
     (
         ("--config",),
-        {"metavar": "FILE", "help": "Configuration; profile sources lie in apparmor/ beside it."},
+        {
+            "metavar": "FILE",
+            "type": click.Path(),
+            "help": "Configuration; profile sources lie in apparmor/ beside it.",
+        },
     ),
     (
         ("--runtime",),
@@ -46,8 +92,11 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": f"What runs the containers: {' or '.join(runtimes())}. Default: what this host has.",
         },
     ),
-    (("--parser",), {"metavar": "FILE", "help": "The apparmor_parser to use."}),
-    (("--features",), {"metavar": "FILE", "help": "Kernel feature dump to compile for."}),
+    (("--parser",), {"metavar": "FILE", "type": click.Path(), "help": "The apparmor_parser to use."}),
+    (
+        ("--features",),
+        {"metavar": "FILE", "type": click.Path(), "help": "Kernel feature dump to compile for."},
+    ),
     (("--json",), {"is_flag": True, "default": None, "help": "Print one JSON object and nothing else."}),
     (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),
     (

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 import click
 
 from phoenix_hypervisor.cli.apply import check_ctids, run_apply
+from phoenix_hypervisor.cli.complete import complete_ctids
 from phoenix_hypervisor.cli.main import run
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.engine.workflow import Request
+from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.errors import UsageError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("ctids", nargs=-1, metavar="[CTID]...")
+@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
 @click.option("--setup-hypervisor", is_flag=True, help="Prove, install and load the profiles: phoenix setup.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @global_options
@@ -26,7 +27,8 @@ def orchestrate(settings: Settings, ctids: tuple[str, ...], setup_hypervisor: bo
     """Set up the hypervisor, or apply the configuration to containers (phoenix apply CTID)."""
     if setup_hypervisor == bool(ctids):
         raise UsageError("name containers, or use --setup-hypervisor", hint="phoenix_orchestrator 950")
-    return run_apply(settings, Request(check_ctids(ctids)), dry_run=dry_run)
+    request = SetupRequest() if setup_hypervisor else ApplyRequest(ctids=check_ctids(ctids))
+    return run_apply(settings, request, dry_run=dry_run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,10 @@ from phoenix_hypervisor.cli.words import sign, summary
 from phoenix_hypervisor.errors import PhoenixError, ProblemsError
 from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
 from phoenix_hypervisor.plan.model import Note, Plan
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.results import Step
+    from phoenix_hypervisor.plan.verify import Finding
 
 MAX_DIFF_LINES = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -110,12 +115,19 @@ def diff_lines(action: Action) -> list[str]:
     if action.before is None:
         count = len(action.after.splitlines())
         return [f"new file {action.path}, {count} lines"]
-    old = action.before.decode("utf-8", "backslashreplace").splitlines()
-    new = action.after.decode("utf-8", "backslashreplace").splitlines()
-    lines = list(difflib.unified_diff(old, new, action.path, action.path, lineterm="", n=1))
+    return difference(action.before, action.after, action.path, action.path)
+
+
+def difference(old: bytes | None, new: bytes | None, before: str, after: str) -> list[str]:
+    """A unified diff of two states of a file, None for no file; empty where they are equal."""
+    first, second = (
+        [] if data is None else data.decode("utf-8", "backslashreplace").splitlines() for data in (old, new)
+    )
+    before += " (no such file)" if old is None else ""
+    after += " (no such file)" if new is None else ""
+    lines = list(difflib.unified_diff(first, second, before, after, lineterm="", n=1))
     if len(lines) > MAX_DIFF_LINES:
-        more = len(lines) - MAX_DIFF_LINES
-        lines = [*lines[:MAX_DIFF_LINES], f"... and {more} more lines"]
+        lines = [*lines[:MAX_DIFF_LINES], f"... and {len(lines) - MAX_DIFF_LINES} more lines"]
     return lines
 
 
@@ -123,6 +135,12 @@ def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str
     for note in notes:
         hint = f"  ({note.hint})" if note.hint else ""
         say(settings, f"{title} {note.target}: {note.text}{hint}", fg=color)
+
+
+def show_findings(settings: Settings, findings: Iterable[Finding]) -> None:
+    """What is wrong with the host, each in a line."""
+    for finding in findings:
+        say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -150,6 +168,27 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 def notes(found: Iterable[Note]) -> list[dict[str, str | None]]:
     """Notes as --json prints them."""
     return [{"target": note.target, "text": note.text, "hint": note.hint} for note in found]
+
+
+@contextmanager
+def progress_bar(settings: Settings, doing: str) -> Iterator[Callable[[Step], None]]:
+    """On a terminal, how far a long look has come; it is wiped away at the end.  Called with each step."""
+    if settings.json or settings.quiet or not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True, no_color=settings.no_color or bool(os.environ.get("NO_COLOR")))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(doing, total=None)
+
+        def show(step: Step) -> None:
+            text = f"{doing} {os.path.basename(step.target)}"
+            progress.update(task, completed=step.done, total=step.total, description=text)
+
+        yield show
 
 
 def table(

@@ -1,8 +1,6 @@
-"""`phoenix policy ...`: arguments in, text or JSON out.
+"""`phoenix policy ...`: ask compiled policy what it allows.
 
-Owns the arguments of the `policy` commands.  Must not decide anything: `policy_work` does.
-The group is made by `make_group`, which is told where compiled policies come from and how
-to print, so that it runs against any workbench.
+Owns the arguments of the `policy` commands; the engine answers, `cli.policy_words` prints.
 """
 
 from __future__ import annotations
@@ -14,8 +12,24 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from phoenix_hypervisor.engine import policy_work as work
-from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK, UsageError
+from phoenix_hypervisor.cli import policy_words as words_of
+from phoenix_hypervisor.cli.complete import complete_profiles, complete_question
+from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.output import progress_bar
+from phoenix_hypervisor.cli.question import KINDS, read_question
+from phoenix_hypervisor.cli.suggest import SuggestingGroup
+from phoenix_hypervisor.engine.requests import (
+    CompileRequest,
+    DiffRequest,
+    ExplainRequest,
+    Given,
+    LintRequest,
+    ListRequest,
+    Operand,
+    PolicyTestRequest,
+    QueryRequest,
+)
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,144 +53,199 @@ _OPTIONS = tuple(
     (names[1] if len(names) > 1 else names[0].removeprefix("--").replace("-", "_")) for names, _ in _QUESTION
 )
 _CHUNK = 64 * 1024
-_POLICY = click.option("--policy", metavar="FILE", help="Ask this source or compiled blob.")
+_MAX_INPUT = 64 * 1024 * 1024
+_POLICY = click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(),
+    help="Ask this source or compiled blob.",
+)
+_KIND_HELP = "KIND is one of " + ", ".join(sorted(KINDS)) + "."
 
 
 def _question(function: F) -> F:
     for names, arguments in reversed(_QUESTION):
         function = click.option(*names, **arguments)(function)
-    return click.argument("words", nargs=-1, metavar="[PROFILE] KIND [VALUE]...")(function)
+    return click.argument(
+        "words", nargs=-1, metavar="[PROFILE] KIND [VALUE]...", shell_complete=complete_question
+    )(function)
 
 
 def _fields(options: dict[str, Any]) -> dict[str, object]:
     return {name.rstrip("_"): options[name] for name in _OPTIONS}
 
 
-def _lines(bench: work.Workbench, path: str) -> Iterator[bytes]:
+def _operand(word: str) -> Operand:
+    """What a word names; `-` is standard input."""
+    if word != "-":
+        return word
+    data = sys.stdin.buffer.read(_MAX_INPUT + 1)
+    if len(data) > _MAX_INPUT:
+        raise UsageError(f"is over {_MAX_INPUT} bytes", where="standard input")
+    return Given("-", data)
+
+
+def _optional(word: str | None) -> Operand | None:
+    return None if word is None else _operand(word)
+
+
+def _lines(path: str) -> Iterator[bytes]:
     """The lines of a batch; standard input is answered while it comes in."""
     if path == "-":
-        pieces: list[bytes] = []
-        stdin = cast(io.BufferedReader, sys.stdin.buffer)
-        while chunk := stdin.read1(_CHUNK):
-            first, *others = chunk.split(b"\n")
-            pieces.append(first)
-            if others:
-                yield b"".join(pieces)
-                yield from others[:-1]
-                pieces = [others[-1]]
-                sys.stdout.flush()  # whoever asks line by line waits for the answer
-        if last := b"".join(pieces):
-            yield last
+        yield from _piped()
         return
-    data = bench.read(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_INPUT + 1)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=path) from error
+    if len(data) > _MAX_INPUT:
+        raise UsageError(f"is over {_MAX_INPUT} bytes", where=path)
     yield from data.removesuffix(b"\n").split(b"\n") if data else ()
 
 
-def make_group(
-    global_options: Callable[[Any], Any],
-    workbench: Callable[[Any], work.Workbench],
-    show: Callable[[Any, work.Result], None],
-    write: Callable[[Any, str, bytes], None],
-) -> click.Group:
-    """The `policy` group.
+def _piped() -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)
+    while chunk := stdin.read1(_CHUNK):
+        first, *others = chunk.split(b"\n")
+        pieces.append(first)
+        if others:
+            yield b"".join(pieces)
+            yield from others[:-1]
+            pieces = [others[-1]]
+            sys.stdout.flush()  # whoever asks line by line waits for the answer
+    if last := b"".join(pieces):
+        yield last
 
-    `global_options` decorates each command, `workbench` makes a workbench of the settings
-    (the click object), `show` prints a result and `write` writes a blob to a named file.
+
+@click.group(name="policy", cls=SuggestingGroup)
+@global_options
+def policy() -> None:
+    """Ask compiled policy what it allows.
+
+    A policy is a shipped, installed or loaded profile's name, a source file, or a compiled one.
     """
 
-    def finish(settings: Any, result: work.Result) -> int:
-        show(settings, result)
-        return result.code
 
-    @click.group(name="policy")
-    def policy() -> None:
-        """Ask compiled policy what it allows."""
+def _command(name: str, **attributes: Any) -> Callable[[Callable[..., int]], click.Command]:
+    def make(function: Callable[..., int]) -> click.Command:
+        return policy.command(name, **attributes)(global_options(click.pass_obj(function)))
 
-    group = global_options(policy)
-    assert isinstance(group, click.Group)
-
-    @_question
-    @_POLICY
-    @click.option("--batch", metavar="FILE", help="Answer JSON lines from FILE (- is standard input).")
-    def query(
-        settings: Any, words: tuple[str, ...], policy: str | None, batch: str | None, **opt: Any
-    ) -> int:
-        """Ask whether a profile allows something; exit 3 for no."""
-        bench = workbench(settings)
-        if batch is not None:
-            if words or any(value not in (None, False) for value in opt.values()):
-                raise UsageError("--batch takes its questions, and their profiles, from the file alone")
-            return run_batch(bench, policy, batch)
-        profile, question = work.read_question(words, _fields(opt))
-        return finish(settings, work.query(bench, policy, profile, question))
-
-    @_question
-    @_POLICY
-    def explain(settings: Any, words: tuple[str, ...], policy: str | None, **opt: Any) -> int:
-        """Find the rule that decides, by file and line."""
-        profile, question = work.read_question(words, _fields(opt))
-        return finish(settings, work.explain(workbench(settings), policy, profile, question))
-
-    @click.argument("profile", required=False)
-    @_POLICY
-    @click.option("--access", default="w", show_default=True, help="Letters or words, all of them allowed.")
-    @click.option("--under", metavar="PATH", help="A path or a glob; without it mounts and the rest, too.")
-    @click.option("--other", is_flag=True, help="For somebody who does not own the files.")
-    @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each.")
-    def listing(settings: Any, profile: str | None, policy: str | None, **opt: Any) -> int:
-        """List what is within reach, shortest examples first."""
-        return finish(settings, work.listing(workbench(settings), policy, profile, **opt))
-
-    @click.argument("a")
-    @click.argument("b")
-    @click.option("--logging", is_flag=True, help="Report what is only logged differently, too.")
-    def diff(settings: Any, a: str, b: str, logging: bool) -> int:
-        """Show what only one of two policies allows (names, sources or blobs); exit 3 for different."""
-        return finish(settings, work.diff(workbench(settings), a, b, logging=logging))
-
-    @click.argument("profiles", nargs=-1)
-    @_POLICY
-    @click.option("--tests", "files", multiple=True, metavar="FILE", help="Only these test files.")
-    def test(settings: Any, profiles: tuple[str, ...], policy: str | None, files: tuple[str, ...]) -> int:
-        """Run the assertions of policy_tests/; exit 3 where one fails."""
-        return finish(settings, work.test(workbench(settings), profiles, policy, files))
-
-    @click.argument("sources", nargs=-1)
-    @click.option("--quick", is_flag=True, help="Compile each source once only.")
-    def lint(settings: Any, sources: tuple[str, ...], quick: bool) -> int:
-        """Find bad habits in profile sources; exit 1 where one is not waived."""
-        return finish(settings, work.lint(workbench(settings), sources, quick=quick))
-
-    @click.argument("source")
-    @click.option("-o", "--output", required=True, metavar="BLOB", help="Where the compiled policy goes.")
-    def compile(settings: Any, source: str, output: str) -> int:
-        """Compile a source (a file or a shipped name) for the features in force."""
-        blob, result = work.compile(workbench(settings), source)
-        write(settings, output, blob)
-        return finish(settings, result)
-
-    commands: tuple[tuple[str, Callable[..., int]], ...] = (
-        ("compile", compile),
-        ("query", query),
-        ("list", listing),
-        ("diff", diff),
-        ("test", test),
-        ("lint", lint),
-        ("explain", explain),
-    )
-    for name, function in commands:
-        group.command(name)(global_options(click.pass_obj(function)))
-    return group
+    return make
 
 
-def run_batch(bench: work.Workbench, policy: str | None, path: str) -> int:
+@_command("compile")
+@click.argument("source", shell_complete=complete_profiles)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="BLOB",
+    type=click.Path(),
+    help="Where the compiled policy goes.",
+)
+def compile_source(settings: Settings, source: str, output: str) -> int:
+    """Compile a source (a file or a shipped name) for the features in force."""
+    request = CompileRequest(source=_operand(source), output=output)
+    words_of.show_compiled(settings, settings.phoenix().compile(request))
+    return EXIT_OK
+
+
+@_command("query", epilog=_KIND_HELP)
+@_question
+@_POLICY
+@click.option("--batch", metavar="FILE", help="Answer JSON lines from FILE (- is standard input).")
+def query(
+    settings: Settings, words: tuple[str, ...], policy: str | None, batch: str | None, **options: Any
+) -> int:
+    """Ask whether a profile allows something; exit 3 for no."""
+    from phoenix_hypervisor.engine.ask import RawAnswered
+
+    if batch is not None:
+        if words or any(value not in (None, False) for value in options.values()):
+            raise UsageError("--batch takes its questions, and their profiles, from the file alone")
+        return _run_batch(settings, _optional(policy), batch)
+    profile, question = read_question(words, _fields(options))
+    request = QueryRequest(question=question, profile=profile, policy=_optional(policy))
+    found = settings.phoenix().query(request)
+    if isinstance(found, RawAnswered):
+        words_of.show_raw(settings, found)
+        return EXIT_OK
+    words_of.show_answer(settings, found)
+    return EXIT_OK if found.answer.allowed else EXIT_NO
+
+
+def _run_batch(settings: Settings, policy: Operand | None, path: str) -> int:
     """Answer a batch to standard output; exit 1 where a line makes no sense."""
-    from phoenix_hypervisor.policy.batch import Batch
-
-    # A profile in a line may be called /usr/bin/man: that is no file to read.
-    batch = Batch(work.find(bench, policy, files=False))
     write = sys.stdout.write
-    for answer in batch.run(_lines(bench, path)):
+    good = True
+    for answer, understood in settings.phoenix().batch(_lines(path), policy):
         write(answer + "\n")
+        good = good and understood
     sys.stdout.flush()
-    return EXIT_FAILED if batch.failed else EXIT_OK
+    return EXIT_OK if good else EXIT_FAILED
+
+
+@_command("list")
+@click.argument("profile", required=False, shell_complete=complete_profiles)
+@_POLICY
+@click.option("--access", default="w", show_default=True, help="Letters or words, all of them allowed.")
+@click.option("--under", metavar="PATH", help="A path or a glob; without it mounts and the rest, too.")
+@click.option("--other", is_flag=True, help="For somebody who does not own the files.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each.")
+def listing(settings: Settings, profile: str | None, policy: str | None, **options: Any) -> int:
+    """List what is within reach, shortest examples first."""
+    request = ListRequest(profile=profile, policy=_optional(policy), **options)
+    words_of.show_list(settings, settings.phoenix().list(request))
+    return EXIT_OK
+
+
+@_command("diff")
+@click.argument("a", shell_complete=complete_profiles)
+@click.argument("b", shell_complete=complete_profiles)
+@click.option("--logging", is_flag=True, help="Report what is only logged differently, too.")
+def diff(settings: Settings, a: str, b: str, logging: bool) -> int:
+    """Show what only one of two policies allows (names, sources or blobs); exit 3 for different."""
+    found = settings.phoenix().diff(DiffRequest(a=_operand(a), b=_operand(b), logging=logging))
+    words_of.show_diff(settings, found)
+    return EXIT_OK if found.equal else EXIT_NO
+
+
+@_command("test")
+@click.argument("profiles", nargs=-1, shell_complete=complete_profiles)
+@_POLICY
+@click.option(
+    "--tests", "files", multiple=True, metavar="FILE", type=click.Path(), help="Only these test files."
+)
+def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, files: tuple[str, ...]) -> int:
+    """Run the assertions of policy_tests/; exit 3 where one fails."""
+    tests = tuple(map(_operand, files))
+    request = PolicyTestRequest(profiles=profiles, policy=_optional(policy), files=tests)
+    with progress_bar(settings, "compiling") as progress:
+        found = settings.phoenix().test(request, progress)
+    words_of.show_test(settings, found)
+    return EXIT_OK if found.ok else EXIT_NO
+
+
+@_command("lint")
+@click.argument("sources", nargs=-1, shell_complete=complete_profiles)
+@click.option("--quick", is_flag=True, help="Compile each source once only.")
+def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
+    """Find bad habits in profile sources; exit 1 where one is not waived."""
+    request = LintRequest(sources=tuple(map(_operand, sources)), quick=quick)
+    with progress_bar(settings, "looking at") as progress:
+        found = settings.phoenix().lint(request, progress)
+    words_of.show_lint(settings, found)
+    return EXIT_FAILED if found.open else EXIT_OK
+
+
+@_command("explain", epilog=_KIND_HELP)
+@_question
+@_POLICY
+def explain(settings: Settings, words: tuple[str, ...], policy: str | None, **options: Any) -> int:
+    """Find the rule that decides, by file and line."""
+    profile, question = read_question(words, _fields(options))
+    request = ExplainRequest(question=question, profile=profile, policy=_optional(policy))
+    words_of.show_explanation(settings, settings.phoenix().explain(request))
+    return EXIT_OK

@@ -1,27 +1,30 @@
 """`phoenix status` and `phoenix verify`.
 
-Owns what they print; the verdicts are `plan.verify`'s.
+Owns what they print; the engine gathers the facts, and the verdicts are `plan.verify`'s.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_hypervisor.cli.apply import check_ctids
+from phoenix_hypervisor.cli.complete import complete_ctids
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.output import emit, say, table
-from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.engine.status import gather, host_findings, unmediated
-from phoenix_hypervisor.errors import EXIT_NO
-from phoenix_hypervisor.plan.verify import ContainerVerdict, Finding, ProfileVerdict
+from phoenix_hypervisor.cli.output import emit, say, show_findings, table
+from phoenix_hypervisor.engine.requests import StatusRequest
+from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.status import Status
+    from phoenix_hypervisor.plan.verify import ContainerVerdict, Finding
 
 
-def headline(verdicts: list[ContainerVerdict]) -> str:
+def headline(found: Status) -> str:
     """`N of M containers confined`, counting what runs and not what is declared."""
-    confined = sum(1 for v in verdicts if v.confined)
-    text = f"{confined} of {len(verdicts)} containers confined"
+    verdicts = found.containers
+    text = f"{found.confined} of {len(verdicts)} containers confined"
     stopped = sum(1 for v in verdicts if v.running is False)
     unknown = sum(1 for v in verdicts if v.running is None or (v.running and v.confined is None))
     more = [f"{n} {word}" for n, word in ((stopped, "not running"), (unknown, "label unknown")) if n]
@@ -32,18 +35,18 @@ def _finding(finding: Finding) -> dict[str, str | bool]:
     return {"code": finding.code, "cause": finding.cause, "hint": finding.hint, "fault": finding.fault}
 
 
-def document(
-    session: Session, verdicts: list[ContainerVerdict], profiles: list[ProfileVerdict]
-) -> dict[str, Any]:
+def document(found: Status) -> dict[str, Any]:
     """What `--json` prints; stable, for monitoring."""
-    host = host_findings(session)
+    unmediated = None
+    if found.unmediated is not None:
+        unmediated = [
+            {"code": g.code, "what": g.what, "by": g.by, "means": g.means} for g in found.unmediated
+        ]
     return {
-        "confined": sum(1 for v in verdicts if v.confined),
-        "containers_total": len(verdicts),
-        "as_declared": all(v.as_declared for v in verdicts)
-        and not any(f.fault for p in profiles for f in p.findings)
-        and not any(f.fault for f in host),
-        "host": {"findings": [_finding(f) for f in host], "unmediated": _gaps(session)},
+        "confined": found.confined,
+        "containers_total": len(found.containers),
+        "as_declared": found.as_declared,
+        "host": {"findings": [_finding(f) for f in found.host], "unmediated": unmediated},
         "containers": [
             {
                 "ctid": v.ctid,
@@ -57,11 +60,11 @@ def document(
                 "pid": v.pid,
                 "confined": v.confined,
                 "as_declared": v.as_declared,
-                "effect": _effect(session, v),
+                "effect": _effect(found, v),
                 "findings": [_finding(f) for f in v.findings],
                 "notes": list(v.notes),
             }
-            for v in verdicts
+            for v in found.containers
         ],
         "profiles": [
             {
@@ -72,22 +75,15 @@ def document(
                 "used_by": list(p.used_by),
                 "findings": [_finding(f) for f in p.findings],
             }
-            for p in profiles
+            for p in found.profiles
         ],
     }
 
 
-def _gaps(session: Session) -> list[dict[str, str]] | None:
-    found = unmediated(session)
-    if found is None:
-        return None
-    return [{"code": g.code, "what": g.what, "by": g.by, "means": g.means} for g in found]
-
-
-def _effect(session: Session, verdict: ContainerVerdict) -> str | None:
+def _effect(found: Status, verdict: ContainerVerdict) -> str | None:
     """What applies to a container without a line."""
     if verdict.exists and verdict.assigned is None:
-        return session.runtime.without_line()
+        return found.without_line
     return None
 
 
@@ -101,13 +97,12 @@ def _verdict_text(verdict: ContainerVerdict) -> str:
     return "as declared"
 
 
-def show(
-    settings: Settings, session: Session, verdicts: list[ContainerVerdict], profiles: list[ProfileVerdict]
-) -> None:
-    say(settings, headline(verdicts), bold=True)
-    for finding in host_findings(session):
-        say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
-    for gap in unmediated(session) or ():
+def show(settings: Settings, found: Status) -> None:
+    """A host's status as tables."""
+    verdicts = found.containers
+    say(settings, headline(found), bold=True)
+    show_findings(settings, found.host)
+    for gap in found.unmediated or ():
         say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")
     rows = []
     for v in verdicts:
@@ -121,7 +116,7 @@ def show(
         )
     table(settings, "Containers", ("CTID", "name", "declared", "assigned", "running label", "verdict"), rows)
     for v in verdicts:
-        effect = _effect(session, v)
+        effect = _effect(found, v)
         if effect is not None and v.declared is not None:
             say(settings, f"container {v.ctid}: no profile line: {effect}")
         if v.declared == "unconfined" and v.assigned == "unconfined":
@@ -141,36 +136,34 @@ def show(
             ),
             "red" if p.findings else "green",
         )
-        for p in profiles
+        for p in found.profiles
     ]
     table(settings, "Profiles", ("profile", "installed", "loaded", "used by", "verdict"), profile_rows)
 
 
 def _run(settings: Settings, ctids: tuple[str, ...]) -> bool:
-    session = Session(settings)
-    verdicts, profiles = gather(session, check_ctids(ctids))
-    result = document(session, verdicts, profiles)
+    found = settings.phoenix().status(StatusRequest(ctids=check_ctids(ctids)))
     if settings.json:
-        emit(result)
+        emit(document(found))
     else:
-        show(settings, session, verdicts, profiles)
-    return bool(result["as_declared"])
+        show(settings, found)
+    return found.as_declared
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...")
+@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
 @global_options
 @click.pass_obj
 def status(settings: Settings, ctids: tuple[str, ...]) -> int:
     """Show what is declared, assigned and running, container by container."""
     _run(settings, ctids)
-    return 0
+    return EXIT_OK
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...")
+@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
 @global_options
 @click.pass_obj
 def verify(settings: Settings, ctids: tuple[str, ...]) -> int:
     """As status, and exit 3 where anything is not as declared."""
-    return 0 if _run(settings, ctids) else EXIT_NO
+    return EXIT_OK if _run(settings, ctids) else EXIT_NO

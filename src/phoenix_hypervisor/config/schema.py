@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import phoenix_hypervisor
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.plan.declared import Key
@@ -143,7 +142,7 @@ def _known_part(value: object, schema: dict[str, Any], definitions: dict[str, An
 
 def packaged_schema() -> bytes:
     """The schema that Phoenix ships, for configurations without one beside them."""
-    path = os.path.join(os.path.dirname(phoenix_hypervisor.__file__), "data", SCHEMA_NAME)
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", SCHEMA_NAME)
     with open(path, "rb") as file:
         return file.read()
 

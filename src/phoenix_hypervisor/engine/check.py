@@ -5,8 +5,10 @@ Owns asking for each of them once; they are judged in their own rooms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from phoenix_hypervisor.engine.results import Step
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.profiles.prove import prove
@@ -27,7 +29,7 @@ class Checked:
     parser: str
 
 
-def check(session: Session) -> Checked:
+def check(session: Session, progress: Callable[[Step], None]) -> Checked:
     """Check configuration, schema and sources; raises ProblemsError with every fault."""
     problems: list[Problem] = []
     checked: list[tuple[str, str]] = []
@@ -38,7 +40,9 @@ def check(session: Session) -> Checked:
     except ProblemsError as error:
         problems += error.problems
     store = Store(session.host, session.sources, session.parser, recorded=False)
-    for profile in store.profiles():
+    profiles = store.profiles()
+    for number, profile in enumerate(profiles):
+        progress(Step(number, len(profiles), profile.name))
         try:
             proof = prove(store, [profile], session.policy_tests)
         except ProblemsError as error:

@@ -1,4 +1,4 @@
-"""What an edit of a profile would open and close, for `plan` and `--dry-run`.
+"""What an edit of a profile would open and close.
 
 Owns comparing what is proven with what is installed now, by the policy engine.  Must not
 decide anything: a plan that opens more is still the operator's to apply.
@@ -7,29 +7,35 @@ decide anything: a plan that opens more is still the operator's to apply.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.profiles.parser import Parser
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.session import Session
+    from phoenix_hypervisor.policy.diff import Difference
 
-MAX_LINES = 12
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What only the installed (A) or only the proven (B) policy of a profile allows."""
+
+    differences: tuple[Difference, ...] = ()
+    fault: str | None = None
+    """Why the two cannot be compared."""
 
 
-def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, list[str]]:
-    """By profile, a line for each thing that only the installed or only the proven policy allows.
-
-    New profiles are left out, and so is one whose installed file does not compile.
-    """
+def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, Effect]:
+    """The effect of each edit, by profile; new profiles are left out."""
+    if not blobs:
+        return {}
     from phoenix_hypervisor.policy.diff import diff_policies
     from phoenix_hypervisor.policy.reader import read_policy
 
-    settings, host = session.settings, session.host
-    installed = Parser(host, "", executable=settings.parser, features=settings.features)
-    found: dict[str, list[str]] = {}
+    host, installed = session.host, session.parser_of_installed()
+    found: dict[str, Effect] = {}
     for name, blob in blobs.items():
         path = f"{APPARMOR_D}/{name}"
         text = host.read(path)
@@ -37,18 +43,7 @@ def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, list[str]
             continue
         try:
             old = read_policy(installed.compile_text(text, host.root.locate(path), optional=False))
-            differences = diff_policies(old, read_policy(blob))
+            found[name] = Effect(tuple(diff_policies(old, read_policy(blob))))
         except PhoenixError as error:
-            found[name] = [f"cannot be compared with what is installed: {error.message}"]
-            continue
-        lines = []
-        for one in differences:
-            more = f" (and {one.count - 1} more)" if one.count > 1 else ""
-            if one.only_b:
-                lines.append(f"opens  {one.kind}: {one.only_b}: {one.witness}{more}")
-            if one.only_a:
-                lines.append(f"closes {one.kind}: {one.only_a}: {one.witness}{more}")
-        if len(lines) > MAX_LINES:
-            lines = [*lines[:MAX_LINES], f"... and {len(lines) - MAX_LINES} more"]
-        found[name] = lines or ["allows exactly what it allowed"]
+            found[name] = Effect(fault=error.message)
     return found

@@ -1,33 +1,35 @@
 """Where policy comes from: names and files in, compiled policy out.
 
-Owns where a word on the command line comes from: a shipped source, an installed one, what
+Owns where a policy comes from: a shipped source, an installed one, what
 is loaded, a file.  Needs no configuration where only files are named.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 
+from phoenix_hypervisor.engine.places import policy_folder
+from phoenix_hypervisor.engine.requests import Given, Operand
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.policyfs import raw_policy
+from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
-from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources
+from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources
 
 MAX_POLICY = 64 * 1024 * 1024
 PLACES = ("shipped", "installed", "loaded")
 
 
-class SessionWorkbench:
-    """A workbench over a session."""
+class PolicySources:
+    """The door from names, files and bytes to compiled policy; every method raises PhoenixError."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -35,9 +37,11 @@ class SessionWorkbench:
 
     # Files ------------------------------------------------------------------------
 
-    def read(self, path: str) -> bytes:
-        if path == "-":
-            return self._plain(sys.stdin.buffer.read(MAX_POLICY))
+    def read(self, operand: Operand) -> bytes:
+        """The bytes of a file that the caller named, or that it gave."""
+        if isinstance(operand, Given):
+            return self._plain(operand.data)
+        path = operand
         if not self.is_file(path):
             raise UsageError("is not a file", where=path)
         try:
@@ -53,10 +57,12 @@ class SessionWorkbench:
         return plain(data, partial(decompress, self._session.host.runner))
 
     def is_file(self, path: str) -> bool:
+        """Whether the caller's word is a file rather than a name."""
         # A pipe counts as well: a shell's <(apparmor_parser ...) is one.
-        return path == "-" or (os.path.exists(path) and not os.path.isdir(path))
+        return os.path.exists(path) and not os.path.isdir(path)
 
     def write(self, path: str, data: bytes) -> None:
+        """Replace a file of the caller's by compiled policy."""
         parent, name = os.path.split(os.path.abspath(path))
         if not os.path.isdir(parent) or not name:
             raise UsageError("is in no directory that exists", where=path)
@@ -66,6 +72,7 @@ class SessionWorkbench:
     # Compiling --------------------------------------------------------------------
 
     def compile(self, text: bytes, where: str) -> bytes:
+        """Compile a source text, our includes first, for the features in force."""
         parser, optional = self._parser(where)
         return parser.compile_text(text, where, optional=optional)
 
@@ -87,22 +94,30 @@ class SessionWorkbench:
         return self._parsers[folder, beside]
 
     @cached_property
+    def _folder(self) -> str | None:
+        return policy_folder(self._session.host, self._session.settings.config)
+
+    def _beside(self, name: str) -> str:
+        """A directory of the operator's, checked to be nobody else's to write; empty for none."""
+        if self._folder is None:
+            return ""
+        path = os.path.join(self._folder, name)
+        require_given(path)
+        return path
+
+    @cached_property
     def _source_dir(self) -> str:
-        return self._session.beside("apparmor") if self._sources is not None else ""
+        return self._beside("apparmor")
 
     @cached_property
     def _sources(self) -> Sources | None:
-        """The shipped sources; None where no configuration says where they are."""
-        try:
-            return self._session.sources
-        except UsageError:
-            if self._session.settings.config is not None:
-                raise
-            return None
+        """The shipped sources; None where nothing says where they are."""
+        return read_sources(self._source_dir) if self._source_dir else None
 
-    def compiler(self) -> Mapping[str, object]:
+    def compiler(self) -> tuple[str, str]:
+        """What compiles: the parser's version and the features, in words."""
         parser = self._parser("")[0]
-        return {"parser": ".".join(map(str, parser.version)), "features": parser.features.shown}
+        return ".".join(map(str, parser.version)), parser.features.shown
 
     # Names ------------------------------------------------------------------------
 
@@ -140,8 +155,7 @@ class SessionWorkbench:
 
     @cached_property
     def _installed_parser(self) -> Parser:
-        settings = self._session.settings
-        return Parser(self._session.host, "", executable=settings.parser, features=settings.features)
+        return self._session.parser_of_installed()
 
     def _loaded(self, name: str) -> bytes | None:
         """What the kernel gives of it, else the copy that Phoenix loaded."""
@@ -153,6 +167,7 @@ class SessionWorkbench:
         return compiled(host, name) if data is None else self._plain(data)
 
     def source(self, name: str) -> tuple[str, bytes]:
+        """File and text of a shipped profile."""
         sources = self._sources
         if sources is None or name not in sources.profiles:
             known = ", ".join(self.shipped()) or "none"
@@ -160,6 +175,7 @@ class SessionWorkbench:
         return sources.path_of(name), sources.profiles[name]
 
     def include(self, path: str) -> tuple[str, bytes] | None:
+        """File and text of an include, ours first; None for folders and for what is not there."""
         sources = self._sources
         if sources is not None:
             own = sources.includes.get(path)
@@ -173,13 +189,16 @@ class SessionWorkbench:
         return real, self.read(real)
 
     def is_own(self, file: str) -> bool:
+        """Whether a file is ours rather than the distribution's."""
         return bool(self._source_dir) and os.path.abspath(file).startswith(self._source_dir + os.sep)
 
     def shipped(self) -> Sequence[str]:
+        """The names of the shipped profiles."""
         return sorted(self._sources.profiles) if self._sources is not None else ()
 
     def tests(self) -> Sequence[tuple[str, bytes]]:
-        folder = self._session.beside("policy_tests")
+        """The policy tests beside the configuration: file and content."""
+        folder = self._beside("policy_tests")
         if not os.path.isdir(folder):
             return ()
         with Directory(folder, folder, folder) as directory:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.steps import ContainerSteps
-from phoenix_hypervisor.engine.journal import Journal
+from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
@@ -30,8 +29,9 @@ from phoenix_hypervisor.plan.actions import (
     path_of,
 )
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
+from phoenix_hypervisor.plan.entries import UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
+from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
 from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
@@ -41,21 +41,6 @@ from phoenix_hypervisor.profiles.steps import ProfileSteps
 LOCK = "/run/phoenix/lock"
 """Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
 LOCK_TIMEOUT = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """A transaction of another run that was taken back."""
-
-    entry: Entry
-    left: tuple[str, ...]
-
-    def __str__(self) -> str:
-        text = f"transaction {self.entry.id} of {self.entry.header.time} was cut short and has been undone"
-        return "; ".join([text, *self.left])
-
-    def document(self) -> dict[str, object]:
-        return {"id": self.entry.id, "left": list(self.left)}
 
 
 def locked(session: Session) -> AbstractContextManager[None]:

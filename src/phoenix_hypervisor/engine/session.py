@@ -16,8 +16,9 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.registry import kind_named, kind_of
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.places import config_path
 from phoenix_hypervisor.engine.settings import HostSettings
-from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
 from phoenix_hypervisor.plan.declared import Desired
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes; 10,000 containers take 5 MB."""
-DEFAULT_CONFIG = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 
 
 class Session:
@@ -44,6 +44,7 @@ class Session:
         self.settings = settings
         self.host = Host(settings.root) if host is None else host
         self.proven: Proven = {}
+        self._store: Store | None = None
 
     def again(self) -> Session:
         """A session that reads everything anew, but compiles nothing that is already proven."""
@@ -54,20 +55,8 @@ class Session:
 
     @cached_property
     def config_path(self) -> str:
-        """Where the configuration is on this machine; a path that was given is not prefixed."""
-        if self.settings.config is not None:
-            path = os.path.abspath(self.settings.config)
-            if not os.path.isfile(path):
-                raise UsageError("--config is not a file", where=self.settings.config)
-            return path
-        path = self.host.root.locate(DEFAULT_CONFIG)
-        if not os.path.isfile(path):
-            raise UsageError(
-                "there is no configuration",
-                where=self.host.root.shown(DEFAULT_CONFIG),
-                hint="name one with --config FILE, or `make install` the shipped one",
-            )
-        return path
+        """Where the configuration is on this machine."""
+        return config_path(self.host, self.settings.config)
 
     def beside(self, name: str) -> str:
         """A path beside the configuration."""
@@ -139,9 +128,11 @@ class Session:
         """The parser for what is installed: no sources, so no configuration is needed."""
         return Parser(self.host, "", executable=self.settings.parser, features=self.settings.features)
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        return Store(self.host, self.sources, self.parser)
+        if self._store is None:
+            self._store = Store(self.host, self.sources, self.parser)
+        return self._store
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -158,8 +149,8 @@ class Session:
 
     def open_places(self) -> list[Note]:
         """Where others can write what Phoenix acts upon; asks for no configuration by itself."""
-        if "store" in self.__dict__:
-            found = self.store.open_places()
+        if self._store is not None:
+            found = self._store.open_places()
         else:
             files: list[str] = []
             with suppress(PhoenixError):

@@ -1,6 +1,6 @@
 """On which host, and with what, the application works.
 
-Owns the values that every command and every caller gives once.  Must not act on them.
+Owns the values that a caller gives once.  Must not act on them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostSettings:
     """The host, the configuration and the tools; None asks for the default of each."""
 
@@ -18,4 +18,4 @@ class HostSettings:
     parser: str | None = None
     features: str | None = None
     command: tuple[str, ...] = ()
-    """The command line itself, for the journal."""
+    """What is run, in words, for the journal."""

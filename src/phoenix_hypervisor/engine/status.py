@@ -5,6 +5,8 @@ Owns gathering them once and having them judged; the verdicts are `plan.verify`'
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -19,10 +21,46 @@ from phoenix_hypervisor.plan.verify import (
     judge_profiles,
     judge_switch,
 )
+from phoenix_hypervisor.profiles.features import pinned
 
 
-def gather(session: Session, ctids: tuple[str, ...]) -> tuple[list[ContainerVerdict], list[ProfileVerdict]]:
-    """Verdicts on the named containers, or on all of this host, and on every shipped profile."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One look at a host: each container, each profile, the host itself."""
+
+    containers: tuple[ContainerVerdict, ...]
+    profiles: tuple[ProfileVerdict, ...]
+    host: tuple[Finding, ...]
+    """What is wrong with the host, not with one container or profile."""
+    unmediated: tuple[Gap, ...] | None
+    """What AppArmor cannot mediate here; None where no kernel says."""
+    without_line: str
+    """What applies to a container that has no profile line."""
+
+    @property
+    def confined(self) -> int:
+        """How many containers run confined now."""
+        return sum(1 for verdict in self.containers if verdict.confined)
+
+    @property
+    def faults(self) -> tuple[tuple[str, Finding], ...]:
+        """Everything that is not as declared: the container, the profile or `host`, and what it is."""
+        return (
+            *(("host", finding) for finding in self.host if finding.fault),
+            *((v.ctid, finding) for v in self.containers for finding in v.findings if finding.fault),
+            *((p.name, finding) for p in self.profiles for finding in p.findings if finding.fault),
+        )
+
+    @property
+    def as_declared(self) -> bool:
+        return not self.faults
+
+
+def gather(session: Session, ctids: tuple[str, ...]) -> Status:
+    """The named containers, or all that are declared or on this host; and every shipped profile.
+
+    Raises PhoenixError for a container that is neither.
+    """
     desired, store, containers = session.desired, session.store, session.containers
     present = containers.runtime.ctids()
     unknown = [c for c in ctids if c not in desired.containers and c not in set(present)]
@@ -33,8 +71,7 @@ def gather(session: Session, ctids: tuple[str, ...]) -> tuple[list[ContainerVerd
     states = {s.ctid: s for s in containers.declared(specs, desired)}
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live
-    node = containers.runtime.node()
-    verdicts = [judge_container(desired.containers.get(c), states[c], live=live, node=node) for c in chosen]
+    verdicts = [judge_container(desired.containers.get(c), states[c], live=live) for c in chosen]
     users: dict[str, list[str]] = {}
     assigned = containers.assignments().values if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():
@@ -45,26 +82,22 @@ def gather(session: Session, ctids: tuple[str, ...]) -> tuple[list[ContainerVerd
         boot.setdefault(cache.profile, []).append(judge_cache(cache.path, cache.newer))
     for name, path in store.switched_off():
         boot.setdefault(name, []).append(judge_switch(path))
-    return verdicts, judge_profiles(store.files(), store.profiles(), users, boot)
+    return Status(
+        containers=tuple(verdicts),
+        profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot)),
+        host=(*judge_host(live, session.host.kernel.has_apparmor()), *judge_journal(session)),
+        unmediated=_unmediated(session),
+        without_line=session.runtime.without_line(),
+    )
 
 
-def host_findings(session: Session) -> list[Finding]:
-    """What is wrong with the host, not with one container or profile."""
-    return [
-        *judge_host(session.host.is_live, session.host.kernel.has_apparmor()),
-        *judge_journal(session),
-    ]
-
-
-def unmediated(session: Session) -> list[Gap] | None:
-    """What AppArmor cannot mediate here; None where no kernel says (no securityfs below the root)."""
-    from phoenix_hypervisor.profiles.features import pinned
-
+def _unmediated(session: Session) -> tuple[Gap, ...] | None:
+    """None where no kernel says: there is no securityfs below the root."""
     kernel = session.host.kernel.features()
     if kernel is None:
         return None
     data = pinned(session.host)
     try:
-        return gaps(kernel, read_dump(data) if data is not None else None)
+        return tuple(gaps(kernel, read_dump(data) if data is not None else None))
     except ValueError:
-        return gaps(kernel, None)
+        return tuple(gaps(kernel, None))

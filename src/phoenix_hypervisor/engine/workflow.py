@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.engine.recovery import Recovered, locked, recover, run
+from phoenix_hypervisor.engine.recovery import locked, recover, run
+from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError, UsageError
 from phoenix_hypervisor.plan.actions import (
@@ -182,12 +183,7 @@ def _container_plan(
     if session.host.is_live:
         runtime.require()
     mode = Mode(
-        live=session.host.is_live,
-        node=runtime.node(),
-        read_only=runtime.read_only(),
-        start=request.start,
-        restart=request.restart,
-        named=request.ctids is not None,
+        session.host.is_live, runtime.quorate(), request.start, request.restart, request.ctids is not None
     )
     argv = Argv(runtime.create_argv, runtime.start_argv, runtime.restart_argv)
     states = session.containers.declared(specs, session.desired)

@@ -11,7 +11,6 @@ import os
 import re
 from dataclasses import dataclass
 
-import phoenix_hypervisor
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -35,7 +34,7 @@ class Features:
 def packaged_dump(major: int) -> str:
     """The path of the packaged kernel feature dump for parser version `major`."""
     name = DUMPS.get(major, DUMPS[max(DUMPS)])
-    return os.path.join(os.path.dirname(phoenix_hypervisor.__file__), "data", "features", name)
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "features", name)
 
 
 def choose(host: Host, major: int, override: str | None = None) -> Features:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from phoenix_hypervisor.engine.policy_work import read_question
+from phoenix_hypervisor.cli.question import read_question
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.diff import diff_policies
 from phoenix_hypervisor.policy.evaluate import Evaluator

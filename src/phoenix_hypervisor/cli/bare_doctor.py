@@ -1,0 +1,106 @@
+"""`phoenix doctor`: what this machine lacks.
+
+Owns the list of what Phoenix needs and the apt line for what is missing.  Runs on a bare
+Python: it must import nothing outside the standard library but click, and that only for
+the command itself, because bin/phoenix calls `run` where click is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from phoenix_hypervisor.host.process import find_program
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that Phoenix uses; `package` is Debian's name for it."""
+
+    what: str
+    why: str
+    package: str
+    present: bool
+    required: bool
+
+
+def _program(name: str) -> bool:
+    return find_program(name) is not None
+
+
+def needs() -> list[Need]:
+    """Everything, present or not."""
+    found = [
+        Need(f"python3 module {name}", why, f"python3-{name}", find_spec(name) is not None, True)
+        for name, why in (
+            ("click", "the command line"),
+            ("jsonschema", "reporting every fault of a configuration"),
+            ("fastjsonschema", "reading configurations quickly"),
+            ("rich", "tables"),
+        )
+    ]
+    found.append(Need("apparmor_parser", "compiling profiles", "apparmor", _program("apparmor_parser"), True))
+    proxmox = os.path.isdir("/etc/pve")
+    runtime = Need("pct", "Proxmox containers", "pve-container", _program("pct"), True)
+    plain = Need("lxc-start", "plain LXC containers", "lxc", _program("lxc-start"), False)
+    found.append(runtime if proxmox else plain)
+    found += [
+        Need("qemu-system-x86_64", "the lab", "qemu-system-x86", _program("qemu-system-x86_64"), False),
+        Need("qemu-img", "the lab", "qemu-utils", _program("qemu-img"), False),
+        Need("mmdebstrap", "the lab", "mmdebstrap", _program("mmdebstrap"), False),
+        Need("mke2fs", "the lab", "e2fsprogs", _program("mke2fs"), False),
+    ]
+    return found
+
+
+def _kernel() -> tuple[bool, str]:
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            on = file.read().strip() == "Y"
+    except OSError:
+        on = False
+    if not on:
+        return False, "AppArmor is off in this kernel: boot with apparmor=1 security=apparmor, or try the lab"
+    if not os.path.exists("/sys/kernel/security/apparmor/profiles"):
+        return False, "securityfs is not mounted: mount -t securityfs securityfs /sys/kernel/security"
+    return True, "AppArmor is on"
+
+
+def report() -> dict[str, Any]:
+    """What is missing, and the one line that installs it."""
+    everything = needs()
+    required = [n.package for n in everything if n.required and not n.present]
+    optional = [n.package for n in everything if not n.required and not n.present]
+    kernel_ok, kernel_text = _kernel()
+    return {
+        "needs": [
+            {"what": n.what, "why": n.why, "package": n.package, "present": n.present, "required": n.required}
+            for n in everything
+        ],
+        "kernel": {"apparmor": kernel_ok, "text": kernel_text},
+        "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
+        "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }
+
+
+def run(arguments: Sequence[str] = ()) -> int:
+    """Print the report; 0 where all that is required is there and AppArmor is on, else 1."""
+    found = report()
+    if "--json" in arguments:
+        print(json.dumps({"version": 1, **found}))
+    else:
+        for need in found["needs"]:
+            state = "ok     " if need["present"] else "MISSING" if need["required"] else "absent "
+            print(f"{state} {need['what']:<28} {need['why']} ({need['package']})")
+        print(f"{'ok     ' if found['kernel']['apparmor'] else 'MISSING'} {found['kernel']['text']}")
+        if found["apt"]:
+            print(f"\nneeded:   {found['apt']}")
+        if found["apt_optional"]:
+            print(f"optional: {found['apt_optional']}")
+    return 1 if found["apt"] or not found["kernel"]["apparmor"] else 0

@@ -1,0 +1,139 @@
+"""What the `policy` commands print.
+
+Owns turning the engine's answers into lines for people and documents for `--json`.  Must not
+ask anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.cli.output import emit, say
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.cli.options import Settings
+    from phoenix_hypervisor.engine.ask import (
+        Answered,
+        Compared,
+        Compiled,
+        Explained,
+        Linted,
+        Listed,
+        RawAnswered,
+        Tested,
+    )
+    from phoenix_hypervisor.policy.answers import Answer
+
+NOT_JUDGED = "not judged: file ownership and modes, seccomp, the device cgroup, the peer's own side"
+
+
+def _show(settings: Settings, lines: list[str], document: dict[str, object]) -> None:
+    for line in lines:
+        say(settings, line)
+    if settings.json:
+        emit(document)
+
+
+def show_raw(settings: Settings, found: RawAnswered) -> None:
+    masks = found.masks._asdict()
+    document = {"profile": found.profile, "query": str(found.question), **masks}
+    _show(settings, [f"{word} {mask:#010x}" for word, mask in masks.items()], document)
+
+
+def show_answer(settings: Settings, found: Answered) -> None:
+    answer = found.answer
+    lines = [f"{_verdict(answer)}  {found.profile}: {found.question}"]
+    if answer.transition:
+        alone = answer.transition.partition(" ")[0] in ("px", "Px", "cx", "Cx")
+        needed = "; where no such profile is loaded, not at all" if alone else ""
+        lines.append(f"  runs as: {answer.transition}{needed}")
+    for name, holds in found.holds.items():
+        lines.append(f"  also needs the capability {name}: this profile {'has it' if holds else 'lacks it'}")
+    lines.append(f"  {NOT_JUDGED}")
+    document = {"profile": found.profile, "query": str(found.question), **answer.as_json()}
+    _show(settings, lines, {**document, "transition": answer.transition})
+
+
+def _verdict(answer: Answer) -> str:
+    words = "allowed" if answer.allowed else "denied"
+    extra = [answer.reason.value]
+    if answer.audited:
+        extra.append("logged")
+    if answer.complain:
+        extra.append("the profile only complains")
+    return f"{words} ({', '.join(extra)})"
+
+
+def show_list(settings: Settings, found: Listed) -> None:
+    lines: list[str] = []
+    for group in found.found:
+        lines.append(f"{group.kind} ({group.access}): {group.count} situations")
+        lines += [f"  pattern  {pattern}" for pattern in group.patterns]
+        lines += [f"  example  {example}" for example in group.examples]
+        if len(group.examples) < group.count:
+            more = group.count - len(group.examples)
+            lines.append(f"  ... and {more} more situations (--limit {group.count} shows all)")
+    document: dict[str, object] = {"profile": found.profile, "under": found.under or "/"}
+    if found.capabilities is not None:
+        lines.append(f"capabilities: {' '.join(found.capabilities) or 'none'}")
+        document["capabilities"] = list(found.capabilities)
+    document["found"] = [group.as_json() for group in found.found]
+    _show(settings, lines, document)
+
+
+def show_diff(settings: Settings, found: Compared) -> None:
+    lines = ["equal"] if found.equal else [f"A: {found.a}", f"B: {found.b}", *map(str, found.differences)]
+    differences = [one.as_json() for one in found.differences]
+    _show(settings, lines, {"a": found.a, "b": found.b, "differences": differences})
+
+
+def show_test(settings: Settings, found: Tested) -> None:
+    lines = [str(failure) for failure in found.failures]
+    lines += [f"{where}: {name}: no profile {', '.join(profiles)}" for where, name, profiles in found.unused]
+    lines.append(f"asked={found.asked} failed={len(found.failures)} profiles={found.profiles}")
+    document: dict[str, object] = {
+        "asked": found.asked,
+        "failures": [failure.as_json() for failure in found.failures],
+        "unused": [name for _, name, _ in found.unused],
+    }
+    _show(settings, lines, document)
+
+
+def show_lint(settings: Settings, found: Linted) -> None:
+    lines = [str(one) for one in found.findings]
+    waived = len(found.findings) - found.open
+    lines.append(f"sources={len(found.sources)} findings={found.open} waived={waived}")
+    document: dict[str, object] = {
+        "sources": list(found.sources),
+        "findings": [f.as_json() for f in found.findings],
+    }
+    _show(settings, lines, document)
+
+
+def show_explanation(settings: Settings, found: Explained) -> None:
+    explanation = found.explanation
+    lines = [f"{_verdict(explanation.answer)}  {found.question}"]
+    lines += [f"  {rule.place}: {rule.text}" for rule in explanation.rules]
+    for rules in explanation.others:
+        lines += [f"  and without that also {rule.place}: {rule.text}" for rule in rules]
+    if explanation.note:
+        lines.append(f"  {explanation.note}")
+    _show(settings, lines, {"query": str(found.question), **explanation.as_json()})
+
+
+def show_compiled(settings: Settings, found: Compiled) -> None:
+    names = ", ".join(name for name, _ in found.profiles)
+    lines = [f"{found.source}: {len(found.blob)} bytes: {names}"]
+    if found.unmediated:
+        missing = ", ".join(found.unmediated)
+        lines.append(f"  compiled WITHOUT {missing}: everything of it is allowed")
+    lines += [f"  parser: {found.parser}", f"  features: {found.features}"]
+    document: dict[str, object] = {
+        "source": found.source,
+        "bytes": len(found.blob),
+        "profiles": [{"name": name, "sha256": sha256} for name, sha256 in found.profiles],
+        "unmediated": list(found.unmediated),
+        "parser": found.parser,
+        "features": found.features,
+    }
+    _show(settings, lines, document)

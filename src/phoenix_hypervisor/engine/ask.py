@@ -1,0 +1,356 @@
+"""What compiled policy is asked: query, list, diff, test, lint, explain, compile.
+
+Owns the way from a request to its result.  Where policies come from is
+`engine.policy_sources`'; what they answer is the policy room's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.engine.requests import (
+    CompileRequest,
+    DiffRequest,
+    ExplainRequest,
+    Given,
+    LintRequest,
+    ListRequest,
+    Operand,
+    PolicyTestRequest,
+    QueryRequest,
+)
+from phoenix_hypervisor.engine.results import Step
+from phoenix_hypervisor.errors import UsageError
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.policy.answers import Answer
+    from phoenix_hypervisor.policy.assertions import Failure
+    from phoenix_hypervisor.policy.diff import Difference
+    from phoenix_hypervisor.policy.explain import Explanation
+    from phoenix_hypervisor.policy.lint import Finding
+    from phoenix_hypervisor.policy.listing import Found
+    from phoenix_hypervisor.policy.model import Policy, Profile
+    from phoenix_hypervisor.policy.perms import Masks
+    from phoenix_hypervisor.policy.queries import Query, RawQuery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A profile's answer to one question."""
+
+    profile: str
+    question: Query
+    answer: Answer
+    holds: Mapping[str, bool]
+    """For each capability that the operation needs on top: whether the profile has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawAnswered:
+    """The permission masks of a raw question."""
+
+    profile: str
+    question: RawQuery
+    masks: Masks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What a profile allows, by kind."""
+
+    profile: str
+    under: str | None
+    found: tuple[Found, ...]
+    capabilities: tuple[str, ...] | None
+    """None where only one place was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What only one of two policies allows."""
+
+    a: str
+    b: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """What running policy tests came to."""
+
+    asked: int
+    profiles: int
+    failures: tuple[Failure, ...]
+    unused: tuple[tuple[str, str, tuple[str, ...]], ...]
+    """File, name and profiles of each test that no profile was there for."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linted:
+    """Bad habits in profile sources."""
+
+    sources: tuple[str, ...]
+    """The files that were looked at."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def open(self) -> int:
+        """How many are not waived."""
+        return sum(1 for finding in self.findings if finding.waived is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """The source rule that decides a question."""
+
+    question: Query
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What the parser made of one source."""
+
+    source: str
+    blob: bytes
+    profiles: tuple[tuple[str, str], ...]
+    """Name and SHA-256, as the kernel shows it, of each profile."""
+    unmediated: tuple[str, ...]
+    """What this policy was compiled without: all of it is allowed."""
+    parser: str
+    features: str
+
+
+def load(sources: PolicySources, operand: Operand) -> Policy:
+    """The policy of a file (source or compiled) or of a profile's name.  Raises PhoenixError."""
+    from phoenix_hypervisor.policy.reader import looks_compiled, read_policy
+
+    if isinstance(operand, Given) or sources.is_file(operand):
+        data = sources.read(operand)
+        if looks_compiled(data):
+            return read_policy(data)
+        if b"\0" not in data or isinstance(operand, Given):
+            return read_policy(sources.compile(data, _name(operand)))
+        # A program then: profiles are often called after the one that they confine.
+    assert isinstance(operand, str)
+    return read_policy(sources.blob(operand))
+
+
+def _load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
+    """File and text of a source: a file, bytes, or a shipped name."""
+    from phoenix_hypervisor.policy.reader import looks_compiled
+
+    if isinstance(operand, Given) or sources.is_file(operand):
+        path, text = _name(operand), sources.read(operand)
+    else:
+        path, text = sources.source(operand)
+    if looks_compiled(text):
+        raise UsageError("is compiled policy, in which no rules are left", where=path, hint="name the source")
+    return path, text
+
+
+def _name(operand: Operand) -> str:
+    return operand.name if isinstance(operand, Given) else operand
+
+
+def find(
+    sources: PolicySources, policy: Operand | None, *, files: bool = True
+) -> Callable[[str | None], Profile]:
+    """From a profile's name to the profile, in `policy` or by itself.
+
+    `files`: without `policy` the name may be that of a file with one profile.
+    """
+    from phoenix_hypervisor.policy.reader import read_policy
+
+    if policy is not None:
+        return load(sources, policy).get
+
+    def by_name(name: str | None) -> Profile:
+        if name is None:
+            raise UsageError("name a profile, or a file with --policy")
+        if files and sources.is_file(name):
+            found = load(sources, name)
+            return found.get(name if name in found.names() else None)
+        return read_policy(sources.blob(name.partition("//")[0])).get(name)
+
+    return by_name
+
+
+def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswered:
+    """Answer one question."""
+    from phoenix_hypervisor.policy.constants import capability
+    from phoenix_hypervisor.policy.evaluate import Evaluator
+    from phoenix_hypervisor.policy.queries import RawQuery
+
+    profile = find(sources, request.policy)(request.profile)
+    judge = Evaluator(profile)
+    question = request.question
+    if isinstance(question, RawQuery):
+        return RawAnswered(profile=profile.label, question=question, masks=judge.raw(question))
+    answer = judge.ask(question)
+    return Answered(
+        profile=profile.label,
+        question=question,
+        answer=answer,
+        holds={name: judge.capability(capability(name)).allowed for name in answer.needs},
+    )
+
+
+def listing(sources: PolicySources, request: ListRequest) -> Listed:
+    """What is within reach: files under a place, or everything."""
+    from phoenix_hypervisor.policy import listing as lists
+    from phoenix_hypervisor.policy.constants import file_access
+    from phoenix_hypervisor.policy.errors import PolicyError
+
+    under, limit = request.under, request.limit
+    place = (under or "/").encode("utf-8", "surrogateescape")
+    if place[:1] not in (b"/", b"{", b"[", b"*"):
+        raise UsageError("--under is an absolute path or a glob of such", where=under)
+    try:
+        file_access(request.access)
+    except PolicyError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    profile = find(sources, request.policy)(request.profile)
+    found = [lists.list_files(profile, place, request.access, other=request.other, limit=limit)]
+    capabilities = None
+    if under is None:
+        found += [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
+        capabilities = tuple(lists.list_capabilities(profile))
+    return Listed(profile=profile.label, under=under, found=tuple(found), capabilities=capabilities)
+
+
+def diff(sources: PolicySources, request: DiffRequest) -> Compared:
+    """What only one of two policies allows."""
+    from phoenix_hypervisor.policy.diff import diff_policies
+
+    one, two = load(sources, request.a), load(sources, request.b)
+    found = diff_policies(one, two, logging=request.logging)
+    return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found))
+
+
+def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[[Step], None]) -> Tested:
+    """Run policy tests."""
+    from phoenix_hypervisor.policy.assertions import load_tests, run_tests
+
+    contents = [(_name(file), sources.read(file)) for file in request.files] or list(sources.tests())
+    tests = [one for path, data in contents for one in load_tests(data, path)]
+    profiles: dict[str, Profile] = {}
+    operands = [request.policy] if request.policy is not None else list(sources.shipped())
+    if not operands:
+        raise UsageError("there are no profiles to test", hint="name one with --policy, or --config FILE")
+    for number, operand in enumerate(operands):
+        progress(Step(number, len(operands), _name(operand)))
+        profiles |= {profile.label: profile for profile in load(sources, operand).profiles}
+    chosen = set(request.profiles)
+    if chosen:
+        missing = sorted(chosen - set(profiles))
+        if missing:
+            raise UsageError(f"no profile {missing[0]}", hint=f"there are {', '.join(profiles)}")
+        profiles = {name: profile for name, profile in profiles.items() if name in chosen}
+    outcome = run_tests(tests, profiles)
+    unused = () if chosen else tuple((t.where, t.name, t.profiles) for t in outcome.unused)
+    return Tested(asked=outcome.asked, profiles=len(profiles), failures=outcome.failures, unused=unused)
+
+
+def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Step], None]) -> Linted:
+    """Bad habits in sources."""
+    from phoenix_hypervisor.policy.lint import lint as find_habits
+    from phoenix_hypervisor.policy.source import read_source
+
+    per_source: list[tuple[set[str], list[Finding]]] = []
+    operands = request.sources or tuple(sources.shipped())
+    if not operands:
+        raise UsageError("there are no profile sources to look at", hint="name a source, or --config FILE")
+    looked_at = []
+    for number, operand in enumerate(operands):
+        path, text = _load_source(sources, operand)
+        progress(Step(number, len(operands), path))
+        source = read_source(path, text, lambda include: _own_include(sources, include))
+        habits = find_habits(
+            source,
+            _compiler(sources, path),
+            name=path,
+            own=_owner(sources, path),
+            thorough=not request.quick,
+        )
+        looked_at.append(path)
+        per_source.append(({statement.place for statement in source.statements}, habits))
+    return Linted(sources=tuple(looked_at), findings=tuple(_everywhere(per_source)))
+
+
+def _compiler(sources: PolicySources, path: str) -> Callable[[bytes], bytes]:
+    return lambda text: sources.compile(text, path)
+
+
+def _owner(sources: PolicySources, path: str) -> Callable[[str], bool]:
+    return lambda file: file == path or sources.is_own(file)
+
+
+def _own_include(sources: PolicySources, path: str) -> tuple[str, bytes] | None:
+    found = sources.include(path)
+    return found if found is not None and sources.is_own(found[0]) else None
+
+
+_SHARED = ("redundant-rule", "covered-by-file")
+
+
+def _everywhere(per_source: Sequence[tuple[set[str], list[Finding]]]) -> list[Finding]:
+    """Each finding once; a rule of a shared include is superfluous only where it is so for all."""
+    found = dict.fromkeys(one for _, habits in per_source for one in habits)
+    return [
+        one
+        for one in found
+        if one.code not in _SHARED
+        or all(one in habits for places, habits in per_source if one.place in places)
+    ]
+
+
+def explain(sources: PolicySources, request: ExplainRequest) -> Explained:
+    """Which rule decides."""
+    from phoenix_hypervisor.policy.explain import explain as find_rule
+    from phoenix_hypervisor.policy.queries import RawQuery
+    from phoenix_hypervisor.policy.source import read_source
+
+    question = request.question
+    if isinstance(question, RawQuery):
+        raise UsageError("a raw question has no rule that decides it")
+    if request.policy is None and request.profile is None:
+        raise UsageError("name a profile, or a source with --policy")
+    if request.policy is not None:
+        path, text = _load_source(sources, request.policy)
+    else:
+        path, text = sources.source(request.profile or "")
+    source = read_source(path, text, sources.include)
+    found = find_rule(source, _compiler(sources, path), request.profile, question)
+    return Explained(question=question, explanation=found)
+
+
+def compile(sources: PolicySources, request: CompileRequest) -> Compiled:
+    """The compiled policy of a source; written to the request's output where it has one."""
+    from phoenix_hypervisor.policy.reader import profile_hash, read_policy
+
+    path, text = _load_source(sources, request.source)
+    blob = sources.compile(text, path)
+    profiles = read_policy(blob).profiles
+    parser, features = sources.compiler()
+    if request.output is not None:
+        sources.write(request.output, blob)
+    return Compiled(
+        source=path,
+        blob=blob,
+        profiles=tuple((profile.label, profile_hash(blob, profile.label)) for profile in profiles),
+        unmediated=tuple(sorted({word for profile in profiles for word in profile.unmediated()})),
+        parser=parser,
+        features=features,
+    )

@@ -1,0 +1,61 @@
+"""What can be named: containers, profiles, transactions.
+
+Owns listing them fast and without judging them, for the completion of words.  What cannot be
+read names nothing; nothing is raised for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.engine.places import config_path, policy_folder
+from phoenix_hypervisor.errors import PhoenixError
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.settings import HostSettings
+    from phoenix_hypervisor.host.machine import Host
+
+MAX_CONFIG = 64 * 1024 * 1024
+MAX_TRANSACTIONS = 50
+
+
+def containers(host: Host, settings: HostSettings) -> dict[str, str]:
+    """Declared containers: name by CTID."""
+    with suppress(PhoenixError, OSError, ValueError, RecursionError):
+        with open(config_path(host, settings.config), "rb") as file:
+            document = json.loads(file.read(MAX_CONFIG))
+        declared = document.get("lxc_configs") if isinstance(document, dict) else None
+        if isinstance(declared, dict):
+            return {
+                ctid: str(entry.get("name", "")) if isinstance(entry, dict) else ""
+                for ctid, entry in declared.items()
+            }
+    return {}
+
+
+def profiles(host: Host, settings: HostSettings) -> dict[str, str]:
+    """Profiles that can be asked: `shipped` or `loaded` by name."""
+    found = {}
+    with suppress(PhoenixError, OSError):
+        found.update(dict.fromkeys(host.kernel.loaded_profiles() or (), "loaded"))
+    with suppress(PhoenixError, OSError):
+        folder = policy_folder(host, settings.config)
+        names = os.listdir(os.path.join(folder, "apparmor")) if folder is not None else []
+        found.update({name: "shipped" for name in names if name.startswith("lxc-")})
+    return dict(sorted(found.items()))
+
+
+def transactions(host: Host) -> dict[str, str]:
+    """Transactions that are kept, newest first: time and command by number."""
+    from phoenix_hypervisor.plan.journal import Journal
+
+    with suppress(PhoenixError, OSError):
+        entries, _ = Journal(host).entries()
+        return {
+            str(entry.id): f"{entry.header.time} {' '.join(entry.header.command)}"
+            for entry in entries[:MAX_TRANSACTIONS]
+        }
+    return {}

@@ -1,0 +1,286 @@
+"""Phoenix as a library.
+
+Owns the one class through which programs use Phoenix: the command line, reports, metrics,
+Ansible.  Each method takes a request, looks at the host anew, and returns a frozen result or
+raises PhoenixError.  Must not print, exit, or import anything before a method is called:
+`phoenix_hypervisor` itself imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.errors import UsageError
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine import ask, requests, results
+    from phoenix_hypervisor.engine.check import Checked
+    from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.engine.results import Recovered
+    from phoenix_hypervisor.engine.session import Session
+    from phoenix_hypervisor.engine.status import Status
+    from phoenix_hypervisor.engine.workflow import Request
+    from phoenix_hypervisor.host.machine import Host
+    from phoenix_hypervisor.plan.verify import Finding
+
+
+def _silent(event: object) -> None:
+    """Tells nobody."""
+
+
+def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) -> Request:
+    from phoenix_hypervisor.engine.requests import SetupRequest
+    from phoenix_hypervisor.engine.workflow import Request
+
+    if isinstance(request, SetupRequest):
+        return Request((), adopt=request.adopt)
+    ctids = None if request.ctids is None else tuple(request.ctids)
+    if ctids == ():
+        raise UsageError("the request names no container", hint="ctids=None asks for all, setup for none")
+    return Request(ctids, request.start, request.restart)
+
+
+class Phoenix:
+    """One host, its configuration and its tools.
+
+    `root`: `/`, or a directory that holds the files of a host; then no kernel is touched.
+    `config`: the configuration file; profile sources and policy tests are read beside it.
+    `runtime`: `proxmox` or `lxc`; None finds out.  `parser`: the apparmor_parser to use.
+    `features`: the kernel features to compile for.  `command`: what the journal says was run.
+    `host`: a machine that was built already, instead of `root`.
+
+    Nothing is read before a method is called, and each call reads anew.  Every method raises
+    PhoenixError: UsageError for a request that makes no sense, ProblemsError for several
+    faults at once.  Where one is raised by a method that writes, the host is as it was before,
+    or the error says what is not.
+    """
+
+    def __init__(
+        self,
+        root: str = "/",
+        config: str | None = None,
+        runtime: str | None = None,
+        parser: str | None = None,
+        features: str | None = None,
+        *,
+        command: Sequence[str] = ("python",),
+        host: Host | None = None,
+    ) -> None:
+        from phoenix_hypervisor.engine.settings import HostSettings
+
+        self._settings = HostSettings(
+            root=root,
+            config=config,
+            runtime=runtime,
+            parser=parser,
+            features=features,
+            command=tuple(command),
+        )
+        self._host = host
+
+    def _session(self) -> Session:
+        from phoenix_hypervisor.engine.session import Session
+
+        return Session(self._settings, self._host)
+
+    # The host ---------------------------------------------------------------------
+
+    def check(self, progress: Callable[[results.Step], None] = _silent) -> Checked:
+        """Check everything that needs no host: configuration, schema, sources, policy tests."""
+        from phoenix_hypervisor.engine.check import check
+
+        return check(self._session(), progress)
+
+    def plan(
+        self, request: requests.ApplyRequest | requests.SetupRequest | requests.RollbackRequest | None = None
+    ) -> results.Planned:
+        """What `apply`, `setup` or `rollback` would do with that request; None: apply all.
+
+        Writes nothing.  A plan that would be refused raises what the method would raise.
+        """
+        from phoenix_hypervisor.engine import requests, rollback, workflow
+        from phoenix_hypervisor.engine.effects import effects
+        from phoenix_hypervisor.engine.recovery import judge_journal
+        from phoenix_hypervisor.engine.results import Planned
+
+        session = self._session()
+        findings = tuple(judge_journal(session))
+        if isinstance(request, requests.RollbackRequest):
+            session.require_closed()
+            entry, found = rollback.prepare(session, request.transaction)
+            return Planned(plan=found.plan(), undoes=entry.id, findings=findings)
+        request = requests.ApplyRequest() if request is None else request
+        prepared = workflow.prepare(session, _workflow_request(request))
+        blobs = {name: blob for (name, _), (blob, _) in session.proven.items()}
+        return Planned(plan=prepared.plan, effects=effects(session, blobs), findings=findings)
+
+    def setup(
+        self, request: requests.SetupRequest | None = None, progress: results.Progress = _silent
+    ) -> results.Applied:
+        """Prove, install and load the profiles, and retire deprecated ones, as one transaction."""
+        from phoenix_hypervisor.engine.requests import SetupRequest
+
+        return self._apply(SetupRequest() if request is None else request, progress)
+
+    def apply(self, request: requests.ApplyRequest, progress: results.Progress = _silent) -> results.Applied:
+        """Set up, then create missing containers, assign profiles and start, as one transaction.
+
+        A transaction that a killed run left is undone first.  `progress` is called after every
+        action; its OSError is ignored, because nobody may be listening any more.
+        """
+        return self._apply(request, progress)
+
+    def _apply(
+        self, request: requests.ApplyRequest | requests.SetupRequest, progress: results.Progress
+    ) -> results.Applied:
+        from phoenix_hypervisor.engine.recovery import recover_first
+        from phoenix_hypervisor.engine.results import Applied
+        from phoenix_hypervisor.engine.workflow import execute, prepare
+
+        session = self._session()
+        recovered = recover_first(session)
+        if recovered is not None:
+            progress(recovered)
+        wanted = _workflow_request(request)
+        done = execute(session, wanted, prepare(session, wanted), progress)
+        if done.recovered is not None:
+            recovered = done.recovered
+            progress(recovered)
+        return Applied(plan=done.plan, recovered=recovered, unconfirmed=done.unconfirmed)
+
+    def status(self, request: requests.StatusRequest | None = None) -> Status:
+        """What is declared, assigned and running; `as_declared` says whether they agree."""
+        from phoenix_hypervisor.engine.status import gather
+
+        return gather(self._session(), () if request is None else request.ctids)
+
+    def verify(self, request: requests.StatusRequest | None = None) -> tuple[tuple[str, Finding], ...]:
+        """Everything that is not as declared: the container, profile or `host`, and what it is.
+
+        Empty where all is as declared.
+        """
+        return self.status(request).faults
+
+    # Transactions -----------------------------------------------------------------
+
+    def history(self) -> results.History:
+        """The transactions that are kept, newest first."""
+        from phoenix_hypervisor.engine.rollback import read_history
+
+        return read_history(self._session())
+
+    def rollback(
+        self, request: requests.RollbackRequest | None = None, progress: results.Progress = _silent
+    ) -> results.Applied:
+        """Undo a transaction, as a transaction.
+
+        Raises RollbackRefused, with the three states of each file, where something was changed since.
+        """
+        from phoenix_hypervisor.engine.rollback import undo
+
+        return undo(self._session(), None if request is None else request.transaction, progress)
+
+    def recover(self) -> Recovered | None:
+        """Undo what a killed run left; None where there is nothing.  The other methods do it first."""
+        from phoenix_hypervisor.engine.recovery import recover_first
+
+        return recover_first(self._session())
+
+    # What can be named: quick lists, for the completion of words --------------------
+
+    def known_containers(self) -> dict[str, str]:
+        """Declared containers: name by CTID; empty where the configuration cannot be read."""
+        from phoenix_hypervisor.engine.known import containers
+
+        return containers(self._machine(), self._settings)
+
+    def known_profiles(self) -> dict[str, str]:
+        """Profiles that can be asked: `shipped` or `loaded` by name."""
+        from phoenix_hypervisor.engine.known import profiles
+
+        return profiles(self._machine(), self._settings)
+
+    def known_transactions(self) -> dict[str, str]:
+        """Transactions that are kept, newest first: time and command by number."""
+        from phoenix_hypervisor.engine.known import transactions
+
+        return transactions(self._machine())
+
+    def _machine(self) -> Host:
+        from phoenix_hypervisor.host.machine import Host
+
+        return Host(self._settings.root) if self._host is None else self._host
+
+    # Policy -----------------------------------------------------------------------
+
+    def query(self, request: requests.QueryRequest) -> ask.Answered | ask.RawAnswered:
+        """Ask a profile one question."""
+        from phoenix_hypervisor.engine.ask import query
+
+        return query(self._sources(), request)
+
+    def batch(
+        self, lines: Iterable[bytes | str], policy: requests.Operand | None = None
+    ) -> Iterator[tuple[str, bool]]:
+        """Answer JSON lines of questions, one JSON text each; False where a line makes no sense."""
+        from phoenix_hypervisor.engine.ask import find
+        from phoenix_hypervisor.policy.batch import Batch
+
+        # A profile in a line may be called /usr/bin/man: that is no file to read.
+        batch = Batch(find(self._sources(), policy, files=False))
+        failed = 0
+        for answer in batch.run(lines):
+            yield answer, batch.failed == failed
+            failed = batch.failed
+
+    def diff(self, request: requests.DiffRequest) -> ask.Compared:
+        """What only one of two policies allows, each with a shortest witness."""
+        from phoenix_hypervisor.engine.ask import diff
+
+        return diff(self._sources(), request)
+
+    def list(self, request: requests.ListRequest) -> ask.Listed:
+        """What a profile allows, with shortest examples."""
+        from phoenix_hypervisor.engine.ask import listing
+
+        return listing(self._sources(), request)
+
+    def explain(self, request: requests.ExplainRequest) -> ask.Explained:
+        """The source rules that decide a question."""
+        from phoenix_hypervisor.engine.ask import explain
+
+        return explain(self._sources(), request)
+
+    def lint(
+        self,
+        request: requests.LintRequest | None = None,
+        progress: Callable[[results.Step], None] = _silent,
+    ) -> ask.Linted:
+        """Bad habits in profile sources."""
+        from phoenix_hypervisor.engine.ask import lint
+        from phoenix_hypervisor.engine.requests import LintRequest
+
+        return lint(self._sources(), LintRequest() if request is None else request, progress)
+
+    def test(
+        self,
+        request: requests.PolicyTestRequest | None = None,
+        progress: Callable[[results.Step], None] = _silent,
+    ) -> ask.Tested:
+        """Run policy tests."""
+        from phoenix_hypervisor.engine.ask import test
+        from phoenix_hypervisor.engine.requests import PolicyTestRequest
+
+        return test(self._sources(), PolicyTestRequest() if request is None else request, progress)
+
+    def compile(self, request: requests.CompileRequest) -> ask.Compiled:
+        """Compile a source, and write the policy where the request says."""
+        from phoenix_hypervisor.engine.ask import compile
+
+        return compile(self._sources(), request)
+
+    def _sources(self) -> PolicySources:
+        from phoenix_hypervisor.engine.policy_sources import PolicySources
+
+        return PolicySources(self._session())
