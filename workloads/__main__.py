@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from phoenix_hypervisor.lab.cache import locked
 from phoenix_hypervisor.lab.recipe import RELEASES
 from workloads import checks, report
 from workloads.cell import REFERENCE, Place, run_cell
@@ -52,13 +53,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=TOP / "docs" / "workloads.json")
     parser.add_argument("--report-only", action="store_true")
     given = parser.parse_args()
-    document = json.loads(given.output.read_text()) if given.output.exists() else {"version": 1, "cells": []}
     if not given.report_only:
         rows = [r for r in checks.load() if not given.check or any(word in r.name for word in given.check)]
         for release in given.release or ("trixie",):
-            run(release, rows, given, document)
+            run(release, rows, given)
     if given.check:
         return 0
+    document = load(given.output)
     given.output.with_suffix(".md").write_text(report.text(document, checks.load()))
     return 1 if report.faults(document, checks.load()) else 0
 
@@ -74,7 +75,7 @@ def places(release: str, given: argparse.Namespace) -> list[Place]:
     ]
 
 
-def run(release: str, rows: list[checks.Check], given: argparse.Namespace, document: dict[str, Any]) -> None:
+def run(release: str, rows: list[checks.Check], given: argparse.Namespace) -> None:
     """All chosen cells of one release in one lab, saved after each."""
     from phoenix_hypervisor.lab.cache import Cache
     from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
@@ -112,19 +113,27 @@ def run(release: str, rows: list[checks.Check], given: argparse.Namespace, docum
             say(f"{number} {place.kind} {place.profile}: {outcome.state}, {len(outcome.failed_units)} failed units, "
                 f"{passed} of {len(outcome.verdicts)} checks, {outcome.seconds} s")  # fmt: skip
             if not given.check:
-                keep(document, cell, given.output)
+                keep(cell, given.output)
 
 
 KEY = ("release", "kind", "profile", "init")
 
 
-def keep(document: dict[str, Any], cell: dict[str, Any], output: Path) -> None:
-    """Save a cell in place of the same one on file."""
-    found = {tuple(one[k] for k in KEY): one for one in [*document["cells"], cell]}
-    document["cells"] = list(found.values())
-    part = output.with_suffix(".part")
-    part.write_text(json.dumps(document, indent=1) + "\n")
-    part.replace(output)
+def keep(cell: dict[str, Any], output: Path) -> None:
+    """Save a cell in place of the same one on file; several runs may write to it side by side."""
+    with locked(output.with_suffix(".lock"), timeout=60, what="the measurements"):
+        document = load(output)
+        found = {tuple(one[k] for k in KEY): one for one in [*document["cells"], cell]}
+        document["cells"] = list(found.values())
+        part = output.with_suffix(".part")
+        part.write_text(json.dumps(document, indent=1) + "\n")
+        part.replace(output)
+
+
+def load(output: Path) -> dict[str, Any]:
+    """What is on file, or nothing yet."""
+    empty: dict[str, Any] = {"version": 1, "cells": []}
+    return json.loads(output.read_text()) if output.exists() else empty
 
 
 def say(text: str) -> None:

@@ -111,8 +111,6 @@ def _reasons(cells: Sequence[Cell], checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _cell_reasons(cell: Cell, cells: Sequence[Cell], checks: Sequence[Check]) -> Iterator[str]:
-    for unit in cell["failed_units"]:
-        yield f"- unit {unit} failed"
     if cell["jobs"]:
         yield f"- still waiting: {', '.join(cell['jobs'])}"
     reference = reference_of(cell, cells)
@@ -129,7 +127,7 @@ def _cell_reasons(cell: Cell, cells: Sequence[Cell], checks: Sequence[Check]) ->
         said = " ".join(reason["said"].split())[-200:].replace("`", "'")
         verdict = cell["verdicts"].get(name, "failed")
         yield f"- **{name}** {verdict}: {said or 'said nothing'}"
-        for line in reason.get("denied", [])[-3:]:
+        for line in reason.get("denied", [])[:3]:
             yield f"  - `{_short(line)}`"
 
 

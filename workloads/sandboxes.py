@@ -22,6 +22,13 @@ def option(names: str, do: str, *, before: str = "", few: bool = False) -> Check
     return Check(names, SANDBOX, f"{before}\nbox {flags} /bin/sh -ec '{quoted}'", few=few)
 
 
+def since(version: int) -> str:
+    """Ends a check as passed where systemd is older."""
+    return (
+        f"[ \"$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')\" -ge {version} ] || exit 0"
+    )
+
+
 ROWS = (
     option("PrivateTmp=yes", "echo a > /tmp/only-inside", few=True),
     option("ProtectSystem=yes", "! touch /usr/x 2>/dev/null"),
@@ -88,11 +95,8 @@ set -- "$@" -p ProtectClock=yes -p RestrictNamespaces=yes -p NoNewPrivileges=yes
 set -- "$@" -p MemoryDenyWriteExecute=yes -p CapabilityBoundingSet= -p StateDirectory=hardened
 box "$@" sh -ec 'touch /var/lib/hardened/x; ! touch /usr/x 2>/dev/null'
 """),
-    # Newer than Debian 12's systemd; an option that systemd does not know is told and passed over there.
-    option("PrivatePIDs=yes", "test \"$(ls -d /proc/[0-9]* | wc -l)\" -lt 8",
-           before="[ $(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p') -ge 257 ] || exit 0"),
-    option("ProtectControlGroups=strict", "! mkdir /sys/fs/cgroup/x 2>/dev/null",
-           before="[ $(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p') -ge 257 ] || exit 0"),
-    option("PrivateTmp=disconnected", "echo a > /tmp/x",
-           before="[ $(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p') -ge 257 ] || exit 0"),
+    # Options that are newer than the oldest systemd here; what does not know them has nothing to lose.
+    option("PrivatePIDs=yes", "test \"$(ls -d /proc/[0-9]* | wc -l)\" -lt 8", before=since(257)),
+    option("ProtectControlGroups=strict", "! mkdir /sys/fs/cgroup/x 2>/dev/null", before=since(258)),
+    option("PrivateTmp=disconnected", "echo a > /tmp/x", before=since(258)),
 )  # fmt: skip

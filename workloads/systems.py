@@ -69,7 +69,7 @@ ROWS = (
     Check("bind mount, read-only", FILES, "mkdir -p /srv/a /srv/b; mount --bind -o ro /srv/a /srv/b; "
           "r=0; touch /srv/b/f 2>/dev/null && r=1; umount /srv/b; exit $r"),
     Check("recursive bind mount", FILES, "mkdir -p /srv/r; mount --rbind /home /srv/r; test -d /srv/r/worker; "
-          "umount -R /srv/r"),
+          "umount /srv/r"),
     Check("mount --move", FILES, "unshare -m --propagation private sh -ec 'mkdir -p /srv/a /srv/b; mount -t tmpfs w /srv/a; "
           "touch /srv/a/f; mount --move /srv/a /srv/b; test -f /srv/b/f'"),
     Check("tmpfs", FILES, "mkdir -p /srv/t; mount -t tmpfs -o size=10m w /srv/t; touch /srv/t/x; umount /srv/t", inits=ALL),
@@ -88,7 +88,7 @@ ROWS = (
     Check("devpts of one's own", FILES, "mkdir -p /srv/p; mount -t devpts -o newinstance,ptmxmode=666 w /srv/p; umount /srv/p"),
     Check("bindfs", FILES, "mkdir -p /srv/a /srv/f; echo x > /srv/a/f; bindfs /srv/a /srv/f; grep x /srv/f/f; "
           "fusermount3 -u /srv/f || umount /srv/f"),
-    Check("bindfs by a user", FILES, "su - worker -c 'mkdir -p a f; echo x > a/f; bindfs a f; grep x f/f; fusermount3 -u f'"),
+    Check("bindfs by a user", FILES, "su - worker -c 'mkdir -p a f; echo x > a/f; bindfs --no-allow-other a f; grep x f/f; fusermount3 -u f'"),
     Check("sshfs", FILES, "[ -f /root/.ssh/id ] || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id\n"
           "cp /root/.ssh/id.pub /root/.ssh/authorized_keys; mkdir -p /srv/s\n"
           "sshfs -o IdentityFile=/root/.ssh/id,StrictHostKeyChecking=no root@127.0.0.1:/etc /srv/s; grep root /srv/s/passwd; "
@@ -96,9 +96,10 @@ ROWS = (
     Check("NFS", FILES, f"mkdir -p /mnt/shared; mount -t nfs4 {GATEWAY}:/ /mnt/shared; grep nfs /mnt/shared/hello; "
           "umount /mnt/shared", limit=60, kinds=("privileged",),
           forbids=(BASE, DOCKER)),
+    # In a namespace of its own: taking a shared tree away again would take the container's own with it.
     Check("chroot with proc, sys and dev", FILES, "r=/srv/root2; mkdir -p $r/bin $r/proc $r/sys $r/dev; cp /bin/busybox $r/bin/\n"
-          "mount -t proc proc $r/proc; mount --rbind /sys $r/sys; mount --rbind /dev $r/dev\n"
-          "chroot $r /bin/busybox cat /proc/self/comm; umount $r/proc; umount -l $r/sys $r/dev"),
+          "unshare -m --propagation slave sh -ec 'cd /srv/root2; mount -t proc proc proc; mount --rbind /sys sys; "
+          "mount --rbind /dev dev; chroot . /bin/busybox test -c /dev/null; chroot . /bin/busybox cat /proc/self/comm'"),
 
     Check("mount namespace", SPACES, "unshare -m sh -ec 'mount -t tmpfs w /mnt; touch /mnt/x'; test ! -e /mnt/x", inits=ALL),
     Check("own /proc in a PID namespace", SPACES, "unshare --pid --fork --mount-proc sh -ec 'test $$ = 1; ps -e > /dev/null'",
