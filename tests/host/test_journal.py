@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from phoenix_hypervisor.engine import journal as journal_module
 from phoenix_hypervisor.engine.recovery import LOCK
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.plan import entries
-from phoenix_hypervisor.plan import journal as journal_module
 from phoenix_hypervisor.plan.actions import InstallFile
 from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
 from support.killed import killed

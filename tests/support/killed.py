@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from phoenix_hypervisor.engine.journal import Recorder
 from phoenix_hypervisor.plan.actions import Action
-from phoenix_hypervisor.plan.journal import Recorder
 from phoenix_hypervisor.plan.transaction import Outcome, Transaction
 
 

@@ -50,7 +50,7 @@ def profiles(host: Host, settings: HostSettings) -> dict[str, str]:
 
 def transactions(host: Host) -> dict[str, str]:
     """Transactions that are kept, newest first: time and command by number."""
-    from phoenix_hypervisor.plan.journal import Journal
+    from phoenix_hypervisor.engine.journal import Journal
 
     with suppress(PhoenixError, OSError):
         entries, _ = Journal(host).entries()

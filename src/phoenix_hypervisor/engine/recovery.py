@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.steps import ContainerSteps
+from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -29,9 +30,8 @@ from phoenix_hypervisor.plan.actions import (
     path_of,
 )
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.entries import UNDONE, Entry
+from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
-from phoenix_hypervisor.plan.journal import JOURNAL_DIR, Journal
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
 from phoenix_hypervisor.plan.verify import Finding, judge_unfinished

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.recovery import (
     back,
     judge_journal,
@@ -24,7 +25,6 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import MANAGED_KEYS, AssignLines
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
-from phoenix_hypervisor.plan.journal import Journal
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.rollback import Facts, Line, Rollback, plan_rollback, undone_by
 from phoenix_hypervisor.profiles import manifest as record

@@ -2,7 +2,7 @@
 
 Owns the form of /var/lib/phoenix/journal/NNNNNNNN.jsonl: a header line with everything that
 is needed to take the transaction back, then one line for each step that is announced
-(`begin`), done, and the `end`.  Pure; `plan.journal` owns the files, `plan.recorded` the form of
+(`begin`), done, and the `end`.  Pure; `engine.journal` owns the files, `plan.recorded` the form of
 an action.
 
 Reading trusts nothing: a torn line is passed over, and then every step counts as begun.
@@ -22,6 +22,7 @@ from phoenix_hypervisor.plan import recorded, recorded_v1
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.recorded import packed, unpacked
 
+JOURNAL_DIR = "/var/lib/phoenix/journal"
 VERSION = 2
 _READERS = {1: recorded_v1.read_action, VERSION: recorded.read_action}
 """How an action is read, by the journal's version."""

@@ -30,7 +30,7 @@ from phoenix_hypervisor.plan.actions import (
     Stays,
     UnloadProfile,
 )
-from phoenix_hypervisor.plan.journal import JOURNAL_DIR
+from phoenix_hypervisor.plan.entries import JOURNAL_DIR
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"

@@ -20,9 +20,8 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_own
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import Action
-from phoenix_hypervisor.plan.entries import Entry, Header
+from phoenix_hypervisor.plan.entries import JOURNAL_DIR, Entry, Header
 
-JOURNAL_DIR = "/var/lib/phoenix/journal"
 KEPT = 50
 """Transactions; older ones go when a new one begins."""
 KEPT_BYTES = 64 * 1024 * 1024
