@@ -166,3 +166,16 @@ def test_an_id_that_a_nodes_directory_holds(live: LiveHost, node: str, kind: str
     assert words in result.err
     assert not [a for a in argvs if a[0] == "pct"]
     assert world(live) == before
+
+
+@pytest.mark.parametrize("node", ["pve1", "pve2"])
+def test_the_node_that_is_declared_creates_a_container(live: LiveHost, node: str) -> None:
+    live.source("lxc-a")
+    live.declare({"950": {**CREATION, "gpu_assignment": "none", "node": node}})
+    result = live.apply("950", "--no-start")
+    assert result.code == 0
+    assert (live.lxc / "950.conf").exists() is (node == "pve1")
+    if node == "pve2":
+        assert "is created by node pve2; this is node pve1" in result.out
+        assert result.recap["skipped"] == 1
+        assert live.phoenix("verify").code == 0

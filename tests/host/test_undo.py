@@ -242,15 +242,6 @@ def test_pct_writing_the_configuration_anew_changes_nothing_for_us(two: LiveHost
     assert two.pct("config", "101").stdout.decode().endswith("lxc.apparmor.profile: lxc-a\n")
 
 
-def test_raw_keys_in_pending_are_warned_of(two: LiveHost) -> None:
-    """The next start replaces all raw keys by them: the line is lost, and verify sees it."""
-    two.conf("101", "memory: 1\n\n[pve:pending]\nlxc.apparmor.profile: lxc-b\n")
-    result = two.apply()
-    assert "raw lxc.* keys stand under [pve:pending]" in result.out
-    verify = two.phoenix("verify")
-    assert verify.code == 3 and "conf-edited" in verify.out and "old-label" in verify.out
-
-
 # Races, and death between two processes ---------------------------------------------------
 
 

@@ -96,7 +96,7 @@ def test_what_else_is_read() -> None:
         b"[PVE:pending]\nlxc.cgroup2.memory.max: 1\n[s1]\nlock: none\n"
     )
     assert (conf.lock, conf.features, conf.is_template) == ("backup", "nesting=1,mount=nfs;cifs", True)
-    assert conf.old_key and conf.pending_raw and conf.malformed is None
+    assert conf.old_key and conf.pending == () and conf.malformed is None
 
 
 @pytest.mark.parametrize("value", [b"1", b"01", b"on", b"Yes", b"TRUE \t"])
@@ -108,7 +108,7 @@ def test_a_template_is_one_in_every_way_that_proxmox_takes(value: bytes) -> None
 @pytest.mark.parametrize("blanks", [b"", b" ", b"\t", b"\v", b"\f \r"])
 def test_any_blank_may_stand_before_the_equals_sign(blanks: bytes) -> None:
     assert parse(b"lxc.aa_profile" + blanks + b"= x\n").old_key
-    assert parse(b"[pve:pending]\nlxc.apparmor.profile" + blanks + b"= x\n").pending_raw
+    assert parse(b"[pve:pending]\nlxc.apparmor.profile" + blanks + b"= x\n").pending == ("x",)
 
 
 def test_an_include_is_seen_in_the_head_only() -> None:
@@ -117,7 +117,29 @@ def test_an_include_is_seen_in_the_head_only() -> None:
 
 
 def test_a_raw_key_in_a_snapshot_is_not_pending() -> None:
-    assert not parse(b"m: 1\n[pve:pending]\nm: 2\n[s1]\nlxc.cgroup2.memory.max: 1\n").pending_raw
+    conf = parse(P + b"\n[pve:pending]\nm: 2\n[s1]\nlxc.cgroup2.memory.max: 1\n")
+    assert conf.pending is None and conf.next_assigned == conf.assigned
+
+
+@pytest.mark.parametrize(
+    ("pending", "expected"),
+    [
+        (b"memory: 1024\nlxc.apparmor.profile: unconfined\n", "unconfined"),
+        (b"lxc.apparmor.profile: b\nlxc.apparmor.profile = c\n[s1]\nlxc.apparmor.profile: d\n", "c"),
+        (b"lxc.cgroup2.memory.max: 1\n", None),
+        (b"lxc.environment.hooks: A=b\n", None),
+        # Proxmox keeps what an OCI image sets beside the raw keys.
+        (b"lxc.environment.runtime: HOME=/root\n", "a"),
+        (b"lxc.environment.runtime = HOME=/root\nmemory: 1\n", "a"),
+        (b"lxc.environment.runtime: A=b\nlxc.apparmor.profile: c\n", "c"),
+        (b"memory: 1024\n", "a"),
+    ],
+)
+def test_raw_keys_in_pending_replace_those_of_the_head_at_the_next_start(
+    pending: bytes, expected: str | None
+) -> None:
+    conf = parse(b"m: 1\nlxc.apparmor.profile: a\n\n[pve:pending]\n" + pending)
+    assert (conf.assigned, conf.next_assigned) == ("a", expected)
 
 
 @pytest.mark.parametrize("header", [b"[1x]", b"[s] # c", b"[x]", b"[a b]", b"[snap", b"[]", b"[-a]"])

@@ -32,7 +32,9 @@ from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ContainerState,
+    Elsewhere,
     FileState,
+    Obstacle,
     Ownership,
     Plan,
     ProcessLabel,
@@ -52,8 +54,22 @@ from phoenix_hypervisor.plan.verify import judge_container, judge_profiles
 
 SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
 DATA = b"lxc.apparmor.profile: lxc-a\n"
-STATE = ContainerState("950", "/etc/pve/lxc/950.conf", DATA, DATA, "lxc-a", "lxc-a", running=False)
-LIVE = Mode(live=True, quorate=True)
+STATE = ContainerState(
+    ctid="950",
+    path="/etc/pve/lxc/950.conf",
+    data=DATA,
+    after=DATA,
+    wanted="lxc-a",
+    assigned="lxc-a",
+    running=False,
+)
+LIVE = Mode(live=True, node="pve1")
+FILES = Mode(live=False)
+READ_ONLY = replace(LIVE, read_only=Obstacle("no quorum"))
+OTHER = Elsewhere("container on node b", True, "run phoenix on that node")
+VM = Elsewhere("VM on node b", False, "declare the container under a free id")
+BACKUP = Obstacle("is locked (backup)", "wait for that task")
+PENDING = Obstacle("the next start puts other lines there", "remove them")
 ARGV = Argv(lambda s: ("create", s.ctid), lambda c: ("start", c), lambda c: (("stop", c), ("start", c)))
 
 
@@ -108,10 +124,12 @@ def running(label: str) -> ContainerState:
         (replace(STATE, after=b"x", assigned=None), LIVE, ["assign 950", "start 950"]),
         (replace(STATE, data=None, after=None), LIVE, ["create 950", "assign 950", "start 950"]),
         (replace(STATE, data=None, after=None, wanted=None), LIVE, ["create 950", "start 950"]),
-        (replace(STATE, data=None, after=None), Mode(False, True), []),
-        (replace(STATE, data=None, elsewhere="container on node b"), LIVE, []),
-        (replace(STATE, running=None), Mode(False, True), []),
-        (replace(STATE, lock="backup"), LIVE, []),
+        (replace(STATE, data=None, after=None), FILES, []),
+        (replace(STATE, data=None, elsewhere=OTHER), LIVE, []),
+        (replace(STATE, running=None), FILES, []),
+        (replace(STATE, lock=BACKUP), LIVE, []),
+        (replace(STATE, next_start=PENDING), replace(LIVE, start=False), []),
+        (replace(STATE, next_start=PENDING, after=b"x"), replace(LIVE, start=False), ["assign 950"]),
     ],
 )
 def test_actions(state: ContainerState, mode: Mode, expected: list[str]) -> None:
@@ -127,13 +145,19 @@ def test_never_start_what_is_declared_stopped() -> None:
 @pytest.mark.parametrize(
     ("state", "mode", "words"),
     [
-        (replace(STATE, after=b"x", lock="backup"), LIVE, "locked by Proxmox (backup)"),
-        (replace(STATE, after=b"x"), replace(LIVE, quorate=False), "no quorum"),
+        (replace(STATE, after=b"x", lock=BACKUP), LIVE, "is locked (backup)"),
+        (replace(STATE, after=b"x"), READ_ONLY, "no quorum"),
         (replace(STATE, fault="bad header"), LIVE, "bad header"),
-        (replace(STATE, data=None, elsewhere="VM on node b", is_vm=True), LIVE, "VM on node b"),
-        (replace(STATE, data=None, elsewhere="container on node b"), replace(LIVE, named=True), "node b"),
-        (replace(STATE, data=None), Mode(False, True, named=True), "no configuration"),
-        (replace(STATE, data=None), replace(LIVE, quorate=False), "no quorum"),
+        (replace(STATE, data=None, elsewhere=VM), LIVE, "VM on node b"),
+        (replace(STATE, data=None, elsewhere=OTHER), replace(LIVE, named=True), "node b"),
+        (replace(STATE, data=None), replace(FILES, named=True), "no configuration"),
+        (replace(STATE, data=None), READ_ONLY, "no quorum"),
+        (replace(STATE, next_start=PENDING), LIVE, "the next start puts other lines there"),
+        (
+            replace(running("lxc-b (enforce)"), next_start=PENDING),
+            replace(LIVE, restart=True),
+            "the next start",
+        ),
     ],
 )
 def test_refusals(state: ContainerState, mode: Mode, words: str) -> None:
@@ -141,6 +165,44 @@ def test_refusals(state: ContainerState, mode: Mode, words: str) -> None:
     assert plan.actions == ()
     assert words in plan.refusals[0].text
     assert plan.refusals[0].target == "container 950"
+
+
+@pytest.mark.parametrize(
+    ("node", "here", "expected"),
+    [
+        (None, "pve1", "create 950"),
+        ("pve1", "pve1", "create 950"),
+        ("pve2", "pve1", "is created by node pve2; this is node pve1"),
+        ("pve2", None, "is created by node pve2; this is node whose name is not known"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_a_container_is_created_by_the_node_that_it_names(
+    node: str | None, here: str | None, expected: str, named: bool
+) -> None:
+    state, mode = replace(STATE, data=None, after=None), replace(LIVE, node=here, named=named)
+    plan = container_actions([(replace(SPEC, node=node), state)], mode, ARGV)
+    assert [*kinds(plan)[:1], *(note.text for note in plan.skipped)] == [expected]
+    assert plan.refusals == ()
+    verdict = judge_container(replace(SPEC, node=node), state, live=True, node=here)
+    assert verdict.as_declared is (expected != "create 950")
+    assert [f.code for f in verdict.findings] == [
+        "missing" if expected == "create 950" else "on-another-node"
+    ]
+
+
+def test_a_container_that_exists_is_looked_after_wherever_it_is() -> None:
+    spec = replace(SPEC, node="pve2")
+    assert kinds(container_actions([(spec, STATE)], LIVE, ARGV)) == ["start 950"]
+    assert judge_container(spec, running("lxc-a (enforce)"), live=True, node="pve1").as_declared
+
+
+def test_pending_lines_that_take_the_profile_away_are_a_fault_of_their_own() -> None:
+    state = replace(running("lxc-a (enforce)"), next_start=PENDING)
+    verdict = judge_container(SPEC, state, live=True)
+    assert [f.code for f in verdict.findings] == ["pending-raw"] and not verdict.as_declared
+    plan = container_actions([(SPEC, state)], LIVE, ARGV)
+    assert [w.text for w in plan.warnings] == [PENDING.text] and not plan.refusals
 
 
 def test_a_restart_is_one_action_with_its_processes() -> None:

@@ -41,7 +41,8 @@ _SETTING = re.compile(
 )
 _TRUE = re.compile(rb"0*1|on|yes|true", re.I)
 """What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
-_PENDING_RAW = re.compile(rb"^lxc\.[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
+# Proxmox keeps these beside the raw keys, as `env` (Config.pm of pve-container 6.1).
+_PENDING_RAW = re.compile(rb"^lxc\.(?!environment\.runtime[: \t=])[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
 _INCLUDE = re.compile(rb"^lxc\.include(?::|" + _WS + rb"=)", re.M)
 _IDMAP = re.compile(rb"^" + _WS + rb"lxc\.(?:idmap|id_map)" + _WS + rb"=" + _WS + rb"[^\s]", re.M)
 _OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|" + _WS + rb"=)", re.M)
@@ -67,7 +68,7 @@ class ConfError(PhoenixError):
     """The file cannot be edited safely."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conf:
     """What matters of one configuration file; `head` is where the first section begins."""
 
@@ -83,8 +84,9 @@ class Conf:
     """The `features:` value; `nesting=1,keyctl=1`."""
     malformed: int | None
     """Line number of the first bracketed line that Proxmox does not take for a section."""
-    pending_raw: bool
-    """Raw `lxc.*` keys stand in `[pve:pending]`: the next start replaces all current ones."""
+    pending: tuple[str, ...] | None
+    """The values of `lxc.apparmor.profile` in `[pve:pending]`, where that holds raw `lxc.*` keys: the
+    next start puts them in the place of all raw keys of the head (vmconfig_apply_pending)."""
     includes: bool
     """`lxc.include` stands in the head of a Proxmox configuration: another file may set a profile."""
     old_key: bool
@@ -96,6 +98,13 @@ class Conf:
     def assigned(self) -> str | None:
         """The profile that counts (the last line), or None without a line."""
         return self.values[-1] if self.values else None
+
+    @property
+    def next_assigned(self) -> str | None:
+        """The profile that counts at the next start, or None without a line."""
+        if self.pending is None:
+            return self.assigned
+        return self.pending[-1] if self.pending else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,20 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
         values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data))
         old_key = _OLD_KEY.search(data) is not None
         idmap = b"lxc.id" in data and _IDMAP.search(data) is not None
-        return Conf(data, dialect, len(data), values, None, False, "", None, False, False, old_key, idmap)
+        return Conf(
+            data=data,
+            dialect=dialect,
+            head=len(data),
+            values=values,
+            lock=None,
+            is_template=False,
+            features="",
+            malformed=None,
+            pending=None,
+            includes=False,
+            old_key=old_key,
+            unprivileged=idmap,
+        )
     head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
     values = ()
     if KEY in data:
@@ -136,19 +158,25 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     settings = {m["key"]: m["value"] for m in _SETTING.finditer(data, 0, head)}
     lock = settings.get(b"lock")
     return Conf(
-        data,
-        dialect,
-        head,
-        values,
-        lock.decode("utf-8", "replace") if lock is not None else None,
-        _TRUE.fullmatch(settings.get(b"template", b"")) is not None,
-        settings.get(b"features", b"").decode("utf-8", "replace"),
-        malformed,
-        pending != (0, 0) and _PENDING_RAW.search(data, *pending) is not None,
-        b"lxc.include" in data and _INCLUDE.search(data, 0, head) is not None,
-        b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
-        _TRUE.fullmatch(settings.get(b"unprivileged", b"")) is not None,
+        data=data,
+        dialect=dialect,
+        head=head,
+        values=values,
+        lock=lock.decode("utf-8", "replace") if lock is not None else None,
+        is_template=_TRUE.fullmatch(settings.get(b"template", b"")) is not None,
+        features=settings.get(b"features", b"").decode("utf-8", "replace"),
+        malformed=malformed,
+        pending=_pending(data, pending) if pending != (0, 0) else None,
+        includes=b"lxc.include" in data and _INCLUDE.search(data, 0, head) is not None,
+        old_key=b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
+        unprivileged=_TRUE.fullmatch(settings.get(b"unprivileged", b"")) is not None,
     )
+
+
+def _pending(data: bytes, span: tuple[int, int]) -> tuple[str, ...] | None:
+    if _PENDING_RAW.search(data, *span) is None:
+        return None
+    return tuple(_value(m["value"], Dialect.PVE) for m in _line(Dialect.PVE).finditer(data, *span))
 
 
 def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int]]:
@@ -173,9 +201,9 @@ def sections_with(data: bytes, value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(section for section, found in lines_below(data) if found == value))
 
 
-def lines_below(data: bytes) -> list[tuple[str, str]]:
+def lines_below(data: bytes, dialect: Dialect = Dialect.PVE) -> list[tuple[str, str]]:
     """Section and profile of every profile line below the head: what a snapshot or `pve:pending` holds."""
-    if KEY not in data:
+    if KEY not in data or dialect is Dialect.LXC:
         return []
     found = []
     starts = [m for m in _BRACKET.finditer(data) if _SECTION.match(m[0])]

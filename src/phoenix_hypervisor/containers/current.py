@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.features import warn
-from phoenix_hypervisor.containers.runtime import Elsewhere, Runtime
+from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.model import Assignments, ContainerState, ProcessLabel
+from phoenix_hypervisor.plan.model import Assignments, ContainerState, Elsewhere, Obstacle, ProcessLabel
 
 
 class Containers:
@@ -56,8 +56,8 @@ class Containers:
             if data is not None:
                 assigned = codec.parse(data, self.runtime.dialect).assigned
                 found[name] = None if assigned is None else codec.unquoted(assigned)
-                if self.runtime.dialect is codec.Dialect.PVE:
-                    kept += [(name, where, profile) for where, profile in codec.lines_below(data)]
+                below = codec.lines_below(data, self.runtime.dialect)
+                kept += [(name, where, profile) for where, profile in below]
             elif error is not None:
                 unknown.append(name)
         return Assignments(found, tuple(unknown), tuple(kept))
@@ -80,13 +80,12 @@ class Containers:
         if error is not None or data is None:
             other = self._other(ctid) if error is None else None
             return ContainerState(
-                ctid,
-                path,
+                ctid=ctid,
+                path=path,
                 wanted=wanted,
                 fault=f"{path}: {error.message}" if error is not None else None,
                 hint=error.hint if error is not None else None,
-                elsewhere=other.text if other is not None else None,
-                is_vm=other is not None and other.is_vm,
+                elsewhere=other,
                 running=running,
                 init=init,
                 processes=processes,
@@ -100,16 +99,17 @@ class Containers:
             except PhoenixError as problem:
                 fault, hint = f"{path}: {problem.message}", problem.hint
         return ContainerState(
-            ctid,
-            path,
-            data,
-            after,
-            wanted,
-            conf.assigned,
-            fault,
-            hint,
-            conf.lock,
-            conf.is_template,
+            ctid=ctid,
+            path=path,
+            data=data,
+            after=after,
+            wanted=wanted,
+            assigned=conf.assigned,
+            fault=fault,
+            hint=hint,
+            lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
+            next_start=_next_start(conf, wanted, path) if spec is not None else None,
+            is_template=conf.is_template,
             warnings=_warnings(conf, wanted) if spec is not None else (),
             running=running,
             init=init,
@@ -145,6 +145,21 @@ def _init(processes: list[Process]) -> Process | None:
     return min(processes, key=lambda p: p.pid, default=None)
 
 
+_PENDING = "[pve:pending] holds raw lxc.* lines"
+
+
+def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | None:
+    """What stands in the way of `wanted` at the next start: Proxmox replaces the raw lines first."""
+    if conf.pending is None or conf.next_assigned == wanted:
+        return None
+    if conf.next_assigned is None:
+        under = "with no profile line"
+    else:
+        under = f"with lxc.apparmor.profile: {conf.next_assigned}"
+    text = f"{_PENDING}: the next start puts them in the place of all raw lines above it, and runs it {under}"
+    return Obstacle(text, f"remove the lxc.* lines below [pve:pending] in {path}")
+
+
 def _warnings(conf: codec.Conf, wanted: str | None) -> tuple[str, ...]:
     found = []
     lost = warn(wanted, conf.features)
@@ -154,10 +169,8 @@ def _warnings(conf: codec.Conf, wanted: str | None) -> tuple[str, ...]:
         found.append(
             "lxc.include stands in it: a profile in that file counts where it comes later, and is not seen"
         )
-    if conf.pending_raw:
-        found.append(
-            "raw lxc.* keys stand under [pve:pending]: the next start replaces all current ones by them"
-        )
+    if conf.pending is not None and conf.next_assigned == wanted:
+        found.append(f"{_PENDING}: the next start puts them in the place of all raw lines above it")
     if conf.old_key:
         found.append("lxc.aa_profile is LXC 2's name; LXC 3 and later do not start with it")
     return tuple(found)

@@ -14,11 +14,11 @@ from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
 from phoenix_hypervisor.containers.liblxc import LXC_DIR, LxcProcesses
 from phoenix_hypervisor.containers.registry import RuntimeKind
-from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.trust import open_place
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
+from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
 
 CREATE_DIR = "/var/lib/phoenix/create"
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
@@ -83,8 +83,17 @@ class PlainLxc(LxcProcesses):
     def elsewhere(self) -> Mapping[str, Elsewhere]:
         return {}
 
-    def quorate(self) -> bool:
-        return True
+    def read_only(self) -> Obstacle | None:
+        return None
+
+    def locked(self, ctid: str, reason: str) -> Obstacle:
+        return Obstacle(f"is locked ({reason})", "wait for that task")
+
+    def node(self) -> str | None:
+        data = self._host.read("/etc/hostname")
+        lines = data.decode("utf-8", "replace").split("\n") if data is not None else []
+        names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return names[0].partition(".")[0] if names else None
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         """LXC has no lock of a configuration; two runs of Phoenix keep out of each other's way."""

@@ -17,11 +17,11 @@ from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
 from phoenix_hypervisor.containers.liblxc import LxcProcesses
 from phoenix_hypervisor.containers.registry import RuntimeKind
-from phoenix_hypervisor.containers.runtime import Elsewhere
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
+from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -68,14 +68,15 @@ class Proxmox(LxcProcesses):
             raise PhoenixError("is not there, so no container can be seen", where=CONF_DIR, hint=hint)
 
     def ctids(self) -> list[str]:
+        return [name for name in self.names() if is_ctid(name)]
+
+    def names(self) -> list[str]:
+        """What pmxcfs takes for a guest, which `pct` need not (memdb.c, name_is_vm_config)."""
         directory = self._conf_dir()
         if directory is None:
             return []
         matches = (_CONF_NAME.fullmatch(name) for name in directory.names())
         return sorted((m[1] for m in matches if m is not None), key=int)
-
-    def names(self) -> list[str]:
-        return self.ctids()
 
     def read_conf(self, ctid: str) -> bytes | None:
         directory = self._conf_dir()
@@ -128,17 +129,32 @@ class Proxmox(LxcProcesses):
                         found.setdefault(match[1], _elsewhere(kind, node))
         return found
 
-    def quorate(self) -> bool:
-        """As PVE::Cluster::check_cfs_quorum: the write bit of /etc/pve/local.
+    def read_only(self) -> Obstacle | None:
+        """As PVE::Cluster::check_cfs_quorum: without quorum /etc/pve/local lacks its write bit.
 
-        `os.access` says yes even without quorum.  No such path counts as quorate.
+        `os.access` says yes even then.  No such path counts as quorate.
         """
         directory = self._host.directory("/etc/pve")
         if directory is None:
-            return True
+            return None
         with directory:
             info = directory.lstat("local")
-        return info is None or bool(stat.S_IMODE(info.st_mode) & 0o200)
+        if info is None or stat.S_IMODE(info.st_mode) & 0o200:
+            return None
+        hint = "`pvecm status` shows which nodes are missing"
+        return Obstacle("the cluster has no quorum, so /etc/pve is read-only", hint)
+
+    def locked(self, ctid: str, reason: str) -> Obstacle:
+        hint = f"wait for that task, or see `pct unlock {ctid}`"
+        if reason == "create":
+            # Unlocked, a container that was made in part would be taken for a whole one.
+            hint = f"wait for `pct create`; if it no longer runs, `pct destroy {ctid}` and apply anew"
+        return Obstacle(f"is locked by Proxmox ({reason})", hint)
+
+    def node(self) -> str | None:
+        """/etc/pve/lxc is a link to nodes/NAME/lxc."""
+        parts = self._host.root.locate(CONF_DIR).split("/")
+        return parts[-2] if parts[-3:-2] == ["nodes"] else None
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         path = f"{LOCK_DIR}/pve-config-{ctid}.lock"
@@ -200,8 +216,10 @@ _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
 
 
 def _elsewhere(kind: str, where: str) -> Elsewhere:
-    is_vm = kind == "qemu"
-    return Elsewhere(f"{'VM' if is_vm else 'container'} on {where}", is_vm)
+    if kind == "qemu":
+        hint = "VMs and containers share one id space: declare the container under a free id"
+        return Elsewhere(f"VM on {where}", False, hint)
+    return Elsewhere(f"container on {where}", True, "run phoenix on that node")
 
 
 def _build(host: Host) -> Proxmox:

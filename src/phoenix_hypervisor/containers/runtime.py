@@ -10,21 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from phoenix_hypervisor.containers.conf import Dialect
 from phoenix_hypervisor.errors import Problem
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A CTID that this node's runtime does not have, but something else does."""
-
-    text: str
-    is_vm: bool
+from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
 
 
 class Runtime(Protocol):
@@ -75,8 +67,16 @@ class Runtime(Protocol):
         """Ids that are taken by something that is not a container of this node."""
         ...
 
-    def quorate(self) -> bool:
-        """Whether configurations can be written."""
+    def read_only(self) -> Obstacle | None:
+        """Why no configuration can be written now, where that is so."""
+        ...
+
+    def locked(self, ctid: str, reason: str) -> Obstacle:
+        """What it means that a container's configuration says that it is locked."""
+        ...
+
+    def node(self) -> str | None:
+        """What this node is called in its cluster, or this host; None where that is not known."""
         ...
 
     def lock(self, ctid: str) -> AbstractContextManager[None]:

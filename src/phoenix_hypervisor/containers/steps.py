@@ -74,8 +74,9 @@ class ContainerSteps:
             return action
         self._wait_until_settled(ctid)
         with self._runtime.lock(ctid):
-            if not self._runtime.quorate():
-                raise PhoenixError("the cluster has lost its quorum", where=path)
+            read_only = self._runtime.read_only()
+            if read_only is not None:
+                raise PhoenixError(read_only.text, where=path, hint=read_only.hint)
             current = self._runtime.read_conf(ctid)
             if current is None:
                 raise PhoenixError("has no configuration", where=f"container {ctid}")
@@ -94,7 +95,8 @@ class ContainerSteps:
                     raise ChangedMeanwhile(path)
                 after = codec.lines_put_back(current, after, keys, self._runtime.dialect)
             if conf.lock is not None and not action.takes_back:
-                raise PhoenixError(f"is locked by Proxmox ({conf.lock})", where=path)
+                lock = self._runtime.locked(ctid, conf.lock)
+                raise PhoenixError(lock.text, where=path, hint=lock.hint)
             if after != current:
                 self._runtime.replace_conf(ctid, after, before=current)
         return replace(action, before=current, after=after)
@@ -145,7 +147,7 @@ class ContainerSteps:
         data = self._runtime.read_conf(action.target)
         if data is None:
             return
-        assigned = codec.parse(data, self._runtime.dialect).assigned
+        assigned = codec.parse(data, self._runtime.dialect).next_assigned
         if assigned != action.profile:
             raise PhoenixError(
                 f"its profile line is {assigned or 'gone'} again: the configuration was written meanwhile",

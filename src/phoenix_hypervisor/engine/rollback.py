@@ -123,7 +123,8 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
             codec.check_editable(conf)
         except PhoenixError as error:
             return Line(None, fault=error.message)
-        return Line(data, codec.counting(conf, MANAGED_KEYS), conf.lock)
+        lock = runtime.locked(ctid, conf.lock) if conf.lock is not None else None
+        return Line(data, codec.counting(conf, MANAGED_KEYS), lock)
 
     def with_lines(data: bytes, back: AssignLines) -> bytes:
         if back.after is None:
@@ -133,7 +134,7 @@ def _facts(session: Session, runtime: Runtime) -> Facts:
     return Facts(
         live=host.is_live and host.kernel.has_apparmor(),
         no_kernel="AppArmor is off in this kernel" if host.is_live else "--root touches no kernel",
-        quorate=runtime.quorate(),
+        read_only=runtime.read_only(),
         file=host.read,
         line=line,
         with_lines=with_lines,

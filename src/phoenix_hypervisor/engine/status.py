@@ -71,7 +71,8 @@ def gather(session: Session, ctids: tuple[str, ...]) -> Status:
     states = {s.ctid: s for s in containers.declared(specs, desired)}
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live
-    verdicts = [judge_container(desired.containers.get(c), states[c], live=live) for c in chosen]
+    node = containers.runtime.node()
+    verdicts = [judge_container(desired.containers.get(c), states[c], live=live, node=node) for c in chosen]
     users: dict[str, list[str]] = {}
     assigned = containers.assignments().values if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():

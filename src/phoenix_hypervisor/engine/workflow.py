@@ -183,7 +183,12 @@ def _container_plan(
     if session.host.is_live:
         runtime.require()
     mode = Mode(
-        session.host.is_live, runtime.quorate(), request.start, request.restart, request.ctids is not None
+        live=session.host.is_live,
+        node=runtime.node(),
+        read_only=runtime.read_only(),
+        start=request.start,
+        restart=request.restart,
+        named=request.ctids is not None,
     )
     argv = Argv(runtime.create_argv, runtime.start_argv, runtime.restart_argv)
     states = session.containers.declared(specs, session.desired)

@@ -22,15 +22,18 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries
-from phoenix_hypervisor.plan.model import ContainerState, Note, Plan
+from phoenix_hypervisor.plan.model import ContainerState, Note, Obstacle, Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """How `apply` was asked to run."""
+    """How `apply` was asked to run, and where."""
 
     live: bool
-    quorate: bool
+    node: str | None = None
+    """What this node is called; None: not known."""
+    read_only: Obstacle | None = None
+    """Why no configuration can be written now."""
     start: bool = True
     restart: bool = False
     named: bool = False
@@ -76,6 +79,12 @@ def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mod
         if changes:
             assigns.append(_assign(state))
         follow = _follow(spec, state, mode, changes, argv)
+        if state.next_start is not None:
+            why = Note(f"container {spec.ctid}", state.next_start.text, state.next_start.hint)
+            if follow is not None and not isinstance(follow, Note):
+                refusals.append(why)
+                continue
+            warnings.append(why)
         if isinstance(follow, Note):
             skipped.append(follow)
         elif follow is not None:
@@ -115,25 +124,20 @@ def _absent(spec: ContainerSpec, state: ContainerState, mode: Mode) -> tuple[boo
     target = f"container {spec.ctid}"
     if state.fault is not None:
         return True, Note(target, state.fault, state.hint)
-    if state.is_vm:
-        return True, Note(
-            target,
-            f"the id belongs to {state.elsewhere}",
-            "VMs and containers share one id space: declare the container under a free id",
-        )
-    if state.elsewhere is not None:
-        return mode.named, Note(target, f"is a {state.elsewhere}", "run phoenix on that node")
+    other = state.elsewhere
+    if other is not None and not other.is_container:
+        return True, Note(target, f"the id belongs to {other.text}", other.hint)
+    if other is not None:
+        return mode.named, Note(target, f"is a {other.text}", other.hint)
+    if spec.node is not None and spec.node != mode.node:
+        here = "whose name is not known" if mode.node is None else mode.node
+        text = f"is created by node {spec.node}; this is node {here}"
+        return False, Note(target, text, f"run phoenix on {spec.node}")
     if not mode.live:
         return mode.named, Note(target, "has no configuration; it would be created on a live host")
-    if not mode.quorate:
-        return True, _no_quorum(target)
+    if mode.read_only is not None:
+        return True, Note(target, mode.read_only.text, mode.read_only.hint)
     return None
-
-
-def _no_quorum(target: str) -> Note:
-    return Note(
-        target, "the cluster has no quorum, so /etc/pve is read-only", "`pvecm status` shows which nodes miss"
-    )
 
 
 def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
@@ -143,15 +147,9 @@ def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
     if not changes:
         return None
     if state.lock is not None:
-        hint = f"wait for that task, or see `pct unlock {state.ctid}`"
-        if state.lock == "create":
-            # Unlocked, a container that was made in part would be taken for a whole one.
-            hint = (
-                f"wait for `pct create`; where none runs any more, `pct destroy {state.ctid}` and apply anew"
-            )
-        return Note(target, f"is locked by Proxmox ({state.lock})", hint)
-    if not mode.quorate:
-        return _no_quorum(target)
+        return Note(target, state.lock.text, state.lock.hint)
+    if mode.read_only is not None:
+        return Note(target, mode.read_only.text, mode.read_only.hint)
     return None
 
 
@@ -187,7 +185,7 @@ def _follow(
         if not mode.live:
             return Note(target, "not started: --root touches files only")
         if state.lock is not None:
-            return Note(target, f"not started: locked by Proxmox ({state.lock})")
+            return Note(target, f"not started: it {state.lock.text}", state.lock.hint)
         return _start(state, argv)
     label = state.init.label if state.init is not None else ""
     if not label or carries(label, state.wanted, state.ctid):

@@ -23,6 +23,23 @@ class ProcessLabel:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why something cannot be done, in the words of the runtime that knows."""
+
+    text: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What an id is used for that is no container of this node: `VM on node pve1`."""
+
+    text: str
+    is_container: bool
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """One container as found; `data` is None where it has no configuration here."""
 
@@ -38,11 +55,12 @@ class ContainerState:
     fault: str | None = None
     """Why the configuration cannot be edited."""
     hint: str | None = None
-    lock: str | None = None
+    lock: Obstacle | None = None
+    """The runtime is at work on it: a backup, a snapshot."""
+    next_start: Obstacle | None = None
+    """Why its next start would not run it under the line's value, whatever that is made."""
     is_template: bool = False
-    elsewhere: str | None = None
-    """Where the id is used instead: `a VM on node pve1`, `container on node pve2`."""
-    is_vm: bool = False
+    elsewhere: Elsewhere | None = None
     warnings: tuple[str, ...] = ()
     running: bool | None = None
     """None: not known (a directory host without /proc)."""

@@ -24,7 +24,7 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Assignments, Note, Plan
+from phoenix_hypervisor.plan.model import Assignments, Note, Obstacle, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Line:
     data: bytes | None
     values: Mapping[str, str | None] = field(default_factory=dict)
     """What counts of each managed line; None: no such line."""
-    lock: str | None = None
+    lock: Obstacle | None = None
     fault: str | None = None
 
 
@@ -46,7 +46,8 @@ class Facts:
     """There is a kernel with AppArmor that may be changed."""
     no_kernel: str
     """Why not, where not."""
-    quorate: bool
+    read_only: Obstacle | None
+    """Why no configuration can be written now."""
     file: Callable[[str], bytes | None]
     line: Callable[[str], Line]
     with_lines: Callable[[bytes, AssignLines], bytes]
@@ -161,11 +162,9 @@ def _lines(back: AssignLines, facts: Facts, result: Rollback) -> None:
     elif now.data != back.before and not as_left:
         result.conflicts.append(Conflict(back.path, back.before, now.data, back.after))
     elif now.lock is not None:
-        hint = f"wait for that task, or see `pct unlock {back.target}`"
-        result.refusals.append(Note(target, f"is locked by Proxmox ({now.lock})", hint))
-    elif not facts.quorate:
-        hint = "`pvecm status` shows which nodes miss"
-        result.refusals.append(Note(target, "the cluster has no quorum, so /etc/pve is read-only", hint))
+        result.refusals.append(Note(target, now.lock.text, now.lock.hint))
+    elif facts.read_only is not None:
+        result.refusals.append(Note(target, facts.read_only.text, facts.read_only.hint))
     elif now.data == back.before and back.after is not None:
         result.actions.append(back)
     else:

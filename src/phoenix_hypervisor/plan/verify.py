@@ -83,8 +83,10 @@ def judge_host(live: bool, apparmor: bool) -> list[Finding]:
     return [Finding("apparmor-off", cause, "boot with apparmor=1 security=apparmor")]
 
 
-def judge_container(spec: ContainerSpec | None, state: ContainerState, *, live: bool) -> ContainerVerdict:
-    """The verdict on one container; `spec` None: not declared, so nothing is expected of it."""
+def judge_container(
+    spec: ContainerSpec | None, state: ContainerState, *, live: bool, node: str | None = None
+) -> ContainerVerdict:
+    """The verdict on one container of this `node`; `spec` None: not declared, so nothing is expected."""
     findings: list[Finding] = []
     notes: list[str] = []
     ctid = state.ctid
@@ -93,19 +95,15 @@ def judge_container(spec: ContainerSpec | None, state: ContainerState, *, live: 
     elif state.fault is not None:
         findings.append(Finding("conf-unusable", state.fault, state.hint or "correct the file"))
     elif state.data is None:
-        if state.is_vm:
-            findings.append(Finding("is-vm", f"the id belongs to a {state.elsewhere}", "declare another id"))
-        elif state.elsewhere is not None:
-            cause = f"is a {state.elsewhere}, whose Phoenix looks after it"
-            findings.append(Finding("on-another-node", cause, "run phoenix on that node", fault=False))
-        else:
-            findings.append(Finding("missing", "the container does not exist", f"phoenix apply {ctid}"))
+        findings.append(_missing(spec, state, node))
     elif state.assigned != state.wanted or state.after is not state.data:
         findings.append(_not_assigned(state))
     if spec is not None:
         if live and spec.start and state.data is not None:
             findings += _stopped(state)
         findings += _running(state)
+        if state.next_start is not None:
+            findings.append(Finding("pending-raw", state.next_start.text, state.next_start.hint or ""))
         notes += state.warnings
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
@@ -123,6 +121,20 @@ def judge_container(spec: ContainerSpec | None, state: ContainerState, *, live: 
         tuple(findings),
         tuple(notes),
     )
+
+
+def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Finding:
+    """There is no container of that id here: whose it is, or who creates it."""
+    other = state.elsewhere
+    if other is not None and not other.is_container:
+        return Finding("is-vm", f"the id belongs to a {other.text}", "declare another id")
+    if other is not None:
+        cause = f"is a {other.text}, whose Phoenix looks after it"
+        return Finding("on-another-node", cause, other.hint, fault=False)
+    if spec.node is not None and spec.node != node:
+        cause = f"does not exist, and node {spec.node} creates it"
+        return Finding("on-another-node", cause, f"run phoenix on {spec.node}", fault=False)
+    return Finding("missing", "the container does not exist", f"phoenix apply {state.ctid}")
 
 
 def _not_assigned(state: ContainerState) -> Finding:
@@ -166,8 +178,8 @@ def _stopped(state: ContainerState) -> list[Finding]:
     if state.running is not False or state.is_template:
         return []
     if state.lock is not None:
-        cause = f"is declared to run and stopped, and locked by Proxmox ({state.lock})"
-        return [Finding("not-running", cause, "wait for that task", fault=False)]
+        cause = f"is declared to run and stopped, and {state.lock.text}"
+        return [Finding("not-running", cause, state.lock.hint or "wait for that task", fault=False)]
     hint = f'phoenix apply {state.ctid}, or "start": false'
     return [Finding("not-running", "is declared to run and stopped", hint)]
 
