@@ -295,7 +295,7 @@ def test_a_locked_container_is_not_started(two: LiveHost) -> None:
     two.conf("101", "lxc.apparmor.profile: lxc-a\nlock: snapshot-delete\n")
     result = two.apply()
     assert result.code == 0
-    assert "container 101: not started: locked by Proxmox (snapshot-delete)" in result.out
+    assert "container 101: not started: it is locked by Proxmox (snapshot-delete)" in result.out
     assert set(two.labels()) == {"102"}
 
 
