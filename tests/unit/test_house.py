@@ -63,3 +63,14 @@ def test_no_conflict_marker_is_left() -> None:
         if path.is_file() and not path.is_symlink():
             for line in path.read_bytes().split(b"\n"):
                 assert not line.startswith((b"<" * 7 + b" ", b">" * 7 + b" ")), path
+
+
+def test_what_a_container_id_is_stands_once() -> None:
+    package = TOP / "src/phoenix_hypervisor"
+    found = [p.name for p in package.rglob("*.py") if re.search(r"\[1-9\]\[0-9\]\{2,8\}", p.read_text())]
+    assert found == ["declared.py"]
+
+
+def test_plan_names_no_program_of_a_runtime() -> None:
+    for path in (TOP / "src/phoenix_hypervisor/plan").glob("*.py"):
+        assert not re.findall(r"\b(?:pct|pvecm|lxc-start|lxc-create)\b", path.read_text()), path

@@ -5,7 +5,6 @@ Owns their arguments and what they print; the engine does the work.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -27,13 +26,13 @@ from phoenix_hypervisor.cli.output import (
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
+from phoenix_hypervisor.plan.declared import is_ctid
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.effects import Effect
     from phoenix_hypervisor.engine.results import Applied, Event, Planned
     from phoenix_hypervisor.plan.model import Plan
 
-_CTID = re.compile(r"[1-9][0-9]{2,8}")
 MAX_EFFECTS = 12
 """Lines that a plan shows of what one edit opens and closes."""
 
@@ -41,7 +40,7 @@ MAX_EFFECTS = 12
 def check_ctids(ctids: tuple[str, ...]) -> tuple[str, ...]:
     """The CTIDs as given; raises UsageError for one that is none (100 to 999999999)."""
     for ctid in ctids:
-        if _CTID.fullmatch(ctid) is None:
+        if not is_ctid(ctid):
             raise UsageError(f"{ctid!r} is not a CTID", hint="a number from 100 to 999999999")
     return tuple(dict.fromkeys(ctids))
 

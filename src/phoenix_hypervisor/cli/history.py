@@ -28,6 +28,7 @@ from phoenix_hypervisor.engine.requests import RollbackRequest
 from phoenix_hypervisor.engine.results import RollbackRefused
 from phoenix_hypervisor.errors import EXIT_OK, UsageError
 from phoenix_hypervisor.plan.actions import path_of
+from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.entries import COMMITTED
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def summary_of(entry: Entry) -> str:
     """What a transaction was about, in one cell."""
     counts = Counter(past(action) for action in entry.header.actions)
     parts = [f"{word} {number}" for word, number in counts.items()]
-    ctids = list(dict.fromkeys(a.target for a in entry.header.actions if a.target.isdigit()))
+    ctids = list(dict.fromkeys(a.target for a in entry.header.actions if is_ctid(a.target)))
     if ctids:
         more = f" and {len(ctids) - 5} more" if len(ctids) > 5 else ""
         parts.append(f"container {', '.join(ctids[:5])}{more}")

@@ -20,6 +20,7 @@ from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.cli.words import sign, summary
 from phoenix_hypervisor.errors import PhoenixError, ProblemsError
 from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
+from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.model import Note, Plan
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped
 
 def describe(action: Action) -> str:
     """One action in one line."""
-    target = f"container {action.target}" if action.target.isdigit() else action.target
+    target = f"container {action.target}" if is_ctid(action.target) else action.target
     return f"{sign(action)} {target}: {summary(action)}"
 
 

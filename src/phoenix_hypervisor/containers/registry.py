@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.errors import PhoenixError
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
@@ -74,9 +74,9 @@ def kinds() -> Iterator[RuntimeKind]:
 
 
 def kind_named(name: str) -> RuntimeKind:
-    """Raises UsageError for a name that no runtime has."""
+    """Raises PhoenixError for a name that no runtime has."""
     if name not in _KINDS:
-        raise UsageError(f"runtime {name!r:.60} is not known", hint="known: " + ", ".join(_KINDS))
+        raise PhoenixError(f"runtime {name!r:.60} is not known", hint="known: " + ", ".join(_KINDS))
     return _KINDS[name]()
 
 

@@ -1,9 +1,9 @@
 """What every runtime offers.
 
 Owns the interface between containers and the programs that run them; which runtimes there
-are is in `containers.registry`.  A runtime knows
-where configurations lie, how they are locked, and the exact processes that create,
-start, restart and inspect a container; it must not decide when.
+are is in `containers.registry`.  A runtime knows where configurations lie, how they are
+locked, and the exact processes that create, start and restart a container; it must not
+decide when.
 """
 
 from __future__ import annotations

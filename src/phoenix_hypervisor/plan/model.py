@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines
+from phoenix_hypervisor.plan.declared import is_ctid
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Assignments:
     """Which profile each container of a node is assigned."""
 
     values: Mapping[str, str | None]
-    """By the container's name, a CTID on Proxmox; None without a line."""
+    """By the container's name, mostly a CTID; None without a line."""
     unknown: tuple[str, ...] = ()
     """Containers whose configuration cannot be read: each may be assigned anything."""
 
@@ -92,7 +93,7 @@ class Assignments:
     def users(self, profile: str) -> list[str]:
         """The containers that are assigned `profile`, alone or in a stack."""
         found = (name for name, value in self.values.items() if value and profile in value.split("//&"))
-        return sorted(found, key=lambda name: (not name.isdecimal(), len(name), name))
+        return sorted(found, key=lambda name: (not is_ctid(name), len(name), name))
 
     def after(self, actions: Iterable[Action]) -> Assignments:
         """As they are once some actions are done."""

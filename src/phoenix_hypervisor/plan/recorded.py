@@ -31,6 +31,7 @@ from phoenix_hypervisor.plan.actions import (
     SweepFile,
     SweepWhy,
 )
+from phoenix_hypervisor.plan.declared import is_ctid
 
 TYPES: Mapping[str, type[Action]] = {one.kind: one for one in get_args(Action)}
 """The types by the word that stands for them in journals and in `plan --json`."""
@@ -83,7 +84,7 @@ def check(action: Action) -> None:
             if "/" in action.target or action.target in ("", ".", "..") or "\0" in action.target:
                 raise ValueError(f"{action.target!r:.80} is not a profile of ours")
         case AssignLines():
-            if not (action.target.isascii() and action.target.isdigit()):
+            if not is_ctid(action.target):
                 raise ValueError(f"{action.target!r:.80} is not a container")
             for line in action.lines:
                 if line.key not in MANAGED_KEYS:
