@@ -117,10 +117,10 @@ def disk(suite: str, init: Init, *, few: bool = False) -> RootDisk:
     """The root file system of this release with this init; with `few`, a small one for the checks of that mark."""
     if few:
         packages = (*_COMMON, *_FEW)
-        return RootDisk(f"workloads-{suite}-few", suite, packages, _SYSTEMD_FILES, _SYSTEMD_SETUP)
+        return RootDisk(f"workloads-few-{suite}", suite, packages, _SYSTEMD_FILES, _SYSTEMD_SETUP)
     if init == "systemd":
         more = () if suite == "bookworm" else ("docker-cli",)
         packages = (*_COMMON, *_SYSTEMD, *more)
-        return RootDisk(f"workloads-{suite}", suite, packages, _SYSTEMD_FILES, _SYSTEMD_SETUP)
+        return RootDisk(f"workloads-systemd-{suite}", suite, packages, _SYSTEMD_FILES, _SYSTEMD_SETUP)
     packages = (*_COMMON, *(_OPENRC if init == "openrc" else _RUNIT))
-    return RootDisk(f"workloads-{suite}-{init}", suite, packages, _FILES, _USER)
+    return RootDisk(f"workloads-{init}-{suite}", suite, packages, _FILES, _USER)
