@@ -79,7 +79,7 @@ CONFS: dict[str, tuple[bytes, bytes]] = {
 def test_plan_apply_plan_apply(host: DirectoryHost) -> None:
     host.source("lxc-a")
     host.source("lxc-b", "include <abstractions/phoenix/net>")
-    host.source("abstractions/phoenix/net", data=b"  network,\n")
+    host.source("abstractions/phoenix/net", data=b"  network inet,\n")
     before = {}
     for number, (old, _) in enumerate(CONFS.values(), 100):
         before[str(number)] = old
@@ -97,7 +97,7 @@ def test_plan_apply_plan_apply(host: DirectoryHost) -> None:
     for number, (what, (_, after)) in enumerate(CONFS.items(), 100):
         assert (host.lxc / f"{number}.conf").read_bytes() == after, what
     assert (host.installed / "lxc-a").read_bytes() == (host.sources / "lxc-a").read_bytes()
-    assert (host.installed / "abstractions/phoenix/net").read_bytes() == b"  network,\n"
+    assert (host.installed / "abstractions/phoenix/net").read_bytes() == b"  network inet,\n"
     assert temporary_files(host.root) == []
 
     applied = snapshot(host.folder)

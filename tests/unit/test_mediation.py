@@ -32,6 +32,26 @@ def test_a_kernel_without_a_class_is_said_to_hold_nothing_of_it() -> None:
     assert {"mount", "move_mount"} <= {g.code for g in gaps(without, None)}
 
 
+PROXMOX = read_dump((DUMPS / "proxmox-9-6.17").read_bytes())
+OURS = read_dump((Path(__file__).parents[2] / "etc/apparmor/abi/phoenix").read_bytes())
+
+
+def test_our_abi_leaves_nothing_unmediated_on_proxmoxs_kernel_and_debians_pin_does() -> None:
+    assert gaps(PROXMOX, OURS) == []
+    assert {g.code: g.by for g in gaps(PROXMOX, NEW)} == {
+        "unix": "pinned features",
+        "mqueue": "pinned features",
+    }
+
+
+def test_a_kernel_that_has_unix_mediation_of_version_nine_only_does_not_ask_a_policy_of_version_seven() -> (
+    None
+):
+    upstream = {path: words for path, words in PROXMOX.items() if not path.startswith("network/")}
+    assert {g.code: g.by for g in gaps(upstream, OURS)} == {"unix": "pinned features"}
+    assert gaps(upstream, PROXMOX) == []
+
+
 @pytest.mark.parametrize("data", [b"", b"no dump", b"file {mask {read\n}\n", b"}", b"a { } }"])
 def test_what_is_no_dump_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):

@@ -26,12 +26,15 @@ def check(settings: Settings) -> int:
         if settings.verbose:
             say(settings, found.refusal)
     say(settings, f"compiled by apparmor_parser {found.parser} for {found.features}")
+    if found.kernels:
+        say(settings, f"proven as well for the kernels {', '.join(found.kernels)}")
     if settings.json:
         emit(
             {
                 "checked": [{"path": p, "result": t} for p, t in found.checked],
                 "features": found.features,
                 "parser": found.parser,
+                "kernels": list(found.kernels),
             }
         )
     recap(settings, ok=len(found.checked), changed=0)

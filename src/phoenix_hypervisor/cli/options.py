@@ -95,7 +95,11 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--parser",), {"metavar": "FILE", "type": click.Path(), "help": "The apparmor_parser to use."}),
     (
         ("--features",),
-        {"metavar": "FILE", "type": click.Path(), "help": "Kernel feature dump to compile for."},
+        {
+            "metavar": "FILE|NAME",
+            "type": click.Path(),
+            "help": "The kernel to compile for: a feature dump, or debian-13, proxmox-9, ...",
+        },
     ),
     (("--json",), {"is_flag": True, "default": None, "help": "Print one JSON object and nothing else."}),
     (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),

@@ -49,9 +49,20 @@ def show_answer(settings: Settings, found: Answered) -> None:
         lines.append(f"  runs as: {answer.transition}{needed}")
     for name, holds in found.holds.items():
         lines.append(f"  also needs the capability {name}: this profile {'has it' if holds else 'lacks it'}")
-    lines.append(f"  {NOT_JUDGED}")
     document = {"profile": found.profile, "query": str(found.question), **answer.as_json()}
-    _show(settings, lines, {**document, "transition": answer.transition})
+    document["transition"] = answer.transition
+    if found.asked is not None:
+        document["holds_for"] = f"{_WHOSE[found.asked.name]}, asked {found.asked}"
+        lines.append(f"  holds for {document['holds_for']}; for other kernels: --features NAME")
+    lines.append(f"  {NOT_JUDGED}")
+    _show(settings, lines, document)
+
+
+_WHOSE = {
+    "TYPE": "Linux before 6.17, Debian's among them",
+    "PROTOCOL": "Proxmox's and Ubuntu's kernels",
+    "NINTH": "Linux from 6.17",
+}
 
 
 def _verdict(answer: Answer) -> str:

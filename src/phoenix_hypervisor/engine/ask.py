@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.model import Policy, Profile
     from phoenix_hypervisor.policy.perms import Masks
     from phoenix_hypervisor.policy.queries import Query, RawQuery
+    from phoenix_hypervisor.policy.sockets import Asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Answered:
     answer: Answer
     holds: Mapping[str, bool]
     """For each capability that the operation needs on top: whether the profile has it."""
+    asked: Asks | None
+    """The kernels that the answer holds for, where kernels ask in different ways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +195,10 @@ def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswer
     from phoenix_hypervisor.policy.constants import capability
     from phoenix_hypervisor.policy.evaluate import Evaluator
     from phoenix_hypervisor.policy.queries import RawQuery
+    from phoenix_hypervisor.policy.sockets import asked_apart
 
     profile = find(sources, request.policy)(request.profile)
-    judge = Evaluator(profile)
+    judge = Evaluator(profile, sources.asks())
     question = request.question
     if isinstance(question, RawQuery):
         return RawAnswered(profile=profile.label, question=question, masks=judge.raw(question))
@@ -204,6 +208,7 @@ def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswer
         question=question,
         answer=answer,
         holds={name: judge.capability(capability(name)).allowed for name in answer.needs},
+        asked=judge.asks if asked_apart(question) else None,
     )
 
 
@@ -235,7 +240,7 @@ def diff(sources: PolicySources, request: DiffRequest) -> Compared:
     from phoenix_hypervisor.policy.diff import diff_policies
 
     one, two = load(sources, request.a), load(sources, request.b)
-    found = diff_policies(one, two, logging=request.logging)
+    found = diff_policies(one, two, logging=request.logging, asks=sources.asks())
     return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found))
 
 
@@ -258,7 +263,7 @@ def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[
         if missing:
             raise UsageError(f"no profile {missing[0]}", hint=f"there are {', '.join(profiles)}")
         profiles = {name: profile for name, profile in profiles.items() if name in chosen}
-    outcome = run_tests(tests, profiles)
+    outcome = run_tests(tests, profiles, sources.asks())
     unused = () if chosen else tuple((t.where, t.name, t.profiles) for t in outcome.unused)
     return Tested(asked=outcome.asked, profiles=len(profiles), failures=outcome.failures, unused=unused)
 
@@ -332,7 +337,7 @@ def explain(sources: PolicySources, request: ExplainRequest) -> Explained:
     else:
         path, text = sources.source(request.profile or "")
     source = read_source(path, text, sources.include)
-    found = find_rule(source, _compiler(sources, path), request.profile, question)
+    found = find_rule(source, _compiler(sources, path), request.profile, question, sources.asks())
     return Explained(question=question, explanation=found)
 
 

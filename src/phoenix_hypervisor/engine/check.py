@@ -6,12 +6,13 @@ Owns asking for each of them once; they are judged in their own rooms.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phoenix_hypervisor.engine.results import Step
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
-from phoenix_hypervisor.profiles.prove import prove
+from phoenix_hypervisor.profiles.features import PACKED
+from phoenix_hypervisor.profiles.prove import Proof, prove
 from phoenix_hypervisor.profiles.store import Store
 
 
@@ -27,39 +28,66 @@ class Checked:
     """The parser's words on them."""
     features: str
     parser: str
+    kernels: tuple[str, ...]
+    """The packed kernel lists that every profile was proven for, too."""
 
 
 def check(session: Session, progress: Callable[[Step], None]) -> Checked:
-    """Check configuration, schema and sources; raises ProblemsError with every fault."""
+    """Check configuration, schema and sources; raises ProblemsError with every fault.
+
+    The sources are proven for the kernel in force, and where the operator names none for every
+    packed kernel list.
+    """
     problems: list[Problem] = []
     checked: list[tuple[str, str]] = []
-    warnings: list[tuple[str, str]] = []
     try:
         desired = session.desired
         checked.append((session.config_path, f"{len(desired.containers)} containers"))
     except ProblemsError as error:
         problems += error.problems
+    kernels = tuple(PACKED) if session.settings.features is None else ()
     store = Store(session.host, session.sources, session.parser, recorded=False)
-    profiles = store.profiles()
-    for number, profile in enumerate(profiles):
-        progress(Step(number, len(profiles), profile.name))
-        try:
-            proof = prove(store, [profile], session.policy_tests)
-        except ProblemsError as error:
-            problems += error.problems
-            continue
-        warnings += proof.warnings
-        checked.append((profile.source, f"compiles to {len(proof.blobs[profile.name])} bytes"))
-    shown = session.parser.features.shown
+    proof = Proof()
+    progress(Step(0, 1 + len(kernels), session.parser.features.shown))
+    try:
+        proof = _proven(session, store)
+    except ProblemsError as error:
+        problems += error.problems
     if problems:
         raise ProblemsError("check failed", problems, where=session.config_path)
-    if warnings:
-        raise ProblemsError("the parser warns", [Problem(text, path) for path, text in warnings])
+    for profile in store.profiles():
+        checked.append((profile.source, f"compiles to {len(proof.blobs[profile.name])} bytes"))
+    _prove_for(session, kernels, progress)
     accepted, words = store.optional_accepted()
     return Checked(
         checked=tuple(checked),
         left_out=() if accepted else tuple(sorted(session.sources.optional)),
         refusal=words,
-        features=shown,
+        features=session.parser.features.shown,
         parser=".".join(map(str, session.parser.version)),
+        kernels=kernels,
     )
+
+
+def _proven(session: Session, store: Store) -> Proof:
+    """The proof of every shipped profile; raises ProblemsError for faults and for warnings."""
+    proof = prove(store, store.profiles(), session.policy_tests)
+    if proof.warnings:
+        raise ProblemsError("the parser warns", [Problem(text, path) for path, text in proof.warnings])
+    return proof
+
+
+def _prove_for(session: Session, kernels: tuple[str, ...], progress: Callable[[Step], None]) -> None:
+    """Prove every profile for other kernels; each fault is told once, with the kernels it is seen for."""
+    found: dict[Problem, list[str]] = {}
+    for number, name in enumerate(kernels, 1):
+        progress(Step(number, 1 + len(kernels), name))
+        parser = session.parser_for(name)
+        try:
+            _proven(session, Store(session.host, session.sources, parser, recorded=False))
+        except ProblemsError as error:
+            for problem in error.problems:
+                found.setdefault(problem, []).append(name)
+    if found:
+        problems = [replace(p, message=f"for {', '.join(names)}: {p.message}") for p, names in found.items()]
+        raise ProblemsError("check failed", problems, where=session.config_path)

@@ -43,7 +43,7 @@ def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, Effect]:
             continue
         try:
             old = read_policy(installed.compile_text(text, host.root.locate(path), optional=False))
-            found[name] = Effect(tuple(diff_policies(old, read_policy(blob))))
+            found[name] = Effect(tuple(diff_policies(old, read_policy(blob), asks=installed.asks)))
         except PhoenixError as error:
             found[name] = Effect(fault=error.message)
     return found

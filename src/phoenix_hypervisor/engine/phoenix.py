@@ -228,7 +228,8 @@ class Phoenix:
         from phoenix_hypervisor.policy.batch import Batch
 
         # A profile in a line may be called /usr/bin/man: that is no file to read.
-        batch = Batch(find(self._sources(), policy, files=False))
+        sources = self._sources()
+        batch = Batch(find(sources, policy, files=False), asks=sources.asks())
         failed = 0
         for answer in batch.run(lines):
             yield answer, batch.failed == failed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.places import policy_folder
 from phoenix_hypervisor.engine.requests import Given, Operand
@@ -19,10 +20,14 @@ from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.policy.packed import plain
+from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.sockets import Asks
 
 MAX_POLICY = 64 * 1024 * 1024
 PLACES = ("shipped", "installed", "loaded")
@@ -113,6 +118,10 @@ class PolicySources:
     def _sources(self) -> Sources | None:
         """The shipped sources; None where nothing says where they are."""
         return read_sources(self._source_dir) if self._source_dir else None
+
+    def asks(self) -> Asks:
+        """How the kernel that is compiled for asks about sockets."""
+        return kernel_asks(self._session.host, self._session.settings.features)
 
     def compiler(self) -> tuple[str, str]:
         """What compiles: the parser's version and the features, in words."""

@@ -124,6 +124,10 @@ class Session:
         directory = self.beside("apparmor")
         return Parser(self.host, directory, executable=self.settings.parser, features=self.settings.features)
 
+    def parser_for(self, features: str) -> Parser:
+        """The parser for the shipped sources and another kernel: a feature file or a packed list."""
+        return Parser(self.host, self.beside("apparmor"), executable=self.settings.parser, features=features)
+
     def parser_of_installed(self) -> Parser:
         """The parser for what is installed: no sources, so no configuration is needed."""
         return Parser(self.host, "", executable=self.settings.parser, features=self.settings.features)

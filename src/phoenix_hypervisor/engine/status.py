@@ -22,6 +22,7 @@ from phoenix_hypervisor.plan.verify import (
     judge_switch,
 )
 from phoenix_hypervisor.profiles.features import pinned
+from phoenix_hypervisor.profiles.includes import APPARMOR_D, abi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +98,23 @@ def _unmediated(session: Session) -> tuple[Gap, ...] | None:
     kernel = session.host.kernel.features()
     if kernel is None:
         return None
-    data = pinned(session.host)
-    try:
-        return tuple(gaps(kernel, read_dump(data) if data is not None else None))
-    except ValueError:
-        return tuple(gaps(kernel, None))
+    found: dict[str, Gap] = {}
+    for data in _pins(session):
+        try:
+            written_for = read_dump(data) if data is not None else None
+        except ValueError:
+            written_for = None
+        for gap in gaps(kernel, written_for):
+            found.setdefault(gap.code, gap)
+    return tuple(found.values())
+
+
+def _pins(session: Session) -> list[bytes | None]:
+    """The feature lists that the shipped profiles are written for: their ABI, else parser.conf's pin."""
+    store = session.store
+    found: list[bytes | None] = []
+    for source in store.sources.profiles.values():
+        named = abi(source)
+        data = store.include(named[0].removeprefix(f"{APPARMOR_D}/")) if named else None
+        found.append(data if isinstance(data, bytes) else pinned(session.host))
+    return list(dict.fromkeys(found)) or [pinned(session.host)]

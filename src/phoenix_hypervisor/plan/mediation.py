@@ -24,7 +24,7 @@ class Gap:
     code: str
     what: str
     by: str
-    """`kernel`, or `pinned features`: the kernel would ask, the parser's feature file does not."""
+    """`kernel`, or `pinned features`: the kernel would ask, the policy's ABI does not say so."""
     means: str
 
 
@@ -36,7 +36,7 @@ class _Asked:
     """Any of these features is enough: path, and a word in it (empty: any)."""
     means: str
     by_rule: bool = True
-    """Whether the parser's pinned features can switch it off."""
+    """Whether the features that a policy is written for can switch it off."""
 
 
 _ASKED = (
@@ -98,15 +98,21 @@ def read_dump(data: bytes) -> Features:
 
 
 def gaps(kernel: Features, pinned: Features | None) -> list[Gap]:
-    """What neither rule nor profile can hold here; `pinned` are the parser's, None: as the kernel's."""
+    """What neither rule nor profile can hold here; `pinned` are the policy's, None: as the kernel's.
+
+    A class is mediated where both lists have the same feature: `network/af_unix` of a policy says
+    nothing to a kernel that has `network_v9/af_unix` only, as Linux has from 6.17.
+    """
     missing = []
     for one in _ASKED:
-        if not _has(kernel, one):
+        offered = [place for place in one.places if _has(kernel, place)]
+        if not offered:
             missing.append(Gap(one.code, one.what, "kernel", one.means))
-        elif one.by_rule and pinned is not None and not _has(pinned, one):
+        elif one.by_rule and pinned is not None and not any(_has(pinned, place) for place in offered):
             missing.append(Gap(one.code, one.what, "pinned features", one.means))
     return missing
 
 
-def _has(features: Features, one: _Asked) -> bool:
-    return any(path in features and (not word or word in features[path]) for path, word in one.places)
+def _has(features: Features, place: tuple[str, str]) -> bool:
+    path, word = place
+    return path in features and (not word or word in features[path])

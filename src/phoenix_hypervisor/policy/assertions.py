@@ -20,6 +20,7 @@ from phoenix_hypervisor.policy.globs import glob_grammar
 from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery, parse_query, show
+from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.spaces import Space, kind
 
 _OWN = {"name", "profiles", "except", "expect", "reason", "why", "glob"}
@@ -212,8 +213,8 @@ def _globs(fields: dict[str, object], globs: Sequence[str]) -> list[GlobQuery]:
 class _Judge(Evaluator):
     """An evaluator that keeps the spaces it has searched: many globs are asked of one profile."""
 
-    def __init__(self, profile: Profile) -> None:
-        super().__init__(profile)
+    def __init__(self, profile: Profile, asks: Asks) -> None:
+        super().__init__(profile, asks)
         self._spaces: dict[bool, Space] = {}
 
     def files(self, other: bool) -> Space:
@@ -222,9 +223,11 @@ class _Judge(Evaluator):
         return self._spaces[other]
 
 
-def run_tests(tests: Iterable[PolicyTest], profiles: Mapping[str, Profile]) -> Outcome:
-    """Ask every profile what the tests that apply to it want to know."""
-    judges = {name: _Judge(profile) for name, profile in profiles.items()}
+def run_tests(
+    tests: Iterable[PolicyTest], profiles: Mapping[str, Profile], asks: Asks = Asks.TYPE
+) -> Outcome:
+    """Ask every profile what the tests that apply to it want to know, as a kernel that `asks` so does."""
+    judges = {name: _Judge(profile, asks) for name, profile in profiles.items()}
     failures: list[Failure] = []
     unused: list[PolicyTest] = []
     asked = 0

@@ -17,6 +17,7 @@ from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.queries import RawQuery, parse_query
+from phoenix_hypervisor.policy.sockets import Asks
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Batch:
 
     find: Callable[[str | None], Profile]
     failed: int = 0
+    asks: Asks = Asks.TYPE
     _evaluators: dict[str | None, Evaluator] = field(default_factory=dict)
     _texts: dict[Answer, str] = field(default_factory=dict)
 
@@ -48,7 +50,7 @@ class Batch:
             name = _name(name)
         evaluator = self._evaluators.get(name)
         if evaluator is None:
-            evaluator = self._evaluators[name] = Evaluator(self.find(name))
+            evaluator = self._evaluators[name] = Evaluator(self.find(name), self.asks)
         question = parse_query(fields)
         if isinstance(question, RawQuery):
             return json.dumps(evaluator.raw(question)._asdict())

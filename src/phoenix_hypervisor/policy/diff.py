@@ -26,6 +26,7 @@ from phoenix_hypervisor.policy.queries import (
     UsernsQuery,
     show,
 )
+from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.spaces import KINDS, Grant, Kind, Space
 
 TARGETS = 5000
@@ -64,21 +65,21 @@ class Difference:
         }
 
 
-def diff_policies(a: Policy, b: Policy, *, logging: bool = False) -> list[Difference]:
+def diff_policies(a: Policy, b: Policy, *, logging: bool = False, asks: Asks = Asks.TYPE) -> list[Difference]:
     """Everything that the profiles of A and B decide differently, by their names.
 
     Two policies of one profile each are compared whatever their names are.  `logging`
     also reports what is only logged or kept quiet differently.
     """
     if len(a.profiles) == len(b.profiles) == 1:
-        return list(diff_profiles(a.profiles[0], b.profiles[0], logging=logging))
+        return list(diff_profiles(a.profiles[0], b.profiles[0], logging=logging, asks=asks))
     ours = {profile.extent.full_name: profile for profile in a.profiles}
     theirs = {profile.extent.full_name: profile for profile in b.profiles}
     found: list[Difference] = []
     for name in dict.fromkeys([*ours, *theirs]):
         here, there = ours.get(name), theirs.get(name)
         if here is not None and there is not None:
-            found += diff_profiles(here, there, logging=logging)
+            found += diff_profiles(here, there, logging=logging, asks=asks)
         else:
             label = show(name)
             found.append(
@@ -103,12 +104,14 @@ def equal(a: Policy, b: Policy) -> bool:
     )
 
 
-def diff_profiles(a: Profile, b: Profile, *, logging: bool = False) -> Iterator[Difference]:
-    """What the two profiles decide differently; nothing where they are equal."""
+def diff_profiles(
+    a: Profile, b: Profile, *, logging: bool = False, asks: Asks = Asks.TYPE
+) -> Iterator[Difference]:
+    """What the two profiles decide differently on a kernel that `asks` so; nothing where they are equal."""
     name = a.label if a.label == b.label else f"{a.label} / {b.label}"
     yield from _settings(name, a, b)
     yield from _capabilities(name, a, b)
-    yield from _networks(name, a, b)
+    yield from _networks(name, a, b, asks)
     yield from _userns(name, a, b)
     for kind in KINDS:
         yield from _searched(name, kind, a, b, logging)
@@ -280,9 +283,9 @@ def _capabilities(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
             yield Difference(name, "capability", word * ours, word * (not ours), str(query), query)
 
 
-def _networks(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
+def _networks(name: str, a: Profile, b: Profile, asks: Asks) -> Iterator[Difference]:
     """Sockets one by one: the old table and the new automaton answer the same questions."""
-    judge_a, judge_b = Evaluator(a), Evaluator(b)
+    judge_a, judge_b = Evaluator(a, asks), Evaluator(b, asks)
     found: dict[tuple[str, str], list[NetworkQuery]] = {}
     for family in range(len(constants.FAMILIES)):
         for kind in constants.SOCKET_TYPES.values():

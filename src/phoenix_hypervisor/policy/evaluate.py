@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from phoenix_hypervisor.policy import constants, perms
+from phoenix_hypervisor.policy import constants, perms, sockets
 from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.model import Class, Database, Mode, Profile
@@ -31,6 +31,7 @@ from phoenix_hypervisor.policy.queries import (
     UmountQuery,
 )
 from phoenix_hypervisor.policy.raw import PROVED, raw_masks
+from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.strings import flag_bytes, label_match, mount_question, transition
 
 _FREE = Answer(True, Reason.UNMEDIATED)
@@ -42,8 +43,10 @@ _FAMILY_NEEDS = {"packet": "net_raw", "llc": "net_raw", "xdp": "net_raw", "key":
 class Evaluator:
     """Answers questions about one profile.  Keeps what it computed; not for two threads at once."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, asks: Asks = Asks.TYPE) -> None:
+        """`asks`: how the kernel that is meant asks about unix sockets."""
         self.profile = profile
+        self.asks = asks
         self._unconfined = profile.mode is Mode.UNCONFINED
         self._complain = profile.mode is Mode.COMPLAIN
         self._file = profile.file
@@ -173,22 +176,32 @@ class Evaluator:
             return Answer(True, reason, complain=True)
         return Answer(False, reason)
 
-    def network(self, family: int, kind: int, access: int = 0x10) -> Answer:
-        """Whether a socket may be created (or used for `access`); protocols are not matched."""
-        name = constants.FAMILIES[family] if family < len(constants.FAMILIES) else ""
-        need = "net_raw" if (name, kind) in _RAW_NEEDS else _FAMILY_NEEDS.get(name)
-        needs = (need,) if need else ()
-        database, start = self._mediated(Class.NETWORK)
-        if database is not None:
-            string = family.to_bytes(2, "big") + kind.to_bytes(2, "big")
-            found = database.perms(database.dfa.walk(start, string))
-            return self._by_check(found, access).needing(*needs)
+    def network(self, query: NetworkQuery) -> Answer:
+        """Whether a socket may be created or used, as the kernel that is meant asks (sockets.Asks)."""
+        name = constants.FAMILIES[query.family] if query.family < len(constants.FAMILIES) else ""
+        need = "net_raw" if (name, query.type) in _RAW_NEEDS else _FAMILY_NEEDS.get(name)
+        return self._network(query).needing(*((need,) if need else ()))
+
+    def _network(self, query: NetworkQuery) -> Answer:
+        policy = self.profile.policy
+        if self._unconfined:
+            return self._free()
+        start, fine = sockets.start(policy, query.family, self.asks) if policy is not None else (0, False)
+        if policy is not None and start and fine:
+            answers = [
+                self._by_check(found, bit)
+                for bit, found in sockets.unix(policy, start, query, self.profile.name)
+            ]
+            worst = min(answers, key=lambda answer: (answer.allowed, not answer.complain))
+            return replace(worst, audited=any(a.audited for a in answers)) if worst.allowed else worst
+        if policy is not None and start:
+            return self._by_check(sockets.by_type(policy, start, query, self.asks), query.access)
         families = self.profile.families
-        if families is None or self._unconfined:
-            return self._free().needing(*needs)
-        row = families[family] if family < len(families) else (0, 0, 0)
-        allow, audit, quiet = (perms.ALL if mask >> kind & 1 else 0 for mask in row)
-        return self._by_check(Perms(allow=allow, audit=audit, quiet=quiet), access).needing(*needs)
+        if families is None:
+            return self._free()
+        row = families[query.family] if query.family < len(families) else (0, 0, 0)
+        allow, audit, quiet = (perms.ALL if mask >> query.type & 1 else 0 for mask in row)
+        return self._by_check(Perms(allow=allow, audit=audit, quiet=quiet), query.access)
 
     def signal(self, number: int, access: int, peer: bytes) -> Answer:
         """This profile's side of a signal; the other side is asked of the peer's profile."""
@@ -245,12 +258,18 @@ class Evaluator:
     def network_access(self, family: int, kind: int) -> int:
         """The bits of NETWORK_ACCESS that rules grant on such a socket."""
         every = sum(constants.NETWORK_ACCESS.values())
-        database, start = self._mediated(Class.NETWORK)
-        if database is not None:
-            string = family.to_bytes(2, "big") + kind.to_bytes(2, "big")
-            return database.perms(database.dfa.walk(start, string)).allow & every
+        query = NetworkQuery(family, kind, every)
+        policy = self.profile.policy
+        if self._unconfined:
+            return every
+        start, fine = sockets.start(policy, family, self.asks) if policy is not None else (0, False)
+        if policy is not None and start and fine:
+            found = sockets.unix(policy, start, query, self.profile.name)
+            return sum(bit for bit, granted in found if granted.allow & bit)
+        if policy is not None and start:
+            return sockets.by_type(policy, start, query, self.asks).allow & every
         families = self.profile.families
-        if families is None or self._unconfined:
+        if families is None:
             return every
         return every if family < len(families) and families[family].allow >> kind & 1 else 0
 
@@ -277,7 +296,7 @@ class Evaluator:
         if isinstance(query, CapabilityQuery):
             return self.capability(query.number)
         if isinstance(query, NetworkQuery):
-            return self.network(query.family, query.type, query.access)
+            return self.network(query)
         if isinstance(query, SignalQuery):
             return self.signal(query.signal, query.access, query.peer)
         if isinstance(query, PtraceQuery):

@@ -15,6 +15,7 @@ from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.queries import Query
 from phoenix_hypervisor.policy.reader import read_policy
+from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.source import Source, Statement
 
 Compile = Callable[[bytes], bytes]
@@ -60,6 +61,7 @@ class _Asker:
     compile: Compile
     profile: str | None
     query: Query
+    asks: Asks
     candidates: list[Statement]
     base: list[Statement] = field(default_factory=list)
     """Rules that are left out always."""
@@ -75,29 +77,31 @@ class _Asker:
             self.compiles += 1
             try:
                 policy = read_policy(self.compile(self.source.without(dropped)))
-                self._known[key] = Evaluator(policy.get(self.profile)).ask(self.query)
+                self._known[key] = Evaluator(policy.get(self.profile), self.asks).ask(self.query)
             except PhoenixError:
                 self._known[key] = None
         return self._known[key]
 
 
-def explain(source: Source, compile: Compile, profile: str | None, query: Query) -> Explanation:
+def explain(
+    source: Source, compile: Compile, profile: str | None, query: Query, asks: Asks = Asks.TYPE
+) -> Explanation:
     """Find the rules that decide `query` for `profile` (or for the only profile).
 
     Raises PhoenixError where the source as it is does not compile or the profile is not in it.
     """
     policy = read_policy(compile(source.text))
     found = policy.get(profile)
-    answer = Evaluator(found).ask(query)
+    answer = Evaluator(found, asks).ask(query)
     rules = [rule for rule in source.rules() if rule.profile == found.label] or source.rules()
     denies = [rule for rule in rules if is_deny(rule)]
     allows = [rule for rule in rules if not is_deny(rule)]
     if answer.reason in (Reason.UNMEDIATED, Reason.UNCONFINED):
         return Explanation(answer, (), (), f"no rule is asked: {answer.reason.value}", 1)
     if answer.reason is Reason.RULE:
-        asker = _Asker(source, compile, profile, query, allows, base=denies)
+        asker = _Asker(source, compile, profile, query, asks, allows, base=denies)
         return _decided(asker, answer, lambda got: got.allowed and got.reason is Reason.RULE, "")
-    asker = _Asker(source, compile, profile, query, denies)
+    asker = _Asker(source, compile, profile, query, asks, denies)
     if answer.reason is Reason.DENY_RULE:
         return _decided(asker, answer, lambda got: got.reason is Reason.DENY_RULE, "")
     without = asker.ask([])

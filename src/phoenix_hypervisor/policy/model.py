@@ -40,6 +40,7 @@ class Class(IntEnum):
     SIGNAL = 10
     XMATCH = 11
     NETWORK = 14
+    NETWORK_V9 = 15
     LABEL = 16
     MQUEUE = 17
     MODULE = 19

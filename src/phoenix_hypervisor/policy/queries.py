@@ -93,15 +93,32 @@ class CapabilityQuery:
 
 @dataclass(frozen=True, slots=True)
 class NetworkQuery:
+    """Make a socket or use it; what stands behind `access` matters to some kernels only (sockets.Asks)."""
+
     family: int
     type: int
     access: int = 0x10
+    protocol: int = 0
+    address: bytes | None = None
+    """Of a unix socket, as the kernel has it: NUL and the abstract name."""
+    peer_address: bytes | None = None
+    peer: bytes | None = None
+    """The profile at the other end; None: the same profile."""
 
     def __str__(self) -> str:
         types = {number: word for word, number in constants.SOCKET_TYPES.items()}
-        words = [word for word, bit in constants.NETWORK_ACCESS.items() if self.access & bit]
-        tail = "" if words == ["create"] else f" --access {','.join(words)}"
-        return f"network {_family(self.family)} {types.get(self.type, self.type)}{tail}"
+        words = ["network", _family(self.family), str(types.get(self.type, self.type))]
+        access = [word for word, bit in constants.NETWORK_ACCESS.items() if self.access & bit]
+        if access != ["create"]:
+            words += ["--access", ",".join(access)]
+        if self.protocol:
+            words += ["--protocol", str(self.protocol)]
+        for option, value in (("--address", self.address), ("--peer-address", self.peer_address)):
+            if value is not None:
+                words += [option, show(b"@" + value[1:])]
+        if self.peer is not None:
+            words += ["--peer", show(self.peer)]
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +298,31 @@ def _network(fields: _Fields) -> NetworkQuery:
         kind = fields.number("type", 0xFFFF)
     else:
         kind = constants.socket_type(fields.text("type"))
+    return _socket(fields, family, kind)
+
+
+def _socket(fields: _Fields, family: int, kind: int) -> NetworkQuery:
     access = 0
     for word in fields.words("access"):
         access |= constants.from_table(word, "network access", constants.NETWORK_ACCESS)
-    return NetworkQuery(family, kind, access or constants.NETWORK_ACCESS["create"])
+    return NetworkQuery(
+        family,
+        kind,
+        access or constants.NETWORK_ACCESS["create"],
+        protocol=fields.number("protocol", 0xFFFF, 0),
+        address=_abstract(fields, "address"),
+        peer_address=_abstract(fields, "peer_address"),
+        peer=fields.maybe_path("peer"),
+    )
+
+
+def _abstract(fields: _Fields, name: str) -> bytes | None:
+    """`@name` as the kernel has it; a socket with a path is a file to AppArmor."""
+    value = fields.maybe_path(name)
+    if value is not None and not value.startswith(b"@"):
+        hint = "a socket with a path is asked for as a file: `file PATH --access rw`"
+        raise PolicyError(f"{name!r} must be an abstract name, @NAME", hint=hint)
+    return value if value is None else b"\0" + value[1:]
 
 
 def parse_query(source: Mapping[str, object]) -> Query | RawQuery:
@@ -311,7 +349,7 @@ def parse_query(source: Mapping[str, object]) -> Query | RawQuery:
     elif kind == "network":
         query = _network(fields)
     elif kind == "unix":
-        query = NetworkQuery(1, constants.socket_type(fields.text("type")))
+        query = _socket(fields, 1, constants.socket_type(fields.text("type")))
     elif kind == "signal":
         number = constants.signal(fields.text("signal"))
         access = constants.from_table(fields.text("access"), "signal access", constants.SIGNAL_ACCESS)

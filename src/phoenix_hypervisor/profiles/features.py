@@ -1,8 +1,8 @@
 """Which features a profile is compiled for.
 
-Owns the choice of `--base`, `--policy-features` and `--kernel-features`.  The parser
-drops whole rule classes silently, and returns 0, when it is given no features and the
-kernel offers none, so every compile outside a running AppArmor kernel gets both files.
+Owns the choice of `--base`, `--policy-features` and `--kernel-features`, and the names of the packed
+kernel lists.  The parser drops whole rule classes silently, and returns 0, when it is given no features
+and the kernel offers none, so every compile outside a running AppArmor kernel gets a kernel's list.
 """
 
 from __future__ import annotations
@@ -10,17 +10,39 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 
+if TYPE_CHECKING:
+    # The policy room is imported where something is asked: a run that changes nothing needs none of it.
+    from phoenix_hypervisor.policy.sockets import Asks
+
 PARSER_CONF = "/etc/apparmor/parser.conf"
-_POLICY_FEATURES = re.compile(rb"^[ \t]*policy-features[ \t]*=[ \t]*(\S+)", re.M)
+# The value is the rest of the line, blanks at its end included: so the parser reads it.
+_CONF_LINE = re.compile(
+    rb"^[ \t]*(policy-features|kernel-features|features-file)(?:=|[ \t])[ \t]*([^\n]+)", re.M
+)
 _CLASS = re.compile(rb"^(?:file|policy|domain|caps|mount)[ \t]*\{", re.M)
 
-DUMPS = {3: "bookworm-6.1", 4: "trixie-6.12", 5: "forky-7.2"}
-"""Packaged kernel feature dumps by the parser's major version (how they were taken: docs/features.md)."""
+DUMPS = {3: "debian-12", 4: "debian-13", 5: "debian-14"}
+"""The packed list by the parser's major version, where nothing else says for which kernel."""
+
+PACKED = {
+    "debian-12": "bookworm-6.1",
+    "debian-13": "trixie-6.12",
+    "debian-14": "forky-7.2",
+    "proxmox-8-6.8": "proxmox-8-6.8",
+    "proxmox-9-6.14": "proxmox-9-6.14",
+    "proxmox-9-6.17": "proxmox-9-6.17",
+    "proxmox-9-7.0": "proxmox-9-7.0",
+}
+"""Packed kernel lists: the file by the name that `--features` takes (whose kernels: docs/features.md)."""
+
+ALIASES = {"proxmox-8": "proxmox-8-6.8", "proxmox-9": "proxmox-9-6.17"}
+"""Shorter names, for the kernel that a release is used with most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,64 +51,145 @@ class Features:
 
     arguments: tuple[str, ...]
     shown: str
+    kernel: str | None = None
+    """The file with the kernel's features; None: the running kernel's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Conf:
+    """What parser.conf pins: paths on the host, and the option that named each."""
+
+    policy: str | None = None
+    kernel: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def packed(name: str) -> str | None:
+    """The path of the packed kernel list `name`; None where there is no such name."""
+    file = PACKED.get(ALIASES.get(name, name))
+    if file is None:
+        return None
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "features", file)
 
 
 def packaged_dump(major: int) -> str:
-    """The path of the packaged kernel feature dump for parser version `major`."""
-    name = DUMPS.get(major, DUMPS[max(DUMPS)])
-    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "features", name)
+    """The path of the packed kernel list for parser version `major`."""
+    path = packed(DUMPS.get(major, DUMPS[max(DUMPS)]))
+    assert path is not None
+    return path
 
 
 def choose(host: Host, major: int, override: str | None = None) -> Features:
-    """The features for `host`; `override` is the operator's `--features FILE`.
+    """The features for `host`; `override` is the operator's `--features FILE|NAME`.
 
     On `/` with AppArmor nothing is passed, so that the parser does exactly what it does at
-    boot.  Raises UsageError where `override` cannot be read.
+    boot.  Raises UsageError where `override` is neither a packed name nor a feature file,
+    PhoenixError where the root pins what is none.
     """
-    if override is not None and not os.path.isfile(override):
-        raise UsageError("--features is not a file", where=override)
-    if override is not None and not _is_dump(override):
-        raise UsageError("--features is no feature dump", where=override, hint="see apparmor_parser(8)")
+    given = _given(override)
     if host.is_live and host.kernel.has_apparmor():
-        if override is None:
+        if given is None:
             return Features((), f"parser.conf and the running kernel {host.kernel.release()}")
-        return Features(("--kernel-features", override), f"parser.conf and {override}")
-    kernel = override or packaged_dump(major)
+        return Features(("--kernel-features", given), f"parser.conf and {override}", given)
+    conf = _read_conf(host)
+    kernel = given
+    shown = f"{override}"
+    if given is None and conf.kernel is not None:
+        kernel = host.root.locate(conf.kernel)
+        shown = f"its {conf.kernel}"
+    elif given is None:
+        kernel = packaged_dump(major)
+        shown = f"the packed list {DUMPS.get(major, DUMPS[max(DUMPS)])}"
+    assert kernel is not None
     arguments = ["--kernel-features", kernel]
-    shown = os.path.basename(kernel)
     if host.is_live:
-        return Features(
-            tuple(arguments), f"parser.conf and the packaged dump {shown} (this kernel has no AppArmor)"
+        why = "" if given is not None else " (this kernel has no AppArmor)"
+        return Features(tuple(arguments), f"parser.conf and {shown}{why}", kernel)
+    if not os.path.isdir(host.root.locate(APPARMOR_D)):
+        # The parser would say so for each profile, and then take this machine's own.
+        raise PhoenixError(
+            "is not there: below --root DIR lies a host, at least its /etc/apparmor.d",
+            where=host.root.shown(APPARMOR_D),
+            hint="copy that of the host, with tunables/ and abstractions/, or install apparmor in the root",
         )
+    for option, named in conf.options:
+        _require_dump(host, option, named)
     arguments = ["--config-file", "/dev/null", "--base", host.root.locate(APPARMOR_D), *arguments]
-    policy = _policy_features(host)
-    if policy is not None:
-        arguments += ["--policy-features", policy]
-    return Features(
-        tuple(arguments), f"the root's parser.conf and {'' if override else 'the packaged dump '}{shown}"
-    )
+    if conf.policy is not None:
+        arguments += ["--policy-features", host.root.locate(conf.policy)]
+    return Features(tuple(arguments), f"the root's parser.conf and {shown}", kernel)
+
+
+def asks(host: Host, override: str | None = None) -> Asks:
+    """How the kernel that `choose` would compile for asks about sockets.
+
+    Raises UsageError where `override` is neither a packed name nor a feature file.
+    """
+    from phoenix_hypervisor.plan.mediation import read_dump
+    from phoenix_hypervisor.policy.sockets import Asks, asks
+
+    given = _given(override)
+    if given is None and host.is_live and host.kernel.has_apparmor():
+        features = host.kernel.features()
+        return Asks.TYPE if features is None else asks(features)
+    named = _read_conf(host).kernel
+    path = host.root.locate(named) if given is None and named is not None else given
+    if path is None or not os.path.isfile(path):
+        return Asks.TYPE  # the packed lists that stand in are Debian's
+    try:
+        with open(path, "rb") as file:
+            return asks(read_dump(file.read(1024 * 1024)))
+    except (OSError, ValueError):
+        return Asks.TYPE
 
 
 def pinned(host: Host) -> bytes | None:
     """The feature file that parser.conf of `host` pins; None where it pins none that can be read."""
-    named = _named_by_conf(host)
+    named = _read_conf(host).policy
     return host.read(named) if named is not None else None
 
 
-def _named_by_conf(host: Host) -> str | None:
-    conf = host.read(PARSER_CONF)
-    match = _POLICY_FEATURES.search(conf) if conf is not None else None
-    return match[1].decode("utf-8", "surrogateescape") if match is not None else None
-
-
-def _policy_features(host: Host) -> str | None:
-    named = _named_by_conf(host)
-    if named is None:
+def _given(override: str | None) -> str | None:
+    """The file that `--features` means.  Raises UsageError."""
+    if override is None:
         return None
+    path = packed(override)
+    if path is not None:
+        return path
+    if not os.path.isfile(override):
+        names = ", ".join([*PACKED, *ALIASES])
+        raise UsageError(
+            "--features is neither a file nor a packed list", where=override, hint=f"packed are {names}"
+        )
+    if not _is_dump(override):
+        raise UsageError("--features is no feature dump", where=override, hint="see apparmor_parser(8)")
+    return override
+
+
+def _read_conf(host: Host) -> _Conf:
+    """The feature files of parser.conf as the parser counts them: the last of each kind.
+
+    `features-file` stands for both kinds.
+    """
+    conf = host.read(PARSER_CONF)
+    policy = kernel = None
+    found: dict[str, tuple[str, str]] = {}
+    for match in _CONF_LINE.finditer(conf or b""):
+        option = match[1].decode()
+        path = match[2].decode("utf-8", "surrogateescape")
+        if option != "kernel-features":
+            policy, found["policy"] = path, (option, path)
+        if option != "policy-features":
+            kernel, found["kernel"] = path, (option, path)
+    return _Conf(policy, kernel, tuple(dict.fromkeys(found.values())))
+
+
+def _require_dump(host: Host, option: str, named: str) -> None:
+    """Raise PhoenixError where parser.conf names a file that is no feature list."""
     path = host.root.locate(named)
     if not os.path.isfile(path):
         raise PhoenixError(
-            "names a policy-features file that is not there",
+            f"names a {option} file that is not there: {named}",
             where=host.root.shown(PARSER_CONF),
             hint="install apparmor in that root, or correct parser.conf",
         )
@@ -96,7 +199,6 @@ def _policy_features(host: Host) -> str | None:
             where=path,
             hint="install apparmor in that root anew, or correct parser.conf",
         )
-    return path
 
 
 def _is_dump(path: str) -> bool:

@@ -10,14 +10,18 @@ import os
 import re
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed, find_program
 from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.policy.packed import plain
-from phoenix_hypervisor.profiles.features import Features, choose
+from phoenix_hypervisor.profiles.features import Features, asks, choose
 from phoenix_hypervisor.profiles.sources import OPTIONAL
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.sockets import Asks
 
 COMPILE_TIMEOUT = 300.0
 COMPRESSES = (5, 0, 2)
@@ -50,6 +54,7 @@ class Parser:
         self._more = more  # further include directories, behind `source_dir`
         self._version: tuple[int, int, int] | None = None
         self._features: Features | None = None
+        self._asks: Asks | None = None
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -67,6 +72,13 @@ class Parser:
         if self._features is None:
             self._features = choose(self._host, self.version[0], self._override)
         return self._features
+
+    @property
+    def asks(self) -> Asks:
+        """How the kernel that it compiles for asks about sockets."""
+        if self._asks is None:
+            self._asks = asks(self._host, self._override)
+        return self._asks
 
     def identity(self) -> list[object]:
         """What changes when another parser is installed: path, size and mtime of the binary."""

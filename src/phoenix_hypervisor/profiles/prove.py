@@ -23,8 +23,10 @@ from phoenix_hypervisor.profiles.store import Store
 if TYPE_CHECKING:
     # The policy room is imported where something is compiled: a run that changes nothing needs none of it.
     from phoenix_hypervisor.policy.assertions import PolicyTest
+    from phoenix_hypervisor.policy.sockets import Asks
 
 _COMPUTED_NAME = re.compile(rb"^[ \t]*profile[ \t]+[^\n{]*@\{", re.M)
+_PIN = "pin what its rules are written for: `abi <abi/phoenix>,` as its first line (docs/features.md)"
 _NOT_PROFILES = frozenset({"abi", "abstractions", "tunables", "disable", "force-complain", "cache", "local"})
 
 
@@ -57,6 +59,7 @@ def prove(
     proof = Proof()
     fresh: dict[str, bytes] = {}
     problems: list[Problem] = []
+    unpinned: dict[str, list[str]] = {}
     for profile in profiles:
         name, path = profile.name, profile.source
         proof.argv.append(store.parser.compile_argv(path, optional=optional))
@@ -68,6 +71,10 @@ def prove(
                     raise PhoenixError(f"compiles to over {MAX_COMPILED} bytes", hint=hint)
                 _check_names(name, _names(compiled[0]))
                 _check_kind(compiled[0])
+                useless = _useless_pin(compiled[0], store.parser.asks)
+                if useless is not None:
+                    unpinned.setdefault(useless, []).append(path)
+                    continue
                 fresh[name] = compiled[0]
                 known[name, profile.closure] = compiled
             blob, warnings = known[name, profile.closure]
@@ -76,18 +83,19 @@ def prove(
             continue
         proof.blobs[name] = blob
         proof.warnings += [(path, warning) for warning in warnings]
+    for message, paths in unpinned.items():
+        # One cause, one message: policy tests would fail by the hundred.
+        problems.append(Problem(message, _together(paths), hint=_PIN))
     problems += _changed_meanwhile(store, proof.blobs)
     if not problems:
-        problems += failed_tests(tests, fresh)
+        problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
     if problems:
         raise ProblemsError("a profile is not proven, so nothing was installed", problems)
     return proof
 
 
-def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes]) -> list[Problem]:
-    """What compiled policy answers otherwise than the policy tests expect."""
-    if not tests or not blobs:
-        return []
+def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: Asks) -> list[Problem]:
+    """What compiled policy answers otherwise than the policy tests expect, to a kernel that `asks` so."""
     from phoenix_hypervisor.policy.assertions import run_tests
     from phoenix_hypervisor.policy.reader import read_policy
 
@@ -95,7 +103,7 @@ def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes]) -> lis
     compiled = {profile.name.decode("utf-8", "surrogateescape"): profile for profile in profiles}
     return [
         Problem(str(failure).removeprefix(f"{failure.test.where}: "), failure.test.where)
-        for failure in run_tests(tests, compiled).failures
+        for failure in run_tests(tests, compiled, asks).failures
     ]
 
 
@@ -153,6 +161,35 @@ def _check_kind(blob: bytes) -> None:
         if b"//" not in profile.name and (profile.xmatch is not None or profile.attach is not None):
             text = "names programs to attach to, so it would confine programs of the host"
             raise PhoenixError(text, hint="a container's profile has a name only: `profile NAME {`")
+
+
+def _together(paths: Sequence[str]) -> str:
+    """`DIR/one, two` for paths that lie in one directory."""
+    return ", ".join([paths[0], *map(os.path.basename, paths[1:])])
+
+
+def _useless_pin(blob: bytes, asks: Asks) -> str | None:
+    """What the features lack that this was compiled for: the pin is missing, empty or of another kernel."""
+    from phoenix_hypervisor.policy.constants import SOCKET_TYPES
+    from phoenix_hypervisor.policy.evaluate import Evaluator
+    from phoenix_hypervisor.policy.model import Class
+    from phoenix_hypervisor.policy.queries import NetworkQuery
+    from phoenix_hypervisor.policy.reader import read_policy
+    from phoenix_hypervisor.policy.sockets import AF_UNIX, Asks
+
+    for profile in read_policy(blob).profiles:
+        missing = profile.unmediated()
+        if missing:
+            return f"is compiled without {', '.join(missing)}: everything of it is allowed"
+        if asks is not Asks.PROTOCOL or profile.start(Class.NETWORK_V7) or profile.start(Class.NETWORK_V9):
+            continue
+        sockets = [NetworkQuery(AF_UNIX, one) for one in SOCKET_TYPES.values()]
+        meant, found = Evaluator(profile), Evaluator(profile, asks)
+        if any(meant.ask(one).allowed for one in sockets) and not any(
+            found.ask(one).allowed for one in sockets
+        ):
+            return "is compiled without network/af_unix: this kernel refuses every unix socket to it"
+    return None
 
 
 def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem]:

@@ -112,7 +112,7 @@ class Store:
     def profiles(self) -> list[ProfileState]:
         """Each shipped profile with the hash of all it is made of."""
         wanted = self.wanted()
-        closures = Closures(self._lookup)
+        closures = Closures(self.include)
         found = []
         for name, data in sorted(self.sources.profiles.items()):
             closure, included = closures.of(data)
@@ -133,7 +133,7 @@ class Store:
             )
         return found
 
-    def _lookup(self, path: str) -> bytes | list[str] | None:
+    def include(self, path: str) -> bytes | list[str] | None:
         """An include as a compile would find it: our sources first, then the host's files."""
         wanted = self.wanted_include(path)
         if wanted is not None:

@@ -12,7 +12,7 @@ from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Reason
 from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.perms import Masks
-from phoenix_hypervisor.policy.queries import RawQuery, parse_query
+from phoenix_hypervisor.policy.queries import NetworkQuery, RawQuery, parse_query
 from phoenix_hypervisor.policy.raw import raw_masks
 from phoenix_hypervisor.policy.reader import read_policy
 from unit.policy.samples import ENCODINGS, blob, evaluator
@@ -109,8 +109,8 @@ def test_operations_name_the_capabilities_they_need() -> None:
     }
     admin = ("sys_admin",)
     assert needs == {"umount": admin, "pivot_root": admin, "mount": admin, "capability": ()}
-    assert judge.network(constants.family("packet"), 3).needs == ("net_raw",)
-    assert judge.network(constants.family("inet"), 1).needs == ()
+    assert judge.network(NetworkQuery(constants.family("packet"), 3)).needs == ("net_raw",)
+    assert judge.network(NetworkQuery(constants.family("inet"), 1)).needs == ()
 
 
 def test_classes_the_compiler_was_not_told_about_are_unmediated() -> None:
@@ -118,7 +118,7 @@ def test_classes_the_compiler_was_not_told_about_are_unmediated() -> None:
     for answer in (
         judge.umount(b"/"),
         judge.signal(9, 2, b"x"),
-        judge.network(2, 1),
+        judge.network(NetworkQuery(2, 1)),
         judge.userns(),
         judge.ptrace(8, b"x"),
     ):
