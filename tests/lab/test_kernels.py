@@ -1,0 +1,75 @@
+"""What the guests' own parsers make of the shipped profiles for Proxmox's kernels.
+
+This machine has one parser; Proxmox VE 9 has that of the trixie guest.  The guest compiles, the answers are
+worked out here.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.plan.mediation import read_dump
+from phoenix_hypervisor.policy.assertions import load_tests, run_tests
+from phoenix_hypervisor.policy.reader import read_policy
+from phoenix_hypervisor.policy.sockets import Asks, asks
+from phoenix_hypervisor.profiles.features import PACKED, packed
+
+TOP = Path(__file__).parents[2]
+NAMES = sorted(path.name for path in (TOP / "etc/apparmor").iterdir() if path.is_file())
+PROXMOX = [name for name in PACKED if name.startswith("proxmox")]
+COMPILE = """set -e
+cd /usr/local/phoenix_hypervisor
+rm -rf /tmp/kernels && mkdir /tmp/kernels
+include="-I $PWD/etc/apparmor -I $PWD/etc/apparmor/if-parser-accepts"
+for kernel in {kernels}; do
+  for name in {names}; do
+    apparmor_parser -QKS --kernel-features src/phoenix_hypervisor/data/features/$kernel \\
+      $include etc/apparmor/$name > /tmp/kernels/$kernel.$name
+    sed '/^abi /d' etc/apparmor/$name | apparmor_parser -QKS \\
+      --kernel-features src/phoenix_hypervisor/data/features/$kernel $include \\
+      > /tmp/kernels/$kernel.$name.unpinned
+  done
+done
+tar -C /tmp/kernels -cf /tmp/kernels.tar .
+"""
+
+
+@pytest.mark.slow
+def test_on_proxmoxs_kernels_the_shipped_profiles_hold_as_parser_4_compiles_them(
+    labs: Callable[[str], Lab], tell: Callable[[str], None]
+) -> None:
+    lab = labs("trixie")
+    lab.run(COMPILE.format(kernels=" ".join(PROXMOX), names=" ".join(NAMES)), check=True, timeout=900)
+    tests = [
+        test
+        for path in sorted((TOP / "etc/policy_tests").glob("*.toml"))
+        for test in load_tests(path.read_bytes(), path.name)
+    ]
+    sizes = []
+    with tarfile.open(fileobj=io.BytesIO(lab.get("/tmp/kernels.tar"))) as archive:
+        for kernel in PROXMOX:
+            path = packed(kernel)
+            assert path is not None
+            how = asks(read_dump(Path(path).read_bytes()))
+            assert how is Asks.PROTOCOL
+            for name in NAMES:
+                blob = _member(archive, f"{kernel}.{name}")
+                sizes.append(len(blob))
+                profile = read_policy(blob).profiles[0]
+                assert run_tests(tests, {name: profile}, how).failures == (), (kernel, name)
+                bare = read_policy(_member(archive, f"{kernel}.{name}.unpinned")).profiles[0]
+                failed = {failure.test.name for failure in run_tests(tests, {name: bare}, how).failures}
+                assert "unix sockets are made and used" in failed, (kernel, name)
+    tell(f"compiled by parser 4.1 for {len(PROXMOX)} kernels of Proxmox: {min(sizes)} to {max(sizes)} bytes")
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    opened = archive.extractfile(f"./{name}")
+    assert opened is not None
+    return opened.read()
