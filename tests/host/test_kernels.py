@@ -69,6 +69,7 @@ def outcome(name: str, kernel: str, *, pinned: bool = True) -> Outcome:
 def test_each_packed_kernel_asks_as_its_tree_does() -> None:
     assert {name: how(name) for name in PACKED} == {
         **dict.fromkeys(("debian-12", "debian-13"), Asks.TYPE),
+        "debian-14": Asks.NINTH,
         **dict.fromkeys(PROXMOX, Asks.PROTOCOL),
     }
     assert set(ALIASES.values()) <= set(PACKED) and packed("proxmox-9") == packed(ALIASES["proxmox-9"])
