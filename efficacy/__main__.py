@@ -13,46 +13,30 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from efficacy import claims, report
-from efficacy.report import KINDS, LAYERS, PROFILES
-from efficacy.rows import BASE, load
+from efficacy import claims, operations, report
+from efficacy.labside import combination, install_profiles, install_targets, lab_answers, say
+from efficacy.places import KINDS, LAYERS, PROFILES, TOP, places
+from efficacy.rows import Row
+from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.lab.session import Lab
 
-TOP = Path(__file__).parents[1]
-HERE = Path(__file__).parent
-LIMIT = 900.0
-"""Seconds for all operations of one combination."""
+RELEASES = ("trixie", "bookworm")
 LOCK = threading.Lock()
-SHARE = """\
-lxc.mount.entry = /var/lib/phoenix-efficacy/share srv/share none bind,create=dir
-lxc.mount.entry = /dev/nvidia3 dev/nvidia3 none bind,create=file
-lxc.mount.entry = /dev/nvidia4 dev/nvidia4 none bind,create=file
-lxc.mount.entry = /dev/fuse dev/fuse none bind,optional,create=file
-lxc.init.cmd = /bin/sleep infinity
-"""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="efficacy", description=__doc__)
-    parser.add_argument("--release", action="append", choices=("trixie", "bookworm"))
-    parser.add_argument("--kind", action="append", choices=KINDS)
-    parser.add_argument("--layer", action="append", choices=LAYERS)
-    parser.add_argument("--profile", action="append", choices=PROFILES)
-    parser.add_argument("--operation", action="append", help="Only operations whose name contains this.")
-    parser.add_argument("--output", type=Path, default=TOP / "docs" / "efficacy.json")
-    parser.add_argument("--errors", type=Path, help="What operations said, as JSON lines.")
-    parser.add_argument("--report-only", action="store_true")
-    given = parser.parse_args()
+    given = _arguments()
     document = json.loads(given.output.read_text()) if given.output.exists() else {"version": 1}
     failed = []
     if not given.report_only:
-        rows = [r for r in load() if not given.operation or any(o in r.name for o in given.operation)]
-        failed = run_all(given.release or ("trixie", "bookworm"), rows, given, document)
-    if given.operation is not None:
+        failed = run_all(given.release or RELEASES, _chosen(given), given, document)
+    if not (given.merge or given.report_only or _whole(given)):
         return 1 if failed else 0
-    report.write(document, [str(c) for c in claims.all_claims(document)], TOP / "docs" / "efficacy.md")
+    report.write(document, [str(c) for c in claims.all_claims(document)], given.output.with_suffix(".md"))
     found = claims.all_claims(document, given.release)
     for claim in found:
         print(claim)
@@ -62,7 +46,46 @@ def main() -> int:
     return 1 if bad or failed else 0
 
 
-def run_all(releases: Any, rows: list[Any], given: argparse.Namespace, document: dict[str, Any]) -> list[str]:
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="efficacy", description=__doc__)
+    parser.add_argument("--release", action="append", choices=RELEASES)
+    parser.add_argument("--kind", action="append", choices=KINDS)
+    parser.add_argument("--layer", action="append", choices=LAYERS)
+    parser.add_argument("--profile", action="append", choices=PROFILES)
+    parser.add_argument("--operation", action="append", help="Only operations whose name contains this.")
+    parser.add_argument("--class", dest="klass", action="append", help="Only operations of this class.")
+    parser.add_argument(
+        "--merge", action="store_true", help="Put a part beside what is on file of the same policy."
+    )
+    parser.add_argument("--output", type=Path, default=TOP / "docs" / "efficacy.json")
+    parser.add_argument("--errors", type=Path, help="What operations said, as JSON lines.")
+    parser.add_argument(
+        "--seccomp", type=Path, help="Rules for the layer stock+seccomp; Phoenix's companion otherwise."
+    )
+    parser.add_argument("--report-only", action="store_true")
+    parser.add_argument("--sweep-only", action="store_true", help="No operations; the report stays as it is.")
+    parser.add_argument("--no-sweep", action="store_true")
+    return parser.parse_args()
+
+
+def _whole(given: argparse.Namespace) -> bool:
+    return given.operation is None and given.klass is None and not given.sweep_only
+
+
+def _chosen(given: argparse.Namespace) -> list[Row]:
+    if given.sweep_only:
+        return []
+    return [
+        row
+        for row in operations.load()
+        if (not given.operation or any(words in row.name for words in given.operation))
+        and (not given.klass or row.klass in given.klass)
+    ]
+
+
+def run_all(
+    releases: Sequence[str], rows: list[Row], given: argparse.Namespace, document: dict[str, Any]
+) -> list[str]:
     """Every release in a thread of its own; the releases whose lab failed."""
     failed: list[str] = []
 
@@ -87,19 +110,8 @@ class LabDied(Exception):
     """The guest's kernel no longer answers."""
 
 
-def order_of(given: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """Combinations, what says most first: unconfined and base before the others, bare before stock."""
-    places = [(k, l) for k in given.kind or KINDS for l in given.layer or LAYERS]  # noqa: E741
-    chosen = [p for p in PROFILES if not given.profile or p in given.profile]
-    chosen.sort(key=lambda p: (p != "unconfined", p != BASE, p != "generated"))
-    return [(kind, layer, profile) for kind, layer in places for profile in chosen]
-
-
-def run(release: str, rows: list[Any], given: argparse.Namespace, document: dict[str, Any]) -> None:
+def run(release: str, rows: list[Row], given: argparse.Namespace, document: dict[str, Any]) -> None:
     """All chosen combinations of one release in one lab, saved after each."""
-    from phoenix_hypervisor.errors import PhoenixError
-    from phoenix_hypervisor.lab.session import Lab
-
     say(f"{release}: starting the lab")
     with Lab(release, memory=1536, progress=say) as lab:
         facts = document.setdefault("releases", {}).setdefault(release, {})
@@ -107,149 +119,40 @@ def run(release: str, rows: list[Any], given: argparse.Namespace, document: dict
         facts.update(kernel=lab.image.kernel, **{n: lab.image.packages[n] for n in ("apparmor", "lxc")})
         facts.update(accel=lab.accel, qemu=True)
         facts["compiled"] = install_profiles(lab)
-        lab.put("/var/lib/phoenix-efficacy/disk2", disk_with_secret())
-        lab.put("/var/lib/phoenix-efficacy/share/vmlinuz", lab.image.vmlinuz.read_bytes())
-        for number, (kind, layer, profile) in enumerate(order_of(given), 701):
-            key = f"{release}/{kind}/{layer}/{profile}"
-            free = document.get("combinations", {}).get(f"{release}/{kind}/{layer}/unconfined")
+        install_targets(lab, lab.image.vmlinuz.read_bytes(), given.seccomp)
+        chosen = places(
+            tuple(given.kind or KINDS), tuple(given.layer or LAYERS), tuple(given.profile or PROFILES)
+        )
+        for number, place in enumerate(chosen, 701):
+            reference = f"{release}/{place.kind}/{place.reference}/unconfined"
+            free = document.get("combinations", {}).get(reference)
             # What fails unconfined says nothing about a profile, so it is not tried again.
-            chosen = [r for r in rows if not free or profile == "unconfined" or r.name in free["done"]]
+            tried = [r for r in rows if not free or place.profile == "unconfined" or r.name in free["done"]]
             try:
-                answer = combination(lab, number, kind, layer, profile, chosen)
+                answer = combination(lab, number, place, tried, sweep=place.swept and not given.no_sweep)
             except PhoenixError as error:
                 answer = {"failed": error.message}
-            if profile in facts["compiled"]:
-                answer["policy"] = facts["compiled"][profile]["sha256"]
+            if place.assigned in facts["compiled"]:
+                answer.update(assigned=place.assigned, policy=facts["compiled"][place.assigned]["sha256"])
             with LOCK:
-                keep(document, key, answer, given)
+                keep(document, place.key(release), answer, given)
             if not lab_answers(lab):
                 last = "\n".join(lab.console().splitlines()[-20:])
-                raise LabDied(f"the lab died in {key}\n{last}")
-
-
-def disk_with_secret() -> bytes:
-    """A small ext4 image with the host's secret in it; the guest itself has no mke2fs."""
-    import subprocess
-    import tempfile
-
-    from phoenix_hypervisor.lab.tools import path_of
-
-    with tempfile.TemporaryDirectory() as folder:
-        tree, image = Path(folder) / "tree", Path(folder) / "image"
-        tree.mkdir()
-        (tree / "secret").write_text("phoenix-the-hosts-secret")
-        with image.open("wb") as file:
-            file.truncate(1 << 20)
-        argv = [
-            path_of("mke2fs"),
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-O",
-            "^has_journal",
-            "-d",
-            str(tree),
-            str(image),
-        ]
-        subprocess.run(argv, check=True, timeout=60)
-        return image.read_bytes()
-
-
-def lab_answers(lab: Any) -> bool:
-    from phoenix_hypervisor.errors import PhoenixError
-
-    try:
-        return bool(lab.run(["true"], timeout=20).ok)
-    except PhoenixError:
-        return False
-
-
-def install_profiles(lab: Any) -> dict[str, Any]:
-    """Our profiles into the guest's kernel by the guest's own parser; seconds, bytes and hash of each."""
-    import io
-    import tarfile
-
-    source = TOP / "etc" / "apparmor"
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(source, ".")
-    lab.run(["rm", "-rf", "/run/profiles"], check=True)
-    lab.put_tar("/run/profiles", buffer.getvalue())
-    script = r"""
-set -e
-cd /run/profiles
-cp -r abi abstractions tunables /etc/apparmor.d/
-for f in if-parser-accepts/abstractions/phoenix/*; do
-  if { echo 'profile x {'; cat "$f"; echo '}'; } | apparmor_parser -QK >/dev/null 2>&1; then
-    cp "$f" /etc/apparmor.d/abstractions/phoenix/
-  fi
-done
-for p in lxc-*; do
-  start=$(date +%s%N)
-  apparmor_parser -QK -o /run/profiles/blob "$p" 2>/run/profiles/err || { cat /run/profiles/err >&2; exit 1; }
-  end=$(date +%s%N)
-  apparmor_parser -rK "$p"
-  echo "$p $(( (end - start) / 1000000 )) $(stat -c %s /run/profiles/blob) $(sha256sum < /run/profiles/blob)"
-done
-"""
-    said = lab.run(script, timeout=180, check=True).stdout
-    found = {}
-    for line in said.splitlines():
-        name, took, size, digest, _ = line.split()
-        found[name] = {"milliseconds_emulated": int(took), "bytes": int(size), "sha256": digest}
-    return found
-
-
-def combination(
-    lab: Any, number: int, kind: str, layer: str, profile: str, rows: list[Any]
-) -> dict[str, Any]:
-    """Every operation in one fresh container."""
-    from phoenix_hypervisor.lab.containers import make_container
-
-    extra = SHARE
-    line = profile
-    if profile.startswith("generated"):
-        line = "generated"
-        extra += "lxc.apparmor.allow_nesting = 1\n" if profile.endswith("nesting") else ""
-    if layer == "stock" and kind == "privileged":
-        extra += "lxc.cgroup2.devices.allow = c 10:229 rwm\n"
-    lab.put("/run/phoenix-efficacy/inside.py", (HERE / "inside.py").read_bytes())
-    lab.put("/run/phoenix-efficacy/outside.py", (HERE / "outside.py").read_bytes())
-    lab.run("mkdir -p /var/lib/phoenix-efficacy/share", check=True)
-    box = make_container(
-        lab, number, layer=layer, privileged=kind == "privileged", rootfs="debian",  # type: ignore[arg-type]
-        profile=line, nvidia=True, extra=extra,
-    )  # fmt: skip
-    order = {
-        "container": box.name,
-        "upper": "",
-        "limit": LIMIT,
-        "rows": [row.as_order() for row in rows],
-    }
-    try:
-        done = lab.run(
-            ["python3", "-I", "-S", "/run/phoenix-efficacy/outside.py"],
-            input=json.dumps(order).encode(),
-            timeout=LIMIT + 120,
-        )
-        if not done.ok:
-            return {"failed": f"exit {done.rc}: {done.stderr[-1500:]}"}
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return answer
-    finally:
-        box.remove()
+                raise LabDied(f"the lab died in {place.key(release)}\n{last}")
 
 
 def keep(document: dict[str, Any], key: str, answer: dict[str, Any], given: argparse.Namespace) -> None:
     """Save what one combination gave; without --operation it replaces what is on file."""
     results = answer.pop("results", [])
+    swept = answer.get("sweep") or {}
     if given.errors:
         with given.errors.open("a") as file:
             for one in results:
                 file.write(json.dumps({"at": key, **one}) + "\n")
             if "failed" in answer:
                 file.write(json.dumps({"at": key, **answer}) + "\n")
+            if swept:
+                file.write(json.dumps({"at": key, "sweep": swept}) + "\n")
     done = [one["name"] for one in results if one["done"]]
     answer["tried"] = len(results)
     if key.endswith("/unconfined"):
@@ -257,23 +160,47 @@ def keep(document: dict[str, Any], key: str, answer: dict[str, Any], given: argp
     answer["done"] = done
     answer["broken"] = [one["name"] for one in results if one.get("broken")]
     say(
-        f"{key}: {len(done)}/{len(results)} done in {answer.get('seconds', 0)} s {answer.get('failed', '')[-300:]}"
+        f"{key}: {len(done)}/{len(results)} done in {answer.get('seconds', 0)} s, sweep "
+        f"{swept.get('opened', swept.get('failed', 'none'))} in {answer.get('sweep_seconds', 0)} s "
+        f"{answer.get('failed', '')[-300:]}"
     )
-    if given.operation is None:
+    if _whole(given) or given.merge:
+        old = document.get("combinations", {}).get(key)
+        if given.merge and old and "failed" not in answer:
+            answer = _merged(old, answer, [one["name"] for one in results])
         document.setdefault("combinations", {})[key] = answer
-        document["operations"] = [
-            {"name": r.name, "class": r.klass, "dangerous": r.dangerous, "promises": list(r.promises),
-             **{n: getattr(r, n) for n in ("watch", "no_hook", "no_hook_kernel") if getattr(r, n)}}
-            for r in load()
-        ]  # fmt: skip
+        document["operations"] = [_on_file(row) for row in operations.load()]
         document["taken"] = time.strftime("%Y-%m-%d", time.gmtime())
         part = given.output.with_suffix(".part")
         part.write_text(json.dumps(document, indent=1) + "\n")
         part.replace(given.output)
 
 
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+def _merged(old: dict[str, Any], new: dict[str, Any], ran: list[str]) -> dict[str, Any]:
+    """What is on file with a part that was run again; a part under another policy replaces the whole."""
+    if old.get("policy") != new.get("policy"):
+        return new
+    found = {**old, **new}
+    for name in ("done", "broken"):
+        found[name] = [one for one in old.get(name, []) if one not in ran] + new[name]
+    if "names" in old:
+        found["names"] = [one for one in old["names"] if one not in ran] + ran
+    found["tried"] = old["tried"] + len(ran)
+    found["seconds"] = round(old.get("seconds", 0) + new.get("seconds", 0), 1)
+    return found
+
+
+def _on_file(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": row.name,
+        "class": row.klass,
+        "dangerous": row.dangerous,
+        "promises": list(row.promises),
+    }
+    for name in ("watch", "no_hook", "no_hook_kernel", "accepted"):
+        if getattr(row, name):
+            found[name] = getattr(row, name)
+    return found
 
 
 if __name__ == "__main__":

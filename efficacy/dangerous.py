@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efficacy.rows import BASE, OURS, Row
+from efficacy.rows import BASE, rows_of, watch
 
 ADMIN = "it asks for CAP_SYS_ADMIN, without which LXC cannot start a container (see CAP_SYS_ADMIN in the method): unprivileged stops it"
 _NO_KEYS = "AppArmor has no hook for keys; keys of a user belong to the user namespace: unprivileged stops it"
@@ -26,31 +26,18 @@ _NO_LOAD = (
 )
 
 
-def _rows(klass: str, *rows: tuple[Any, ...], promises: tuple[str, ...] = OURS) -> tuple[Row, ...]:
-    made = []
-    for name, do, *rest in rows:
-        more = dict(rest[0]) if rest else {}
-        more.setdefault("promises", () if more.get("no_hook") and "no_hook_kernel" not in more else promises)
-        made.append(Row(klass, name, do, **more))
-    return tuple(made)
-
-
-def _watch(path: str, **more: Any) -> dict[str, Any]:
-    return {"watch": path, **more}
-
-
 def _knob(path: str, value: str, **more: Any) -> tuple[str, str, dict[str, Any]]:
-    return (f"write {path}", f"put({path!r}, {value!r})", _watch(path, **more))
+    return (f"write {path}", f"put({path!r}, {value!r})", watch(path, **more))
 
 
 CORE = "/proc/sys/kernel/core_pattern"
-CORE_ = _watch(CORE)
+CORE_ = watch(CORE)
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
-THP_ = _watch(THP)
+THP_ = watch(THP)
 _LOG = {"no_hook": _NO_LOG, "no_hook_kernel": "6.1."}
-SYSRQ_ = {"check": "logged('sysrq: HELP')"}
+SYSRQ_ = {"check": "logged sysrq: HELP"}
 
-KNOBS = _rows(
+KNOBS = rows_of(
     "kernel knobs",
     _knob(CORE, "phoenix"),
     _knob("/proc/sys/kernel/modprobe", "/tmp/phoenix"),
@@ -71,31 +58,31 @@ KNOBS = _rows(
     ("drop the host's caches", "put('/proc/sys/vm/drop_caches', '1')"),
     ("host's transparent huge pages", f"put({THP!r}, 'never')", THP_),
     ("read-ahead of the host's disk", "put('/sys/block/vda/queue/read_ahead_kb', '64')",
-     _watch("/sys/block/vda/queue/read_ahead_kb")),
+     watch("/sys/block/vda/queue/read_ahead_kb")),
     ("tuning of the host's root file system", "put('/sys/fs/ext4/vda/inode_readahead_blks', '16')",
-     _watch("/sys/fs/ext4/vda/inode_readahead_blks")),
+     watch("/sys/fs/ext4/vda/inode_readahead_blks")),
     ("parameters of the host's modules", "put('/sys/module/printk/parameters/ignore_loglevel', 'Y')",
-     _watch("/sys/module/printk/parameters/ignore_loglevel")),
-    ("power management", "put('/sys/power/pm_async', '0')", _watch("/sys/power/pm_async")),
+     watch("/sys/module/printk/parameters/ignore_loglevel")),
+    ("power management", "put('/sys/power/pm_async', '0')", watch("/sys/power/pm_async")),
     ("CPUs of the kernel's workqueues", "put('/sys/devices/virtual/workqueue/writeback/nice', '5')",
-     _watch("/sys/devices/virtual/workqueue/writeback/nice")),
+     watch("/sys/devices/virtual/workqueue/writeback/nice")),
     ("scan the PCI bus", "put('/sys/bus/pci/rescan', '1')"),
     ("binfmt handler", "mount('binfmt_misc', '/proc/sys/fs/binfmt_misc', 'binfmt_misc')\n"
-     "put('/proc/sys/fs/binfmt_misc/register', ':phxe:M::PHXE::/bin/true:F')", {"check": "binfmt()"}),
-    ("read the kernel's log", "b = ctypes.create_string_buffer(65536)\nassert call(103, 3, b, 65536) >= 0",
+     "put('/proc/sys/fs/binfmt_misc/register', ':phxe:M::PHXE::/bin/true:F')", {"check": "binfmt"}),
+    ("read the kernel's log", "b = ctypes.create_string_buffer(65536)\nassert call('syslog', 3, b, 65536) >= 0",
      _LOG),
-    ("clear the kernel's log", "call(103, 5, None, 0)", _LOG),
-    ("silence the kernel's console", "call(103, 6, None, 0)", _LOG),
+    ("clear the kernel's log", "call('syslog', 5, None, 0)", _LOG),
+    ("silence the kernel's console", "call('syslog', 6, None, 0)", _LOG),
     ("set the host's clock", "n = time.clock_gettime_ns(0)\ntime.clock_settime_ns(0, n + 1000000)", {}),
     ("steer the host's clock", "b = ctypes.create_string_buffer(struct.pack('I4xq', 2, 1), 208)\n"
-     "call(159, b)", {}),
-    ("raise a wake-up alarm", "fd = call(283, 8, 0)\n"
-     "call(286, fd, 0, struct.pack('qqqq', 0, 0, 3600, 0), None)", {}),
+     "call('adjtimex', b)", {}),
+    ("raise a wake-up alarm", "fd = call('timerfd_create', 8, 0)\n"
+     "call('timerfd_settime', fd, 0, struct.pack('qqqq', 0, 0, 3600, 0), None)", {}),
 )  # fmt: skip
 
 _P = "/mnt/p"
 _S = "/mnt/s"
-ALIASES = _rows(
+ALIASES = rows_of(
     "aliases of proc and sysfs",
     ("second procfs", f"mount('proc', '{_P}', 'proc')\nput('{_P}/sys/kernel/core_pattern', MARK)", CORE_),
     ("procfs over /proc", f"mount('proc', '/proc', 'proc')\nput('{CORE}', MARK)", CORE_),
@@ -106,24 +93,24 @@ ALIASES = _rows(
      "put('/var/lib/docker/x/merged/proc/sys/kernel/core_pattern', MARK)", CORE_),
     ("knob without a suffix rule on a second procfs",
      f"mount('proc', '{_P}', 'proc')\nput('{_P}/sys/vm/panic_on_oom', '1')",
-     _watch("/proc/sys/vm/panic_on_oom", promises=(BASE,))),
+     watch("/proc/sys/vm/panic_on_oom", promises=(BASE,))),
     ("second sysfs", f"mount('sysfs', '{_S}', 'sysfs')\nput('{_S}/' + THP, 'never')",
      {**THP_, "promises": (BASE,)}),
     ("sysfs over /sys", f"umount('/sys', 2)\nmount('sysfs', '/sys', 'sysfs')\nput('{THP}', 'never')", THP_),
     ("bind /proc", f"mount('/proc', '{_P}', None, BIND)\nput('{_P}/sys/kernel/core_pattern', MARK)", CORE_),
     ("rbind /proc", f"mount('/proc', '{_P}', None, BIND | REC)\nput('{_P}/sys/kernel/modprobe', '/tmp/p')",
-     _watch("/proc/sys/kernel/modprobe", promises=(BASE,))),
+     watch("/proc/sys/kernel/modprobe", promises=(BASE,))),
     ("bind /proc/sys/kernel", f"mount('/proc/sys/kernel', '{_P}', None, BIND)\nput('{_P}/core_pattern', MARK)",
      CORE_),
     ("bind /proc/sys/kernel and use another knob",
      f"mount('/proc/sys/kernel', '{_P}', None, BIND)\nput('{_P}/panic', '17')",
-     _watch("/proc/sys/kernel/panic", promises=(BASE,))),
+     watch("/proc/sys/kernel/panic", promises=(BASE,))),
     ("bind core_pattern itself under another name",
      f"make('/tmp/f')\nmount('{CORE}', '/tmp/f', None, BIND)\nput('/tmp/f', MARK)",
      {**CORE_, "promises": (BASE,)}),
     ("bind modprobe's path itself under another name",
      "make('/tmp/f')\nmount('/proc/sys/kernel/modprobe', '/tmp/f', None, BIND)\nput('/tmp/f', '/tmp/p')",
-     _watch("/proc/sys/kernel/modprobe", promises=(BASE,))),
+     watch("/proc/sys/kernel/modprobe", promises=(BASE,))),
     ("bind core_pattern to a file of a runtime's directory",
      f"make('/var/lib/docker/f')\nmount('{CORE}', '/var/lib/docker/f', None, BIND)\n"
      "put('/var/lib/docker/f', MARK)", {**CORE_, "promises": (BASE,)}),
@@ -136,10 +123,10 @@ ALIASES = _rows(
     ("rbind / and go through it", "mount('/', '/mnt/r', None, BIND | REC)\n"
      "put('/mnt/r/proc/sys/kernel/core_pattern', MARK)", CORE_),
     ("rbind / and a knob without a suffix rule", "mount('/', '/mnt/r', None, BIND | REC)\n"
-     "put('/mnt/r/proc/sys/kernel/panic', '17')", _watch("/proc/sys/kernel/panic", promises=(BASE,))),
+     "put('/mnt/r/proc/sys/kernel/panic', '17')", watch("/proc/sys/kernel/panic", promises=(BASE,))),
     ("pivot_root, /proc through the old root", "mount('t', '/mnt/n', 'tmpfs')\nfolder('/mnt/n/o')\n"
-     "call(155, b'/mnt/n', b'/mnt/n/o')\nput('/o/proc/sys/kernel/panic', '17')",
-     _watch("/proc/sys/kernel/panic", promises=(BASE,))),
+     "call('pivot_root', b'/mnt/n', b'/mnt/n/o')\nput('/o/proc/sys/kernel/panic', '17')",
+     watch("/proc/sys/kernel/panic", promises=(BASE,))),
     ("chroot with a procfs inside", f"mount('proc', '{_P}/q', 'proc')\nos.chroot('{_P}')\n"
      "put('/q/sys/kernel/core_pattern', MARK)", CORE_),
     ("remount /proc/sys writable", "mount(None, '/proc/sys', None, REMOUNT | BIND)\n"
@@ -149,7 +136,7 @@ ALIASES = _rows(
     ("through /proc/self/root", f"put('/proc/self/root{CORE}', MARK)", CORE_),
     ("through an open directory", "put('core_pattern', MARK, os.open('/proc/sys/kernel', os.O_PATH))", CORE_),
     ("binfmt_misc elsewhere", "mount('b', '/mnt/b', 'binfmt_misc')\n"
-     "put('/mnt/b/register', ':phxe:M::PHXE::/bin/true:F')", {"check": "binfmt()"}),
+     "put('/mnt/b/register', ':phxe:M::PHXE::/bin/true:F')", {"check": "binfmt"}),
     ("debugfs", "mount('debugfs', '/mnt/d', 'debugfs')\nassert os.listdir('/mnt/d')\n"
      "get('/mnt/d/sleep_time') if os.path.exists('/mnt/d/sleep_time') else None", {}),
     ("debugfs where it belongs", "mount('debugfs', '/sys/kernel/debug', 'debugfs')\n"
@@ -158,29 +145,29 @@ ALIASES = _rows(
      f"mount('/proc', '{_P}', None, BIND | RDONLY | NOSUID)\nput('{_P}/sys/kernel/core_pattern', MARK)", CORE_),
 )  # fmt: skip
 
-DETACHED = _rows(
+DETACHED = rows_of(
     "detached mounts",
     ("core_pattern on a detached procfs", "put('sys/kernel/core_pattern', MARK, detached('proc'))", CORE_),
     ("modprobe's path on a detached procfs", "put('sys/kernel/modprobe', '/tmp/p', detached('proc'))",
-     _watch("/proc/sys/kernel/modprobe")),
+     watch("/proc/sys/kernel/modprobe")),
     ("SysRq on a detached procfs", "put('sysrq-trigger', 'h', detached('proc'))", SYSRQ_),
     ("vm knob on a detached procfs", "put('sys/vm/panic_on_oom', '1', detached('proc'))",
-     _watch("/proc/sys/vm/panic_on_oom")),
+     watch("/proc/sys/vm/panic_on_oom")),
     ("fs knob on a detached procfs", "put('sys/fs/suid_dumpable', '2', detached('proc'))",
-     _watch("/proc/sys/fs/suid_dumpable")),
+     watch("/proc/sys/fs/suid_dumpable")),
     ("kernel knob on a detached procfs", "put('sys/kernel/panic', '17', detached('proc'))",
-     _watch("/proc/sys/kernel/panic")),
+     watch("/proc/sys/kernel/panic")),
     ("huge pages on a detached sysfs", "put(THP, 'never', detached('sysfs'))", THP_),
     ("disk on a detached sysfs", "put('block/vda/queue/read_ahead_kb', '64', detached('sysfs'))",
-     _watch("/sys/block/vda/queue/read_ahead_kb")),
+     watch("/sys/block/vda/queue/read_ahead_kb")),
     ("module parameters on a detached sysfs",
      "put('module/printk/parameters/ignore_loglevel', 'Y', detached('sysfs'))",
-     _watch("/sys/module/printk/parameters/ignore_loglevel")),
+     watch("/sys/module/printk/parameters/ignore_loglevel")),
     ("ext4 tuning on a detached sysfs",
      "put('fs/ext4/vda/inode_readahead_blks', '16', detached('sysfs'))",
-     _watch("/sys/fs/ext4/vda/inode_readahead_blks")),
+     watch("/sys/fs/ext4/vda/inode_readahead_blks")),
     ("power on a detached sysfs", "put('power/pm_async', '0', detached('sysfs'))",
-     _watch("/sys/power/pm_async")),
+     watch("/sys/power/pm_async")),
     ("copy of the mount at /proc", "put('sys/kernel/core_pattern', MARK, cloned('/proc'))", CORE_),
     ("copy of the mount at /sys", "put(THP, 'never', cloned('/sys'))", THP_),
     ("copy of a directory of /proc", "put('core_pattern', MARK, cloned('/proc/sys/kernel'))", CORE_),
@@ -190,14 +177,14 @@ DETACHED = _rows(
     ("detached sysfs attached elsewhere", f"attach(detached('sysfs'), '{_S}')\nput('{_S}/' + THP, 'never')",
      {**THP_, "promises": (BASE,)}),
     ("copy of /proc attached elsewhere, another knob", f"attach(cloned('/proc'), '{_P}')\n"
-     f"put('{_P}/sys/kernel/panic', '17')", _watch("/proc/sys/kernel/panic", promises=(BASE,))),
+     f"put('{_P}/sys/kernel/panic', '17')", watch("/proc/sys/kernel/panic", promises=(BASE,))),
     ("binfmt_misc detached", "put('register', ':phxe:M::PHXE::/bin/true:F', detached('binfmt_misc'))",
-     {"check": "binfmt()"}),
+     {"check": "binfmt"}),
     ("debugfs detached", "fd = detached('debugfs')\n"
      "assert len(get('clk/clk_summary' if os.path.exists('x') else 'sleep_time', fd)) >= 0", {}),
 )  # fmt: skip
 
-DEVICES = _rows(
+DEVICES = rows_of(
     "block and memory devices",
     ("read the host's disk by a node of one's own", "node('/dev/phx', 'b', *device(env['disk']))\n"
      "fd = os.open('/dev/phx', os.O_RDONLY)\nassert os.pread(fd, 2, 1080) == b'S\\xef'", {}),
@@ -207,7 +194,7 @@ DEVICES = _rows(
      "fd = os.open('/dev/vda', os.O_RDONLY)\nassert os.pread(fd, 2, 1080) == b'S\\xef'", {}),
     ("write a host's block device", "node('/tmp/loop', 'b', *device(env['loop']))\n"
      "fd = os.open('/tmp/loop', os.O_WRONLY)\nos.pwrite(fd, MARK.encode(), 512)\nos.fsync(fd)",
-     {"check": "loop_written()"}),
+     {"check": "loop_written"}),
     ("mount a host's block device", "node('/tmp/loop2', 'b', *device(env['loop2']))\n"
      "mount('/tmp/loop2', '/mnt/l', 'ext4')\nresult = get('/mnt/l/secret')", {"secret": True}),
     ("devtmpfs and the disk in it", "mount('d', '/mnt/dev', 'devtmpfs')\n"
@@ -222,14 +209,14 @@ DEVICES = _rows(
      "os.pwrite(fd, b'\\0', 0x80)", {}),
     ("I/O ports by a node in /tmp", "node('/tmp/port', 'c', 1, 4)\nfd = os.open('/tmp/port', os.O_RDWR)\n"
      "os.pwrite(fd, b'\\0', 0x80)", {}),
-    ("I/O ports by iopl", "call(172, 3)", {}),
-    ("I/O ports by ioperm", "call(173, 0x80, 1, 1)", {}),
+    ("I/O ports by iopl", "call('iopl', 3)", {}),
+    ("I/O ports by ioperm", "call('ioperm', 0x80, 1, 1)", {}),
     ("kernel's memory, /proc/kcore", "fd = os.open('/proc/kcore', os.O_RDONLY)\n"
      "assert os.read(fd, 4) == b'\\x7fELF'", {}),
     ("kernel's memory, kcore on a detached procfs", "fd = os.open('kcore', os.O_RDONLY, dir_fd=detached('proc'))\n"
      "assert os.read(fd, 4) == b'\\x7fELF'", {}),
     ("forge the host's kernel log", "node('/tmp/kmsg', 'c', 1, 11)\nput('/tmp/kmsg', 'phoenix-forged\\n')",
-     {"check": "logged('phoenix-forged')"}),
+     {"check": "logged phoenix-forged"}),
     ("a loop device of one's own", "node('/tmp/lc', 'c', 10, 237)\nfd = os.open('/tmp/lc', os.O_RDWR)\n"
      "n = fcntl.ioctl(fd, 0x4C82)\nassert n >= 0", {}),
     ("bind a loop device to a file", "node('/tmp/l6', 'b', 7, 6)\nfd = os.open('/tmp/l6', os.O_RDWR)\n"
@@ -241,34 +228,34 @@ DEVICES = _rows(
      "top = by_handle(fd, 2)\nresult = get('var/lib/phoenix-efficacy/secret', top)", {"secret": True}),
     ("swap on a file", "f = make('/srv/share/swap', bytes(1024) + struct.pack('III', 1, 15, 0) + bytes(3050) "
      "+ b'SWAPSPACE2' + bytes(61440))\n"
-     "call(167, text(f), 0)", {"check": "swapping()", "no_hook": _NO_SWAP}),
+     "call('swapon', text(f), 0)", {"check": "swapping", "no_hook": _NO_SWAP}),
     ("trace the disk's requests", "node('/tmp/phx', 'b', *device(env['disk']))\n"
      "fd = os.open('/tmp/phx', os.O_RDONLY | os.O_NONBLOCK)\nfcntl.ioctl(fd, 0x1261)", {}),
 )  # fmt: skip
 
-MODULE_ = {"check": "module('dummy')"}
-MODULES = _rows(
+MODULE_ = {"check": "module dummy"}
+MODULES = rows_of(
     "modules",
     ("modprobe", "run('/sbin/modprobe', 'dummy')", MODULE_),
     ("insmod", "run('/sbin/insmod', env['module'])", MODULE_),
     ("finit_module", "fd = os.open(env['module'], os.O_RDONLY)\n"
-     "call(313, fd, b'', 4 if env['module'].endswith(('.xz', '.zst')) else 0)", MODULE_),
+     "call('finit_module', fd, b'', 4 if env['module'].endswith(('.xz', '.zst')) else 0)", MODULE_),
     ("init_module", "import lzma\nd = open(env['module'], 'rb').read()\n"
      "d = lzma.decompress(d) if env['module'].endswith('.xz') else d\n"
-     "call(175, d, len(d), b'')", MODULE_),
-    ("remove a host's module", "call(176, b'dummy', os.O_NONBLOCK)",
-     {"needs": "module", "check": "not module('dummy')"}),
-    ("load a kernel for kexec", "call(246, 0, 0, None, 0)", {}),
+     "call('init_module', d, len(d), b'')", MODULE_),
+    ("remove a host's module", "call('delete_module', b'dummy', os.O_NONBLOCK)",
+     {"needs": "module", "check": "module_gone dummy"}),
+    ("load a kernel for kexec", "call('kexec_load', 0, 0, None, 0)", {}),
     ("load a kernel file for kexec", "k = open('/srv/share/vmlinuz', 'rb')\n"
-     "call(320, k.fileno(), -1, 1, b'\\0', 4)", {"check": "kexec_loaded()"}),
+     "call('kexec_file_load', k.fileno(), -1, 1, b'\\0', 4)", {"check": "kexec_loaded"}),
     ("module by an interface's kind", "link('dummy', 'phx0')", {**MODULE_, "no_hook": _NO_LOAD}),
     ("module by a mounted file system", "mount('none', '/mnt/q', 'squashfs')",
-     {"check": "module('squashfs')", "no_hook": _NO_TYPE}),
-    ("module by fsopen", "call(430, b'squashfs', 0)", {"check": "module('squashfs')", "no_hook": _NO_LOAD}),
+     {"check": "module squashfs", "no_hook": _NO_TYPE}),
+    ("module by fsopen", "call('fsopen', b'squashfs', 0)", {"check": "module squashfs", "no_hook": _NO_LOAD}),
 )  # fmt: skip
 
-MARK_ = {"check": "mark()"}
-CGROUPS = _rows(
+MARK_ = {"check": "mark"}
+CGROUPS = rows_of(
     "cgroup release agents",
     ("version 1 hierarchy in /tmp", "t = mount('none', '/tmp/cg', 'cgroup', 0, 'none,name=phx')\n"
      "escape_by_agent(t, env)", MARK_),
@@ -277,8 +264,8 @@ CGROUPS = _rows(
     ("agent given as a mount option", "t = mount('none', '/tmp/cg', 'cgroup', 0, 'none,name=phx')\n"
      "mount(None, t, None, REMOUNT, 'none,name=phx,release_agent=' + env['rootfs'] + '/tmp/agent')\n"
      "escape_by_agent(t, env, set_agent=False)", MARK_),
-    ("detached version 1 hierarchy", "fd = call(430, b'cgroup', 0)\ncall(431, fd, 0, b'none', None, 0)\n"
-     "call(431, fd, 1, b'name', b'phx', 0)\ncall(431, fd, 6, None, None, 0)\nt = call(432, fd, 0, 0)\n"
+    ("detached version 1 hierarchy", "fd = call('fsopen', b'cgroup', 0)\ncall('fsconfig', fd, 0, b'none', None, 0)\n"
+     "call('fsconfig', fd, 1, b'name', b'phx', 0)\ncall('fsconfig', fd, 6, None, None, 0)\nt = call('fsmount', fd, 0, 0)\n"
      "escape_by_agent(f'/proc/self/fd/{t}', env)", MARK_),
     ("agent under another name", "t = mount('none', '/tmp/cg', 'cgroup', 0, 'none,name=phx')\nmake('/tmp/ra')\n"
      "mount('/tmp/cg/release_agent', '/tmp/ra', None, BIND)\nput('/tmp/ra', env['rootfs'] + '/tmp/agent')\n"
@@ -290,8 +277,8 @@ CGROUPS = _rows(
 )  # fmt: skip
 
 _AA = "apparmor"
-VICTIM_GONE = {"check": "not profile_loaded()"}
-SECURITYFS = _rows(
+VICTIM_GONE = {"check": "profile_gone phoenix-efficacy-victim"}
+SECURITYFS = rows_of(
     "securityfs",
     ("remove a host's profile", "mount('s', '/mnt/y', 'securityfs')\n"
      "put('/mnt/y/apparmor/.remove', 'phoenix-efficacy-victim')", VICTIM_GONE),
@@ -300,14 +287,14 @@ SECURITYFS = _rows(
     ("remove a profile, securityfs detached",
      "put('apparmor/.remove', 'phoenix-efficacy-victim', detached('securityfs'))", VICTIM_GONE),
     ("load a profile", "mount('s', '/mnt/y', 'securityfs')\n"
-     "put('/mnt/y/apparmor/.load', open('/srv/share/blob', 'rb').read())", {"check": "intruder()"}),
+     "put('/mnt/y/apparmor/.load', open('/srv/share/blob', 'rb').read())", {"check": "profile phoenix-efficacy-intruder"}),
     ("load a profile, securityfs detached",
      "put('apparmor/.load', open('/srv/share/blob', 'rb').read(), detached('securityfs'))",
-     {"check": "intruder()"}),
+     {"check": "profile phoenix-efficacy-intruder"}),
     ("replace a profile", "mount('s', '/mnt/y', 'securityfs')\n"
-     "put('/mnt/y/apparmor/.replace', open('/srv/share/blob', 'rb').read())", {"check": "intruder()"}),
+     "put('/mnt/y/apparmor/.replace', open('/srv/share/blob', 'rb').read())", {"check": "profile phoenix-efficacy-intruder"}),
     ("make a policy namespace", "mount('s', '/mnt/y', 'securityfs')\n"
-     "os.mkdir('/mnt/y/apparmor/policy/namespaces/phxns')", {"check": "policy_namespace()"}),
+     "os.mkdir('/mnt/y/apparmor/policy/namespaces/phxns')", {"check": "policy_namespace"}),
     ("apparmor_parser -R", "mount('s', '/sys/kernel/security', 'securityfs')\n"
      "make('/tmp/v', 'profile phoenix-efficacy-victim { }\\n')\n"
      "run('/sbin/apparmor_parser', '-R', '/tmp/v')", VICTIM_GONE),
@@ -315,7 +302,7 @@ SECURITYFS = _rows(
      "assert 'phoenix-efficacy-victim' in get('/mnt/y/apparmor/profiles')", {}),
 )  # fmt: skip
 
-CHANGE = _rows(
+CHANGE = rows_of(
     "change_profile",
     ("to unconfined, then core_pattern", f"put('/proc/self/attr/current', 'changeprofile unconfined')\n"
      f"writable('/proc/sys') if os.statvfs('/proc/sys').f_flag & 1 else None\nput('{CORE}', MARK)", CORE_),
@@ -340,12 +327,12 @@ CHANGE = _rows(
 
 _V = {"needs": "victim"}
 _VS = {"needs": "victim", "secret": True}
-BORDER = _rows(
+BORDER = rows_of(
     "ptrace and signals across the border",
-    ("kill a host's process", "os.kill(V, 9)\ntime.sleep(0.2)", {**_V, "check": "victim_gone()"}),
-    ("stop a host's process", "os.kill(V, 19)\ntime.sleep(0.2)", {**_V, "check": "victim_stopped()"}),
+    ("kill a host's process", "os.kill(V, 9)\ntime.sleep(0.2)", {**_V, "check": "victim_gone"}),
+    ("stop a host's process", "os.kill(V, 19)\ntime.sleep(0.2)", {**_V, "check": "victim_stopped"}),
     ("signal through a pidfd", "fd = os.pidfd_open(V)\nsignal.pidfd_send_signal(fd, 10)\ntime.sleep(0.2)",
-     {**_V, "check": "victim_gone()"}),
+     {**_V, "check": "victim_gone"}),
     ("attach to a host's process", "attached(V)\nb = ctypes.c_long.from_buffer(bytearray(8))\n"
      "result = memory(V, env['address'])", _VS),
     ("seize a host's process", "ptrace(0x4206, V)", _V),
@@ -353,13 +340,13 @@ BORDER = _rows(
     ("read it by /proc/PID/mem", "fd = os.open(f'/proc/{V}/mem', os.O_RDONLY)\n"
      "result = os.pread(fd, 64, env['address']).decode('latin-1')", _VS),
     ("write a host's process's memory", "fd = os.open(f'/proc/{V}/mem', os.O_RDWR)\n"
-     "os.pwrite(fd, b'phoenix-overwritten', env['address'])", {**_V, "check": "victim_overwritten()"}),
+     "os.pwrite(fd, b'phoenix-overwritten', env['address'])", {**_V, "check": "victim_overwritten"}),
     ("read its environment", "result = get(f'/proc/{V}/environ')", _VS),
     ("host's files through /proc/PID/root", "result = get(f'/proc/{V}/root/var/lib/phoenix-efficacy/secret')",
      _VS),
     ("host's files through /proc/PID/cwd", "result = get(f'/proc/{V}/cwd/secret')", _VS),
     ("its open file through /proc/PID/fd", "result = get(f'/proc/{V}/fd/9')", _VS),
-    ("its open file by pidfd_getfd", "fd = call(438, os.pidfd_open(V), 9, 0)\n"
+    ("its open file by pidfd_getfd", "fd = call('pidfd_getfd', os.pidfd_open(V), 9, 0)\n"
      "result = os.pread(fd, 64, 0).decode()", _VS),
     ("its limits", "import resource\nresource.prlimit(V, resource.RLIMIT_CORE, (0, 0))",
      {**_V, "no_hook": "AppArmor stops it only by denying CAP_SYS_RESOURCE, which GPU work needs for locked "
@@ -368,7 +355,7 @@ BORDER = _rows(
      {**_V, "no_hook": "AppArmor has no hook for the priority of others: unprivileged stops it"}),
 )  # fmt: skip
 
-NAMESPACES = _rows(
+NAMESPACES = rows_of(
     "namespaces",
     ("enter the host's mount namespace", "setns(os.open(f'/proc/{V}/ns/mnt', os.O_RDONLY), NEWNS)\n"
      "result = get('/var/lib/phoenix-efficacy/secret')", _VS),
@@ -387,25 +374,25 @@ NAMESPACES = _rows(
 )  # fmt: skip
 
 _K = {"no_hook": _NO_KEYS}
-KEYRINGS = _rows(
+KEYRINGS = rows_of(
     "keyrings",
     ("read a key of the host's root", "result = read_key(find_key('phoenix-secret'))",
      {**_K, "secret": True}),
-    ("change a key of the host's root", "k = find_key('phoenix-secret')\ncall(250, 2, k, b'phoenix-forged', 14)",
-     {**_K, "check": "key_changed()"}),
+    ("change a key of the host's root", "k = find_key('phoenix-secret')\ncall('keyctl', 2, k, b'phoenix-forged', 14)",
+     {**_K, "check": "key_changed"}),
     ("revoke a key of the host's root", "keyctl(3, find_key('phoenix-secret'))",
-     {**_K, "check": "key_gone()"}),
+     {**_K, "check": "key_gone"}),
     ("take a key of the host's root away", "keyctl(9, find_key('phoenix-secret'), -4)",
-     {**_K, "check": "key_gone()"}),
+     {**_K, "check": "key_gone"}),
     ("list the host's keys", "assert 'phoenix-secret' in get('/proc/keys')", {}),
     ("list the host's keys on a detached procfs", "assert 'phoenix-secret' in get('keys', detached('proc'))", {}),
 )  # fmt: skip
 
 _B = {"no_hook": _NO_BPF}
-BPF = _rows(
+BPF = rows_of(
     "bpf",
     ("change a map of the host", "[bpf_update(fd, b'taken') for fd in bpf_all_maps()]",
-     {**_B, "check": "map_changed()"}),
+     {**_B, "check": "map_changed"}),
     ("list the host's maps", "assert bpf_all_maps()", _B),
     ("load a kprobe program", "bpf_program(2)", _B),
     ("load a tracepoint program", "bpf_program(5)", _B),
@@ -415,7 +402,7 @@ BPF = _rows(
 )  # fmt: skip
 
 _F = {"no_hook": _NO_PERF}
-PERF = _rows(
+PERF = rows_of(
     "perf",
     ("count all that a CPU does", "perf_counts(perf(1, 0, -1, 0))", _F),
     ("a tracepoint of the whole host", "perf_counts(perf(2, env['tracepoint'], -1, 0))", _F),
@@ -424,13 +411,13 @@ PERF = _rows(
      "perf_counts(perf(t, 0, -1, 0, ctypes.addressof(n), 0))", _F),
     ("count a host's process", "perf_counts(perf(1, 0, V, -1))", {**_V, "no_hook": _NO_PERF}),
     ("trace by tracefs", "t = tracing('/mnt/t')\nput(t + '/events/sched/sched_switch/enable', '1')",
-     {"check": "traced()"}),
+     {"check": "traced"}),
     ("trace by tracefs where it belongs", "t = tracing('/sys/kernel/tracing')\n"
-     "put(t + '/events/sched/sched_switch/enable', '1')", {"check": "traced()"}),
+     "put(t + '/events/sched/sched_switch/enable', '1')", {"check": "traced"}),
     ("trace by a detached tracefs", "put('events/sched/sched_switch/enable', '1', detached('tracefs'))",
-     {"check": "traced()"}),
+     {"check": "traced"}),
     ("kprobe by tracefs", "t = tracing('/mnt/t')\nput(t + '/kprobe_events', 'p:phxk do_sys_openat2')",
-     {"check": "kprobed()"}),
+     {"check": "kprobed"}),
 )  # fmt: skip
 
 ROWS = (

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficacy.__main__ import install_profiles, lab_answers, say
+from efficacy.labside import install_companion, install_profiles, lab_answers, say
+from efficacy.places import COMPANION, KINDS, TOP
+from efficacy.places import Place as Setting
 from efficacy.rows import DOCKER, NESTING, STORAGE
 
-TOP = Path(__file__).parents[1]
-KINDS = ("privileged", "unprivileged")
 PROFILES = (DOCKER, STORAGE, NESTING)
 DISKS = ("docker-trixie", "docker-forky")
 MASKED = ("systemd-logind.service", "tmp.mount", "docker.service", "docker.socket")
@@ -144,6 +144,9 @@ def main() -> int:
     parser.add_argument("--profile", action="append", choices=PROFILES)
     parser.add_argument("--runtime", action="append", choices=("runc", "crun"))
     parser.add_argument("--operation", action="append", help="Only operations whose name contains this.")
+    parser.add_argument(
+        "--no-seccomp", action="store_true", help="Privileged containers without Phoenix's companion."
+    )
     parser.add_argument("--output", type=Path, default=TOP / "docs" / "docker.json")
     given = parser.parse_args()
     chosen = [
@@ -154,7 +157,7 @@ def main() -> int:
         and (not given.profile or one.profile in given.profile)
         and (not given.runtime or one.runtime in given.runtime)
     ]
-    rows = list(measure(given.release, chosen, given.operation or (), given.output))
+    rows = list(measure(given.release, chosen, given.operation or (), given.output, not given.no_seccomp))
     sys.stdout.write(table(rows))
     failed = sum(row["verdict"] == "failed" for row in rows)
     print(f"asked={len(rows)} failed={failed}")
@@ -162,7 +165,7 @@ def main() -> int:
 
 
 def measure(
-    release: str, chosen: list[Place], words: tuple[str, ...], output: Path
+    release: str, chosen: list[Place], words: tuple[str, ...], output: Path, seccomp: bool
 ) -> Iterator[dict[str, Any]]:
     """Every operation in every chosen place; each place's rows are saved as soon as they are there."""
     from phoenix_hypervisor.lab.cache import Cache
@@ -175,13 +178,14 @@ def measure(
     say(f"{release}: starting the lab")
     with Lab(release, memory=1536, more_disks=[one.disk for one in made.values()], progress=say) as lab:
         install_profiles(lab)
+        install_companion(lab, None)
         lab.run(["modprobe", "-a", *MODULES.split()], check=True)
         assert lab.image is not None
         for number, place in enumerate(chosen, start=800):
             versions = {n: made[place.disk].packages[n] for n in ("docker.io", "runc", "crun", "systemd")}
             rows = [
                 {"release": release, "kernel": lab.image.kernel, **_facts(place), "versions": versions, **row}
-                for row in _place(lab, number, place, devices[place.disk], words)
+                for row in _place(lab, number, place, devices[place.disk], words, seccomp)
             ]
             keep(rows, output)
             yield from rows
@@ -194,13 +198,17 @@ def _facts(place: Place) -> dict[str, str]:
 
 
 def _place(
-    lab: Any, number: int, place: Place, device: str, words: tuple[str, ...]
+    lab: Any, number: int, place: Place, device: str, words: tuple[str, ...], seccomp: bool
 ) -> Iterator[dict[str, Any]]:
     from phoenix_hypervisor.lab.containers import make_container
 
+    setting = Setting(place.kind, "stock", place.profile)
+    extra = "lxc.apparmor.allow_nesting = 1\n"
+    if seccomp and setting.privileged and place.profile != NESTING:
+        extra += f"lxc.seccomp.profile = {COMPANION}\n"
     box = make_container(
-        lab, number, layer="stock", privileged=place.kind == "privileged", rootfs="debian", nvidia=True,
-        profile=place.profile, disk=device, data=("docker", "containerd"), masked=MASKED,
+        lab, number, layer="stock", privileged=setting.privileged, rootfs="debian", nvidia=True, extra=extra,
+        profile=setting.assigned, disk=device, data=("docker", "containerd"), masked=MASKED,
     )  # fmt: skip
     try:
         started = box.start()

@@ -8,14 +8,14 @@ another matter (docs/efficacy.md).
 
 from __future__ import annotations
 
-from efficacy.rows import DOCKER, NESTING, OURS, STORAGE, Row
+from efficacy.rows import BASE, DOCKER, NESTING, OURS, STORAGE, Row
 
 WITH_DOCKER = (DOCKER, STORAGE, NESTING)
 WITH_STORAGE = (STORAGE, NESTING)
 
 
 def _rows(klass: str, promises: tuple[str, ...], *rows: tuple[str, str]) -> tuple[Row, ...]:
-    return tuple(Row(klass, name, do, promises=promises, dangerous=False) for name, do in rows)
+    return tuple(Row(klass=klass, name=name, do=do, promises=promises, dangerous=False) for name, do in rows)
 
 
 GPU = _rows(
@@ -34,8 +34,8 @@ GPU = _rows(
     ("ioctl on a GPU's node", "fd = os.open('/dev/nvidia4', os.O_RDWR)\nfcntl.ioctl(fd, 0x80045200, bytes(4))"),
     ("poll a GPU's node", "fd = os.open('/dev/nvidia4', os.O_RDWR)\np = select.poll()\np.register(fd)\np.poll(10)"),
     ("pinned host memory", "m = mmap.mmap(-1, 1 << 20)\n"
-     "a = ctypes.addressof(ctypes.c_char.from_buffer(m))\ncall(149, a, 1 << 20)"),
-    ("all memory locked", "call(151, 1)"),
+     "a = ctypes.addressof(ctypes.c_char.from_buffer(m))\ncall('mlock', a, 1 << 20)"),
+    ("all memory locked", "call('mlockall', 1)"),
     ("unlimited locked memory", "import resource\nresource.setrlimit(8, (1 << 24, 1 << 24))"),
     ("code made at run time", "m = mmap.mmap(-1, 4096, prot=7)\nm[:1] = b'\\xc3'\n"
      "ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()"),
@@ -49,7 +49,7 @@ GPU = _rows(
      "pid = os.fork()\nif pid == 0: os.execve(fd, ['true'], {})\nassert os.waitpid(pid, 0)[1] == 0"),
     ("POSIX shared memory", "make('/dev/shm/nccl-x', bytes(4096))\nfd = os.open('/dev/shm/nccl-x', os.O_RDWR)\n"
      "mmap.mmap(fd, 4096)[:2] = b'ab'\nos.unlink('/dev/shm/nccl-x')"),
-    ("System V shared memory", "i = call(29, 0, 4096, 0o1600)\nassert call(30, i, 0, 0)\ncall(31, i, 0, None)"),
+    ("System V shared memory", "i = call('shmget', 0, 4096, 0o1600)\nassert call('shmat', i, 0, 0)\ncall('shmctl', i, 0, None)"),
     ("descriptors over a unix socket", "a, b = socket.socketpair()\n"
      "socket.send_fds(a, [b'x'], [os.open('/dev/nvidia3', os.O_RDWR)])\nassert socket.recv_fds(b, 9, 1)[1]"),
     ("abstract unix socket", "s = socket.socket(socket.AF_UNIX)\ns.bind('\\0phoenix-x')\ns.listen()\n"
@@ -71,7 +71,7 @@ GPU = _rows(
     ("CPU affinity and priority", "os.sched_setaffinity(0, {0})\nos.nice(1)\nos.setpriority(0, 0, 0)"),
     ("real-time scheduling", "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))\n"
      "os.sched_setscheduler(0, 0, os.sched_param(0))"),
-    ("memory policy (NUMA)", "call(238, 0, None, 0)"),
+    ("memory policy (NUMA)", "call('set_mempolicy', 0, None, 0)"),
     ("signal one's children", "pid = os.fork()\nif pid == 0: time.sleep(5); os._exit(0)\nos.kill(pid, 15)\n"
      "assert os.waitpid(pid, 0)[1] == 15"),
     ("models on local disk", "make('/root/models/a.safetensors', bytes(1 << 16), 0o644)\n"
@@ -99,8 +99,8 @@ SYSTEM = _rows(
     ("tmpfs in /run", "mount('tmpfs', '/run/user/0', 'tmpfs', NOSUID | NODEV)"),
     ("message queues", "mount('mqueue', '/dev/mqueue', 'mqueue')"),
     ("unmount", "mount('tmpfs', '/run/u', 'tmpfs')\numount('/run/u')"),
-    ("private mounts of a service", "call(165, None, b'/', None, SLAVE | REC, None)"),
-    ("POSIX message queue", "call(240, b'phx', 0o102, 0o600, None)\ncall(241, b'phx')"),
+    ("private mounts of a service", "call('mount', None, b'/', None, SLAVE | REC, None)"),
+    ("POSIX message queue", "call('mq_open', b'phx', 0o102, 0o600, None)\ncall('mq_unlink', b'phx')"),
     ("log in on a terminal", "import pty\na, b = os.openpty()\nassert os.ttyname(b)"),
     ("FIFO and socket files", "folder('/tmp/ff')\nos.mkfifo('/tmp/ff/fifo' + str(os.getpid()))"),
     ("locks, links, renames", "f = make('/tmp/lk/a')\nfcntl.flock(os.open(f, os.O_RDWR), 2)\n"
@@ -150,8 +150,8 @@ DOCKERS = _rows(
      "unshare(NEWNET)\nput('sys/net/ipv4/ip_unprivileged_port_start', '0', detached('proc'))"),
     ("limits of a container", "c = mount('cgroup2', folder('/run/containerd/cg'), 'cgroup2')\n"
      "g = folder(c + '/phx')\nassert os.listdir(g)\nos.rmdir(g)"),
-    ("container's seccomp filter", "call(157, 38, 1, 0, 0, 0)\nf = struct.pack('HBBI', 6, 0, 0, 0x7fff0000)\n"
-     "b = ctypes.create_string_buffer(f)\ncall(317, 1, 0, struct.pack('HxxxxxxQ', 1, ctypes.addressof(b)))"),
+    ("container's seccomp filter", "call('prctl', 38, 1, 0, 0, 0)\nf = struct.pack('HBBI', 6, 0, 0, 0x7fff0000)\n"
+     "b = ctypes.create_string_buffer(f)\ncall('seccomp', 1, 0, struct.pack('HxxxxxxQ', 1, ctypes.addressof(b)))"),
     ("fuse-overlayfs", "fd = os.open('/dev/fuse', os.O_RDWR)\nmount('fuse-overlayfs', '/var/lib/containers/f', "
      "'fuse.fuse-overlayfs', NOSUID | NODEV, f'fd={fd},rootmode=40000,user_id=0,group_id=0')"),
     ("device nodes of a container", "m = image_root()\nmount('tmpfs', m + '/dev', 'tmpfs', NOSUID)\n"
@@ -176,7 +176,7 @@ NESTED = _rows(
     (NESTING,),
     ("nested LXC's root", "folder('/var/lib/lxc/n/rootfs/usr')\nmount('/var/lib/lxc/n/rootfs', "
      "folder('/usr/lib/x86_64-linux-gnu/lxc/rootfs'), None, BIND | REC)"),
-    ("nested container", "def box():\n    call(165, None, b'/', None, SLAVE | REC, None)\n"
+    ("nested container", "def box():\n    call('mount', None, b'/', None, SLAVE | REC, None)\n"
      "    r = '/usr/lib/x86_64-linux-gnu/lxc/rootfs'\n    mount('t', r, 'tmpfs')\n"
      "    for n in ('proc', 'sys', 'usr'): folder(r + '/' + n)\n"
      "    mount('proc', r + '/proc', 'proc')\n    mount('sysfs', r + '/sys', 'sysfs')\n"
@@ -188,8 +188,43 @@ NESTED = _rows(
     ("systemd: ProtectSystem=", "mount('/usr', '/usr', None, BIND | REC)\n"
      "mount(None, '/usr', None, REMOUNT | BIND | RDONLY)"),
     ("systemd: a service's own root", "r = folder('/run/systemd/mount-rootfs')\n"
-     "mount('/', r, None, BIND | REC)\ncall(165, text(r), b'/', None, MOVE, None) if False else None"),
+     "mount('/', r, None, BIND | REC)\ncall('mount', text(r), b'/', None, MOVE, None) if False else None"),
     ("systemd: ProtectProc=", "mount('proc', '/proc', 'proc', NOSUID | NODEV | NOEXEC, 'hidepid=2')"),
 )  # fmt: skip
 
-ROWS = (*GPU, *SYSTEM, *DOCKERS, *STORAGES, *NESTED)
+TREES = _rows(
+    "names like the kernel's",
+    (BASE,),
+    *((f"write {name} below a home", f"make('/root/tree/{name}', b'x', 0o644)\nget('/root/tree/{name}')\n"
+       f"os.rename('/root/tree/{name}', '/root/tree/{name}.old')\nos.unlink('/root/tree/{name}.old')")
+      for name in (
+          "sys/kernel/panic", "proc/sys/vm/overcommit_memory", "module/x/parameters/debug", "kernel/sched/core.c",
+          "kernel/Makefile", "kernel/events/core", "vm/config", "tools/testing/selftests/vm/settings", "fs/ext4/super.c",
+          "bus/pci/drivers/x", "drivers/scsi/scsi", "devices/platform/a", "block/sda", "power/state", "irq/1", "uevent",
+          "wakeup", "node_modules/fs/promises", "class/net", "firmware/acpi/tables/x", "debug/sched/features", "core_pattern.c",
+      )),
+    ("unpack, list and remove a tree of such names", "import tarfile, io\nb = io.BytesIO()\n"
+     "t = tarfile.open(fileobj=b, mode='w')\n"
+     "for n in ('linux/kernel/a.c', 'linux/mm/b.c', 'linux/fs/proc/c.c', 'linux/drivers/block/d.c', 'nm/sys/kernel/e'):\n"
+     "    i = tarfile.TarInfo(n)\n    i.size = 1\n    t.addfile(i, io.BytesIO(b'x'))\n"
+     "t.close()\nmake('/root/t.tar', b.getvalue(), 0o644)\nfolder('/root/t')\n"
+     "run('/bin/tar', '-C', '/root/t', '-xf', '/root/t.tar')\nrun('/bin/rm', '-r', '/root/t')"),
+)  # fmt: skip
+
+OWN = _rows(
+    "system",
+    (NESTING,),
+    ("bind a directory of one's own", "make('/srv/own/a')\nmount('/srv/own', '/opt/own', None, BIND)\nget('/opt/own/a')"),
+    ("overlay of one's own", "for n in 'luw': folder('/srv/ov/' + n)\n"
+     "mount('t', '/srv/ov', 'tmpfs')\nfor n in 'luw': folder('/srv/ov/' + n)\n"
+     "mount('o', '/mnt/ov', 'overlay', 0, 'lowerdir=/srv/ov/l,upperdir=/srv/ov/u,workdir=/srv/ov/w')\nmake('/mnt/ov/a')"),
+    ("FUSE file system of one's own", "fd = os.open('/dev/fuse', os.O_RDWR)\nmount('x', '/mnt/fuse', 'fuse.x', "
+     "NOSUID | NODEV, f'fd={fd},rootmode=40000,user_id=0,group_id=0')\numount('/mnt/fuse', 2)"),
+    ("procfs of a PID namespace of one's own", "def box():\n    mount('proc', '/proc', 'proc', NOSUID | NODEV | NOEXEC)\n"
+     "    assert os.listdir('/proc')\ndef start():\n    unshare(NEWNS | NEWPID)\n    child(box)\nchild(start)"),
+    ("tmpfs by the new interface", "attach(detached('tmpfs'), '/mnt/tmp')"),
+    ("names of network namespaces (ip netns)", "run('/bin/ip', 'netns', 'add', 'phx')\nrun('/bin/ip', 'netns', 'del', 'phx')"),
+    ("enlarge /dev/shm", "mount(None, '/dev/shm', None, REMOUNT | NOSUID | NODEV, 'size=300m')"),
+)  # fmt: skip
+
+ROWS = (*GPU, *SYSTEM, *TREES, *OWN, *DOCKERS, *STORAGES, *NESTED)

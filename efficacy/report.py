@@ -9,12 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from efficacy import swept
+from efficacy.places import PROFILES, SECCOMP, Place, places
 from efficacy.rows import BASE, OURS
 
-KINDS = ("privileged", "unprivileged")
-LAYERS = ("bare", "stock")
-PROFILES = ("unconfined", "generated", "generated+nesting", "lxc-container-default-cgns", *OURS)
-PLACES = [(k, l) for k in KINDS for l in LAYERS]  # noqa: E741
 SHORT = {name: name.removeprefix("lxc-") for name in PROFILES}
 CORE = "/proc/sys/kernel/core_pattern"
 
@@ -43,7 +41,7 @@ def unhooked(document: dict[str, Any], release: str, one: dict[str, Any]) -> boo
 
 def numbers(document: dict[str, Any], release: str, kind: str, layer: str, profile: str) -> dict[str, Any]:
     """What one combination comes to, against unconfined in the same layer."""
-    free = measured(document, release, kind, layer, "unconfined")
+    free = measured(document, release, kind, Place(kind, layer, profile).reference, "unconfined")
     done = measured(document, release, kind, layer, profile)
     if free is None or done is None:
         return {}
@@ -69,6 +67,11 @@ def numbers(document: dict[str, Any], release: str, kind: str, layer: str, profi
     }
 
 
+def grounds() -> list[tuple[str, str]]:
+    """Kind and layer of every table, in order."""
+    return list(dict.fromkeys((place.kind, place.layer) for place in places()))
+
+
 def _release(document: dict[str, Any], release: str) -> Iterable[str]:
     facts = document["releases"][release]
     yield f"## {release}: kernel {facts['kernel']}, AppArmor {facts['apparmor']}, LXC {facts['lxc']}\n"
@@ -76,9 +79,9 @@ def _release(document: dict[str, Any], release: str) -> Iterable[str]:
     for name, one in facts.get("compiled", {}).items():
         yield f"- `{name}`: `{one.get('sha256', 'unknown')[:16]}`, {one['bytes']}"
     yield ""
-    for kind, layer in PLACES:
-        first = numbers(document, release, kind, layer, "unconfined")
-        if not first:
+    for kind, layer in grounds():
+        first = numbers(document, release, kind, Place(kind, layer, BASE).reference, "unconfined")
+        if not first or (layer == SECCOMP and not numbers(document, release, kind, layer, BASE)):
             yield f"**{kind}, {layer}**: not measured.\n"
             continue
         yield f"### {release}, {kind}, {layer}\n"
@@ -88,11 +91,12 @@ def _release(document: dict[str, Any], release: str) -> Iterable[str]:
         )
         yield "| profile | dangerous blocked | where AppArmor has a hook | GPU | Docker | all legitimate | promised |"
         yield "|---|---|---|---|---|---|---|"
-        for profile in PROFILES:
-            yield _line(profile, numbers(document, release, kind, layer, profile))
+        for place in places((kind,), (layer,)):
+            yield _line(place.profile, numbers(document, release, kind, layer, place.profile))
         yield ""
         yield from _classes(document, release, kind, layer)
         yield from _open(document, release, kind, layer)
+    yield from swept.section(document, release)
 
 
 def _line(profile: str, n: dict[str, Any]) -> str:
@@ -108,7 +112,7 @@ def _line(profile: str, n: dict[str, Any]) -> str:
 
 def _classes(document: dict[str, Any], release: str, kind: str, layer: str) -> Iterable[str]:
     """Blocked operations of each class that has any, with those that have no hook."""
-    free = measured(document, release, kind, layer, "unconfined") or set()
+    free = measured(document, release, kind, Place(kind, layer, BASE).reference, "unconfined") or set()
     done = {p: measured(document, release, kind, layer, p) for p in PROFILES[1:]}
     shown = [p for p in PROFILES[1:] if done[p] is not None]
     if not shown:
@@ -127,7 +131,7 @@ def _classes(document: dict[str, Any], release: str, kind: str, layer: str) -> I
 
 def _open(document: dict[str, Any], release: str, kind: str, layer: str) -> Iterable[str]:
     free = [o for o in document["operations"] if o["dangerous"]]
-    unconfined = measured(document, release, kind, layer, "unconfined") or set()
+    unconfined = measured(document, release, kind, Place(kind, layer, BASE).reference, "unconfined") or set()
     none = [o["name"] for o in free if o["name"] in unconfined and unhooked(document, release, o)]
     if none:
         yield f"Without a hook, open under every profile unless something else stops it: {_list(none)}.\n"
@@ -165,6 +169,13 @@ def _unhooked(document: dict[str, Any]) -> Iterable[str]:
         if one.get("no_hook"):
             kernel = one.get("no_hook_kernel", "").rstrip(".") or "both"
             yield f"| {one['name']} | {one['class']} | {kernel} | {one['no_hook']} |"
+    yield ""
+    yield "## Where a hook is left unused, and what using it would break\n"
+    yield "| operation | class | why |"
+    yield "|---|---|---|"
+    for one in document.get("operations", []):
+        if one.get("accepted"):
+            yield f"| {one['name']} | {one['class']} | {one['accepted']} |"
     yield ""
 
 

@@ -42,7 +42,7 @@ def test_types() -> None:
 
 def test_types_outside_the_package() -> None:
     scripts = ["tools/faults", "tools/powercut"]
-    done = run("mypy", "--scripts-are-modules", "tests", "bench", "workloads", *scripts)
+    done = run("mypy", "--scripts-are-modules", "tests", "bench", "workloads", "efficacy", *scripts)
     assert done.returncode == 0, done.stdout
 
 
