@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from support.hosts import LiveHost, snapshot
+from phoenix_hypervisor.containers import registry
+from phoenix_hypervisor.host.process import ProcessRunner, ReplacingRunner
+from support.hosts import CREATION, DOUBLES, LiveHost, snapshot
 from support.killed import killed
 
 GENERATED = "lxc.arch = amd64\nlxc.apparmor.profile = generated\n"
@@ -65,6 +68,48 @@ def test_nothing_is_recovered_meanwhile(live: LiveHost) -> None:
     live.config.write_text("{")
     assert "recovered" in live.phoenix("setup").out
     assert (live.lxc / "101.conf").read_bytes() == before
+
+
+class _NothingInstalled(ProcessRunner):
+    """Whatever this machine has, no program of a runtime is found."""
+
+    def find(self, program: str) -> str | None:
+        return None if program in {kind.program for kind in registry.kinds()} else super().find(program)
+
+
+@pytest.fixture
+def bare(live: LiveHost) -> LiveHost:
+    """A machine on which no container runtime was ever installed."""
+    shutil.rmtree(live.root / "etc/pve")
+    environment = {**os.environ, "PHOENIX_DOUBLE_ROOT": str(live.root)}
+    doubles = {"apparmor_parser": [str(DOUBLES / "apparmor_parser")]}
+    live.host.runner = ReplacingRunner(_NothingInstalled(environment), doubles)
+    live.source("lxc-a")
+    live.declare({"950": {**CREATION, "gpu_assignment": "none"}})
+    return live
+
+
+def test_a_host_without_any_runtime_says_so(bare: LiveHost) -> None:
+    said = "neither Proxmox VE (pct) nor plain LXC (lxc-start) is installed"
+    for words in (("plan",), ("apply", "--all"), ("apply", "950")):
+        result = bare.phoenix(*words)
+        assert result.code == 1 and said in result.err, result
+        assert "is a Proxmox volume" not in result.err
+    assert not (bare.installed / "lxc-a").exists()
+    setup = bare.phoenix("setup")
+    assert setup.code == 0 and said in setup.out
+    assert said in bare.phoenix("status").out
+    verify = bare.phoenix("verify", "--json")
+    assert verify.code == 3
+    assert "no-runtime" in [finding["code"] for finding in verify.document["host"]["findings"]]
+
+
+@pytest.mark.parametrize("program", ["pct", "lxc-start"])
+def test_either_program_is_a_runtime(bare: LiveHost, program: str) -> None:
+    """Wherever it is: a plain LXC host has no /var/lib/lxc before its first container."""
+    inner = bare.host.runner
+    bare.host.runner = ReplacingRunner(inner, {program: ["/bin/sh"]})
+    assert "neither" not in bare.phoenix("status").out
 
 
 @pytest.mark.parametrize("path", ["usr/sbin/pct", "usr/bin/pct", "usr/share/perl5/PVE/LXC.pm"])

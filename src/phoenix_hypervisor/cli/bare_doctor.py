@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from phoenix_hypervisor.containers.registry import kind_of, none_installed
+from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import find_program
 
 
@@ -45,10 +47,10 @@ def needs() -> list[Need]:
         )
     ]
     found.append(Need("apparmor_parser", "compiling profiles", "apparmor", _program("apparmor_parser"), True))
-    proxmox = os.path.isdir("/etc/pve")
-    runtime = Need("pct", "Proxmox containers", "pve-container", _program("pct"), True)
-    plain = Need("lxc-start", "plain LXC containers", "lxc", _program("lxc-start"), False)
-    found.append(runtime if proxmox else plain)
+    host = Host("/")
+    kind = kind_of(host)
+    why = f"{kind.title} containers"
+    found.append(Need(kind.program, why, kind.package, _program(kind.program), kind.found(host)))
     found += [
         Need("qemu-system-x86_64", "the lab", "qemu-system-x86", _program("qemu-system-x86_64"), False),
         Need("qemu-img", "the lab", "qemu-utils", _program("qemu-img"), False),
@@ -83,6 +85,7 @@ def report() -> dict[str, Any]:
             for n in everything
         ],
         "kernel": {"apparmor": kernel_ok, "text": kernel_text},
+        "no_runtime": none.text if (none := none_installed(Host("/"))) is not None else None,
         "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
         "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
         "python": ".".join(map(str, sys.version_info[:3])),
@@ -99,6 +102,8 @@ def run(arguments: Sequence[str] = ()) -> int:
             state = "ok     " if need["present"] else "MISSING" if need["required"] else "absent "
             print(f"{state} {need['what']:<28} {need['why']} ({need['package']})")
         print(f"{'ok     ' if found['kernel']['apparmor'] else 'MISSING'} {found['kernel']['text']}")
+        if found["no_runtime"]:
+            print(f"note    {found['no_runtime']}")
         if found["apt"]:
             print(f"\nneeded:   {found['apt']}")
         if found["apt_optional"]:

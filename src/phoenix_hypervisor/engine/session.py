@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.containers.registry import kind_named, kind_of
+from phoenix_hypervisor.containers.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.places import config_path
 from phoenix_hypervisor.engine.settings import HostSettings
@@ -22,7 +22,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.model import Note
+from phoenix_hypervisor.plan.model import Note, Obstacle
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
@@ -143,6 +143,11 @@ class Session:
         if self.settings.runtime is not None:
             return self.runtime_named(self.settings.runtime)
         return kind_of(self.host).build(self.host)
+
+    @cached_property
+    def no_runtime(self) -> Obstacle | None:
+        """Why no container can be created or started, where this host has no runtime at all."""
+        return none_installed(self.host)
 
     def runtime_named(self, name: str) -> Runtime:
         """That runtime: the one that was asked for, or that a journal names.

@@ -87,7 +87,10 @@ def gather(session: Session, ctids: tuple[str, ...]) -> Status:
     return Status(
         containers=tuple(verdicts),
         profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot)),
-        host=(*judge_host(live, session.host.kernel.has_apparmor()), *judge_journal(session)),
+        host=(
+            *judge_host(live, session.host.kernel.has_apparmor(), session.no_runtime),
+            *judge_journal(session),
+        ),
         unmediated=_unmediated(session),
         without_line=session.runtime.without_line(),
     )

@@ -177,8 +177,10 @@ def _profile_plan(session: Session, request: Request) -> Plan:
 def _container_plan(
     session: Session, request: Request, specs: Sequence[ContainerSpec], profiles: Plan
 ) -> Plan:
+    missing = session.no_runtime
+    told = () if missing is None else (Note("this host", missing.text, missing.hint),)
     if not specs:
-        return Plan()
+        return Plan(warnings=told)
     runtime = session.runtime
     if session.host.is_live:
         runtime.require()
@@ -194,6 +196,8 @@ def _container_plan(
     states = session.containers.declared(specs, session.desired)
     plan = container_actions(zip(specs, states, strict=True), mode, argv)
     created = {a.target for a in plan.actions if isinstance(a, CreateContainer)}
+    if created and told:
+        return Plan(refusals=told)
     problems = runtime.creation_problems(s for s in specs if s.ctid in created)
     refusals = [Note(p.pointer, p.message, p.hint) for p in problems]
     refusals += unloaded_starts(plan, profiles, session.store.loaded)

@@ -55,11 +55,11 @@ def search_path(environment: Mapping[str, str] | None = None) -> str:
     return os.pathsep.join([*given, *(folder for folder in SBIN if folder not in given)])
 
 
-def find_program(name: str) -> str | None:
+def find_program(name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Where a program is, as running it would find it; None where it is missing."""
     import shutil
 
-    return shutil.which(name, path=search_path())
+    return shutil.which(name, path=search_path(environment))
 
 
 class Runner(Protocol):
@@ -94,7 +94,7 @@ class ProcessRunner:
         return env
 
     def find(self, program: str) -> str | None:
-        return find_program(program)
+        return find_program(program, self._environment)
 
     def run(
         self, argv: Sequence[str], *, input: bytes | None = None, timeout: float = DEFAULT_TIMEOUT

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries, parse
-from phoenix_hypervisor.plan.model import ContainerState, FileState, Ownership, ProfileState
+from phoenix_hypervisor.plan.model import ContainerState, FileState, Obstacle, Ownership, ProfileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,15 @@ def judge_unfinished(number: int, time: str, command: str, under_way: bool) -> F
     )
 
 
-def judge_host(live: bool, apparmor: bool) -> list[Finding]:
+def judge_host(live: bool, apparmor: bool, no_runtime: Obstacle | None = None) -> list[Finding]:
     """What is wrong with the host itself."""
-    if not live or apparmor:
-        return []
-    cause = "AppArmor is off in this kernel: nothing is confined"
-    return [Finding("apparmor-off", cause, "boot with apparmor=1 security=apparmor")]
+    findings = []
+    if live and not apparmor:
+        cause = "AppArmor is off in this kernel: nothing is confined"
+        findings.append(Finding("apparmor-off", cause, "boot with apparmor=1 security=apparmor"))
+    if no_runtime is not None:
+        findings.append(Finding("no-runtime", no_runtime.text, no_runtime.hint or ""))
+    return findings
 
 
 def judge_container(
