@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hosts import TOP, DirectoryHost, contents
+from support.hosts import TOP, DirectoryHost, LiveHost, contents
 
 READING = ("status", "verify", "plan", "check", "history", "policy list lxc-a", "--help", "plan --json")
 
@@ -233,6 +233,57 @@ def test_zsh_and_fish_are_told_the_names_too(two: DirectoryHost) -> None:
     assert zsh.stdout.split("\n")[:3] == ["plain", "101", "web"]
     fish = _bash(_phoenix(two), _PHOENIX_COMPLETE="fish_complete", **{**words, "COMP_CWORD": "10"})
     assert fish.stdout.split("\n")[0] == "plain,101\tweb"
+
+
+# Tables ----------------------------------------------------------------------------------------
+
+NAMES = ("lxc-gpu-docker-storage", "lxc-nvidia-gpu-base", "vllm-qwen2.5-7b-awq")
+
+
+@pytest.fixture
+def busy(live: LiveHost) -> LiveHost:
+    for name in NAMES[:2]:
+        live.source(name)
+    declared = {"apparmor_profile": NAMES[1], "name": NAMES[2]}
+    live.declare({"950": declared, "123456789": {**declared, "apparmor_profile": NAMES[0]}, "101": NAMES[0]})
+    for ctid in ("950", "123456789", "101"):
+        live.conf(ctid)
+    assert live.apply("--all").code == 0
+    return live
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_tables_fit_the_terminal_and_break_no_name(
+    busy: LiveHost, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    busy.conf("101", "arch: amd64\nlxc.apparmor.profile: lxc-container-default-cgns\n")
+    status = busy.phoenix("status").out
+    for name in (*NAMES, "lxc-container-default-cgns", "123456789", "PID"):
+        assert name in status
+    history = busy.phoenix("history").out
+    assert str(busy.config) in history and "committed" in history
+    for line in (*status.splitlines(), *history.splitlines()):
+        longest = max(map(len, line.split()), default=0)
+        assert len(line) <= width or longest > width - 24, line
+
+
+def test_a_table_in_a_pipe_has_a_line_for_each_row(busy: LiveHost) -> None:
+    out = busy.phoenix("status").out
+    row = next(line for line in out.splitlines() if line.startswith(" 950 "))
+    assert row.split() == [
+        "950",
+        NAMES[2],
+        NAMES[1],
+        NAMES[1],
+        NAMES[1],
+        "(enforce)",
+        "PID",
+        *row.split()[7:8],
+        "as",
+        "declared",
+    ]
+    assert all(line == line.rstrip() for line in out.splitlines())
 
 
 # Words -----------------------------------------------------------------------------------------

@@ -443,3 +443,14 @@ def test_json_of_a_refusal(five: DirectoryHost) -> None:
     problems = result.document["error"]["problems"]
     assert [p["pointer"] for p in problems] == ["/etc/apparmor.d/lxc-c"]
     assert result.document["version"] == 1
+
+
+# Where things lie -----------------------------------------------------------------------
+
+
+def test_sources_beside_a_linked_configuration_are_found(five: DirectoryHost) -> None:
+    link = five.folder / "link.json"
+    link.symlink_to(five.config)
+    words = ["--root", str(five.root), "--config", str(link)]
+    assert run([*words, "check"]).code == 0
+    assert "lxc-a" in run([*words, "policy", "list", "lxc-none"]).err

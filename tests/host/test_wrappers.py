@@ -128,7 +128,7 @@ def test_doctor_runs_on_a_bare_python() -> None:
     for words in (["doctor"], ["--root", "/tmp", "doctor"]):
         done = _run([PYTHON, "-I", "-S", str(TOP / "bin/phoenix"), *words])
         assert done.returncode == 1, done
-        assert "apt-get install -y --no-remove python3-click python3-jsonschema" in done.stdout
+        assert "apt-get install -y --no-remove python3-click python3-fastjsonschema" in done.stdout
     document = json.loads(_run([PYTHON, "-I", "-S", str(TOP / "bin/phoenix"), "doctor", "--json"]).stdout)
     assert document["version"] == 1
 

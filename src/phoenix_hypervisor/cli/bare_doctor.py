@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from phoenix_hypervisor.containers.registry import kind_of, none_installed
+from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import find_program
 
@@ -39,12 +40,7 @@ def needs() -> list[Need]:
     """Everything, present or not."""
     found = [
         Need(f"python3 module {name}", why, f"python3-{name}", find_spec(name) is not None, True)
-        for name, why in (
-            ("click", "the command line"),
-            ("jsonschema", "reporting every fault of a configuration"),
-            ("fastjsonschema", "reading configurations quickly"),
-            ("rich", "tables"),
-        )
+        for name, why in libraries().items()
     ]
     found.append(Need("apparmor_parser", "compiling profiles", "apparmor", _program("apparmor_parser"), True))
     host = Host("/")

@@ -21,8 +21,8 @@ from phoenix_hypervisor.cli.output import (
     recap,
     show_findings,
     show_notes,
-    table,
 )
+from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.cli.words import past, summary
 from phoenix_hypervisor.engine.requests import RollbackRequest
 from phoenix_hypervisor.engine.results import RollbackRefused
@@ -58,7 +58,7 @@ def history(settings: Settings) -> int:
     """Transactions, newest first: who, when, what."""
     found = settings.phoenix().history()
     show_findings(settings, found.findings)
-    rows = []
+    rows: list[Row] = []
     for one in found.transactions:
         entry, header = one.entry, one.entry.header
         undone = one.rolled_back_by
@@ -72,7 +72,7 @@ def history(settings: Settings) -> int:
             "; ".join([summary_of(entry), *entry.left]),
         )
         rows.append((cells, {COMMITTED: "green"}.get(state, "yellow")))
-    table(settings, "Transactions", ("id", "when", "who", "command", "state", "what"), rows)
+    table(settings, "Transactions", Form(("id", "when", "who", "command", "state", "what"), rows))
     for error in found.unreadable:
         click.echo(f"warning: {error}", err=True)
     if settings.json:

@@ -7,6 +7,7 @@ only types its commands, shows what they print, and checks what must hold.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -72,7 +73,10 @@ class Demo:
             if sys.stdout.isatty()
             else f"\n$ phoenix {' '.join(words)}"
         )
-        result = self._lab.run(["phoenix", *words], timeout=LIMIT)
+        columns = (
+            [f"COLUMNS={os.get_terminal_size(sys.stdout.fileno()).columns}"] if sys.stdout.isatty() else []
+        )
+        result = self._lab.run(["env", *columns, "phoenix", *words], timeout=LIMIT)
         self._say((result.stdout + result.stderr).rstrip())
         if not result.ok:
             raise PhoenixError(f"ended with {result.rc} inside the lab", where=f"phoenix {words[0]}")

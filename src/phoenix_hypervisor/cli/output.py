@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -190,24 +190,3 @@ def progress_bar(settings: Settings, doing: str) -> Iterator[Callable[[Step], No
             progress.update(task, completed=step.done, total=step.total, description=text)
 
         yield show
-
-
-def table(
-    settings: Settings, title: str, columns: Sequence[str], rows: Iterable[tuple[Sequence[str], str | None]]
-) -> None:
-    """A table; each row comes with a colour or None."""
-    if settings.json or settings.quiet:
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for cells, color in rows:
-        drawn.add_row(*(Text(printable(cell), style=color or "") for cell in cells))
-    # Piped output is for grep: no wrapping at 80 columns.
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, no_color=not colored(settings), highlight=False).print(drawn)

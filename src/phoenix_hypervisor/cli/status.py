@@ -12,7 +12,8 @@ import click
 from phoenix_hypervisor.cli.apply import check_ctids
 from phoenix_hypervisor.cli.complete import complete_ctids
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.output import emit, say, show_findings, table
+from phoenix_hypervisor.cli.output import emit, say, show_findings
+from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.engine.requests import StatusRequest
 from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
 
@@ -87,6 +88,19 @@ def _effect(found: Status, verdict: ContainerVerdict) -> str | None:
     return None
 
 
+def _really(verdict: ContainerVerdict, label: str) -> str:
+    """What is assigned and what runs, as short as it can be said beside what is declared."""
+    parts = []
+    if verdict.assigned != verdict.declared:
+        parts.append(f"assigned {verdict.assigned}" if verdict.assigned is not None else "no line")
+    if verdict.label:
+        name = verdict.label.rpartition(" (")[0] or verdict.label
+        parts.append("runs so" if name == verdict.declared else f"runs under {label}")
+    else:
+        parts.append(label)
+    return ", ".join(parts)
+
+
 def _verdict_text(verdict: ContainerVerdict) -> str:
     if verdict.findings:
         return "; ".join(f"{f.code}: {f.cause}" for f in verdict.findings)
@@ -104,17 +118,22 @@ def show(settings: Settings, found: Status) -> None:
     show_findings(settings, found.host)
     for gap in found.unmediated or ():
         say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")
-    rows = []
+    wide: list[Row] = []
+    narrow: list[Row] = []
     for v in verdicts:
         label = v.label or ("stopped" if v.running is False else "unknown")
-        if v.pid is not None:
-            label = f"{label}  PID {v.pid}"
         explicit = v.assigned == "unconfined"
         color = "red" if not v.as_declared or explicit else "cyan" if v.declared is None else "green"
-        rows.append(
-            ((v.ctid, v.name, v.declared or "-", v.assigned or "no line", label, _verdict_text(v)), color)
-        )
-    table(settings, "Containers", ("CTID", "name", "declared", "assigned", "running label", "verdict"), rows)
+        head, verdict = (v.ctid, v.name, v.declared or "-"), _verdict_text(v)
+        process = label if v.pid is None else f"{label}  PID {v.pid}"
+        wide.append(((*head, v.assigned or "no line", process, verdict), color))
+        narrow.append(((*head, _really(v, label), verdict), color))
+    table(
+        settings,
+        "Containers",
+        Form(("CTID", "name", "declared", "assigned", "running label", "verdict"), wide),
+        Form(("CTID", "name", "declared", "really", "verdict"), narrow),
+    )
     for v in verdicts:
         effect = _effect(found, v)
         if effect is not None and v.declared is not None:
@@ -125,7 +144,7 @@ def show(settings: Settings, found: Status) -> None:
             say(settings, f"container {v.ctid}: {note}", fg="magenta")
         for finding in v.findings:
             say(settings, f"container {v.ctid}: next: {finding.hint}")
-    profile_rows = [
+    profile_rows: list[Row] = [
         (
             (
                 p.name,
@@ -138,7 +157,8 @@ def show(settings: Settings, found: Status) -> None:
         )
         for p in found.profiles
     ]
-    table(settings, "Profiles", ("profile", "installed", "loaded", "used by", "verdict"), profile_rows)
+    columns = ("profile", "installed", "loaded", "used by", "verdict")
+    table(settings, "Profiles", Form(columns, profile_rows))
 
 
 def _run(settings: Settings, ctids: tuple[str, ...]) -> bool:

@@ -41,6 +41,13 @@ def config_path(host: Host, given: str | None) -> str:
     return path
 
 
+def beside(path: str, name: str) -> str:
+    """A path beside the configuration: where it is named, else where the file itself lies."""
+    named = os.path.join(os.path.dirname(path), name)
+    real = os.path.join(os.path.dirname(os.path.realpath(path)), name)
+    return real if os.path.exists(real) and not os.path.exists(named) else named
+
+
 def policy_folder(host: Host, given: str | None) -> str | None:
     """The directory with apparmor/ and policy_tests/ for questions about policy; None: there is none.
 
@@ -52,7 +59,7 @@ def policy_folder(host: Host, given: str | None) -> str | None:
     if given is None and host.root.is_live and is_checkout:
         return checkout
     try:
-        return os.path.dirname(config_path(host, given))
+        return os.path.dirname(beside(config_path(host, given), "apparmor"))
     except UsageError:
         if given is not None:
             raise

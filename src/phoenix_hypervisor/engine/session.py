@@ -16,7 +16,7 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.engine.places import config_path
+from phoenix_hypervisor.engine.places import beside, config_path
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.machine import Host
@@ -60,7 +60,7 @@ class Session:
 
     def beside(self, name: str) -> str:
         """A path beside the configuration."""
-        return os.path.join(os.path.dirname(self.config_path), name)
+        return beside(self.config_path, name)
 
     @cached_property
     def config_bytes(self) -> bytes:

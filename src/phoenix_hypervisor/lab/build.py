@@ -159,7 +159,7 @@ def _packages(release: Release, work: Path, root_tar: Path, progress: Progress) 
     warm = f"apparmor_parser --kernel-features /features -Q -W -L /var/cache/apparmor {profiles}"
     hooks = (f"upload {features} /features", f'chroot "$1" {warm}', 'rm -f "$1/features"')
     files = recipe.image_files(release)
-    bootstrap(release.name, recipe.PACKAGES, work, root_tar, files=files, hooks=hooks, progress=progress)
+    bootstrap(release.name, recipe.packages(), work, root_tar, files=files, hooks=hooks, progress=progress)
 
 
 def bootstrap(

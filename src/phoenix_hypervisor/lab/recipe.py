@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.libraries import libraries
 
 FORMAT = 1
 """Raise it where a change of the builder's code changes what the image holds."""
@@ -26,13 +27,15 @@ PACKAGES = (
     "kmod",
     "systemd-sysv",
     "iproute2",
-    # Phoenix's own dependencies, as the distribution packages them.
     "python3",
-    "python3-click",
-    "python3-fastjsonschema",
-    "python3-jsonschema",
-    "python3-rich",
 )
+"""With the libraries that Phoenix needs, as the distribution packages them: `packages`."""
+
+
+def packages() -> tuple[str, ...]:
+    """What the guest's system is made of."""
+    return (*PACKAGES, *(f"python3-{name}" for name in libraries()))
+
 
 DPKG_OPTIONS = (
     "path-exclude=/usr/share/doc/*",
@@ -123,7 +126,7 @@ def recipe_hash(release: Release) -> str:
     parts = {
         "format": FORMAT,
         "release": release.name,
-        "packages": PACKAGES,
+        "packages": packages(),
         "dpkg": DPKG_OPTIONS,
         "profiles": STOCK_PROFILES,
         "disk": ROOT_DISK_BYTES,

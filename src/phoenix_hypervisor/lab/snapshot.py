@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.process import ProcessRunner
 from phoenix_hypervisor.lab import machine, tools
 from phoenix_hypervisor.lab.accel import qemu_version
@@ -30,11 +31,13 @@ BOOT_LIMIT = 120.0
 SAVE_LIMIT = 120.0
 RESUME_LIMIT = 60.0
 
-WARM = (
-    "lxc-info --version; lxc-start --version; apparmor_parser --version; "
-    "python3 -c 'import click, fastjsonschema, jsonschema, rich.table'; busybox true; true"
-)
-"""Read once before saving, so that their files are in the guest's page cache for every lab."""
+
+def warm() -> str:
+    """Run once before saving, so that these programs' files are in the guest's page cache for every lab."""
+    return (
+        "lxc-info --version; lxc-start --version; apparmor_parser --version; "
+        f"python3 -c 'import {', '.join(libraries())}'; busybox true; true"
+    )
 
 
 PROFILES = "/sys/kernel/security/apparmor/profiles"
@@ -61,7 +64,14 @@ def location(image: Image, accel: str, memory: int) -> Path:
     QEMU's version and the image's own path are part of the name: neither a state nor an overlay
     survives their change.
     """
-    parts = (qemu_version(), machine.MACHINE, machine.CPU[accel], machine.KERNEL_LINE, WARM, str(image.path))
+    parts = (
+        qemu_version(),
+        machine.MACHINE,
+        machine.CPU[accel],
+        machine.KERNEL_LINE,
+        warm(),
+        str(image.path),
+    )
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
     return image.path / f"saved-{accel}-{memory}-{digest}"
 
@@ -154,7 +164,7 @@ def _save(image: Image, saved: Saved, *, accel: str, memory: int) -> None:
         wire = Wire(guest.agent)
         try:
             wire.sync(BOOT_LIMIT)
-            wire.request({"op": "run", "argv": ["sh", "-c", WARM], "timeout": 60}, timeout=70)
+            wire.request({"op": "run", "argv": ["sh", "-c", warm()], "timeout": 60}, timeout=70)
             wire.request({"op": "run", "argv": ["sync"], "timeout": 60}, timeout=70)
             _, loaded = wire.request({"op": "get", "path": PROFILES}, timeout=70)
         except GuestGone as error:
