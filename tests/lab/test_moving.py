@@ -75,7 +75,7 @@ def lab(request: pytest.FixtureRequest, labs: Callable[[str], Lab], not_to_be_ha
         try:
             found = labs(name)
         except PhoenixError as error:
-            not_to_be_had[name] = error.message
+            not_to_be_had[name] = "\n".join(error.message.splitlines()[:4])
         else:
             found.mark()
             return found
