@@ -43,7 +43,6 @@ NAMES = frozenset(
         "victim_stopped",
         "victim_overwritten",
         "victim_sacrificed",
-        "victim_named",
         "victim_moved",
         "key_changed",
         "key_gone",

@@ -56,6 +56,18 @@ def test_operations_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         operations.load()
 
 
+def test_the_judges_are_those_that_rows_may_name() -> None:
+    tree = ast.parse(Path(judges.__file__).read_text())
+    tables = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
+    ]
+    assert len(tables) == 2
+    keys = [str(ast.literal_eval(key)) for node in tables for key in node.value.keys if key is not None]  # type: ignore[union-attr]
+    assert sorted(keys) == sorted(judges.NAMES)
+
+
 def imports_of(path: Path) -> set[str]:
     """Modules of the suite that a module imports, wherever in it."""
     found: set[str] = set()
