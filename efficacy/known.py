@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import re
 
-OPEN: tuple[tuple[str, str], ...] = ()
+OPEN: tuple[tuple[str, str], ...] = (
+    (
+        r"proc:pressure/(cpu|io|memory)",
+        "everybody may write there what it wants to be woken for (PSI triggers); nothing of the host's changes",
+    ),
+)
 """Pattern of `file system:path`, and why nothing closes it."""
 
 

@@ -123,13 +123,13 @@ class Sweep:
 
     def by_name(self) -> None:
         for fstype, place in self.roots():
-            self.below("by name", fstype, place)
+            self.below(_named(place), fstype, place)
         for line in _mountinfo():
             if line.startswith(("/proc", "/sys", "/dev/.lxc")):
                 with contextlib.suppress(OSError):
                     writable(line)
         for fstype, place in self.roots():
-            self.below("by name, mounts made writable", fstype, place)
+            self.below(f"{_named(place)}, mounts made writable", fstype, place)
 
     def by_open_tree(self) -> None:
         for fstype, place in self.roots():
@@ -261,6 +261,10 @@ def sweep(files: dict[str, list[str]], limit: float) -> str:
         "cut": work.cut,
     }
     return json.dumps(answer)
+
+
+def _named(place: str) -> str:
+    return "by name in nesting's own /dev/.lxc" if place in NESTING.values() else "by name"
 
 
 @contextlib.contextmanager
