@@ -69,6 +69,14 @@ def test_plan_apply_status_rollback(jars: LiveHost) -> None:
     assert jars.phoenix("verify").code == 3
 
 
+def test_its_own_profile_confines_what_has_no_line(jars: LiveHost) -> None:
+    jars.declare({"101": {"apparmor_profile": "unconfined", "start": False}})
+    jars.process(77, "/jar/101", "jar-lid (enforce)", nspid="77 1")
+    assert jars.phoenix("setup").code == 0 and jars.phoenix("verify").code == 0
+    jars.declare({"101": {"apparmor_profile": "lxc-a", "start": False}})
+    assert "old-label" in jars.phoenix("verify").out
+
+
 def test_a_restart_and_a_creation(jars: LiveHost) -> None:
     jars.host.runner.run(["jar", "open", "101"])
     fields = {"name": "plums", "apparmor_profile": "lxc-a", "memory_mb": 2048}

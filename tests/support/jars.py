@@ -39,6 +39,9 @@ class Jars:
     def without_line(self) -> str:
         return "the jar is not confined"
 
+    def own_profiles(self, ctid: str) -> tuple[str, ...]:
+        return ("jar-lid",)
+
     def conf_path(self, ctid: str) -> str:
         return f"{PLACE}/{ctid}/settings"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.containers.liblxc import LxcProcesses
+from phoenix_hypervisor.containers.liblxc import LibLxc
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host import process
 from phoenix_hypervisor.host.files import ACCESS_LIST, ChangedMeanwhile, Directory, temporary_name
@@ -288,7 +288,7 @@ def test_programs_in_sbin_are_found_whatever_path_says(
 
 def test_the_kernel_of_a_directory(tmp_path: Path) -> None:
     kernel = Kernel(Root(str(tmp_path)))
-    containers = LxcProcesses(Host(str(tmp_path)))
+    containers = LibLxc(Host(str(tmp_path)))
     assert kernel.loaded_profiles() is None
     assert containers.processes() is None
     securityfs = tmp_path / "sys/kernel/security/apparmor"

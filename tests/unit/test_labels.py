@@ -58,4 +58,6 @@ def test_confined(text: str, confined: bool) -> None:
     ],
 )  # fmt: skip
 def test_carries(label: str, value: str | None, agrees: bool) -> None:
-    assert carries(label, value, "950") is agrees
+    assert (
+        carries(label, value, ("lxc-950_<*", "lxc-container-default", "lxc-container-default-cgns")) is agrees
+    )

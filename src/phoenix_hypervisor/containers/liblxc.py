@@ -1,4 +1,4 @@
-"""How LXC shows its containers to the host: cgroups, monitors, titles.
+"""How LXC shows its containers to the host: cgroups, monitors, profiles of its own.
 
 Owns that grammar, for every runtime that starts its containers by LXC (Proxmox does).  Must
 not read /proc: the kernel's room does, and asks here what it sees.
@@ -27,8 +27,12 @@ _MONITOR = re.compile(
 )
 
 
-class LxcProcesses:
-    """What runs in LXC's containers of a host.
+STOCK = tuple(f"lxc-container-default{more}" for more in ("", "-cgns", "-with-mounting", "-with-nesting"))
+"""The profiles that LXC ships (config/apparmor/profiles)."""
+
+
+class LibLxc:
+    """What runs in LXC's containers of a host, for a runtime to inherit.
 
     A process belongs to the outermost container whose payload cgroup it is in: `/lxc/CTID` on
     Proxmox, `/lxc.payload.NAME` with plain LXC, or that with `-1` after it where the name was
@@ -54,6 +58,10 @@ class LxcProcesses:
             return names[payload]
 
         return self._host.kernel.grouped_processes(container)
+
+    def own_profiles(self, ctid: str) -> tuple[str, ...]:
+        """The profile that LXC generates for a container (lsm/apparmor.c), and its stock ones."""
+        return (f"lxc-{ctid}_<*", *STOCK)
 
     def unsettled(self) -> frozenset[str]:
         """The containers that are starting or stopping: LXC's monitor lives, and nothing in them."""

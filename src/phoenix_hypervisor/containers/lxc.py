@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
-from phoenix_hypervisor.containers.liblxc import LXC_DIR, LxcProcesses
+from phoenix_hypervisor.containers.liblxc import LXC_DIR, LibLxc
 from phoenix_hypervisor.containers.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
@@ -24,7 +24,7 @@ CREATE_DIR = "/var/lib/phoenix/create"
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
 
 
-class PlainLxc(LxcProcesses):
+class PlainLxc(LibLxc):
     """`lxc-create`, `lxc-start`, `lxc-stop` and the files they work on."""
 
     name = "lxc"

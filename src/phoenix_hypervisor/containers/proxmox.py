@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
-from phoenix_hypervisor.containers.liblxc import LxcProcesses
+from phoenix_hypervisor.containers.liblxc import LibLxc
 from phoenix_hypervisor.containers.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
@@ -33,7 +33,7 @@ LOCK_TIMEOUT = 10.0
 _CONF_NAME = re.compile(r"([1-9][0-9]*)\.conf")
 
 
-class Proxmox(LxcProcesses):
+class Proxmox(LibLxc):
     """`pct` and the files it works on."""
 
     name = "proxmox"

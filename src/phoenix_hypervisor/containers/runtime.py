@@ -35,6 +35,10 @@ class Runtime(Protocol):
         """What applies to a container that has no line, in one sentence."""
         ...
 
+    def own_profiles(self, ctid: str) -> tuple[str, ...]:
+        """The profiles that it confines a container without a line by; `*` ends the beginning of a name."""
+        ...
+
     def conf_path(self, ctid: str) -> str:
         """Host path of a container's configuration."""
         ...

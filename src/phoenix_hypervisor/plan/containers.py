@@ -188,7 +188,7 @@ def _follow(
             return Note(target, f"not started: it {state.lock.text}", state.lock.hint)
         return _start(state, argv)
     label = state.init.label if state.init is not None else ""
-    if not label or carries(label, state.wanted, state.ctid):
+    if not label or carries(label, state.wanted, state.own_profiles):
         return None
     if mode.restart and mode.live and state.lock is None:
         return _restart(state, argv)

@@ -8,11 +8,11 @@ its own part.  Source: security/apparmor/label.c, apparmor(7), aa_stack_profile(
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MODE = re.compile(r"^(?P<names>.*) \((?P<mode>[a-z]+)\)$", re.S)
 _NAMESPACE = re.compile(r"^:(?P<ns>[^:]*):(?://)?(?P<name>.*)$", re.S)
-_STOCK = re.compile(r"^lxc-container-default(-[a-z]+)*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,11 @@ def parse(text: str) -> Label:
     return Label(tuple(parts), mode)
 
 
-def generated_name(ctid: str) -> str:
-    """How LXC names the profile that it generates for a container (lsm/apparmor.c)."""
-    return f"lxc-{ctid}_<"
-
-
-def carries(text: str, value: str | None, ctid: str) -> bool:
+def carries(text: str, value: str | None, own: Sequence[str]) -> bool:
     """Whether a process labelled `text` runs under the assigned `value`.
 
-    `value` None or `generated`: LXC's own generated profile or its stock default counts.
+    `value` None or `generated`: any of `own` counts, which the runtime itself gives to the
+    container; a `*` at the end of one stands for anything.
     A child profile (`NAME//child`) and a stack that contains the profile count too.
     Complain mode does not: nothing is refused there.
     """
@@ -67,7 +63,8 @@ def carries(text: str, value: str | None, ctid: str) -> bool:
         return False
     host = [part.name for part in label.components if not part.namespace]
     if value is None or value == "generated":
-        return any(name.startswith(generated_name(ctid)) or _STOCK.match(name) for name in host)
+        starts = tuple(name[:-1] for name in own if name.endswith("*"))
+        return any(name in own or name.startswith(starts) for name in host)
     wanted = parse(value).components
     return all(
         any(

@@ -52,6 +52,8 @@ class ContainerState:
     """`data` with the declared profile assigned; the same object when equal."""
     wanted: str | None = None
     """The line's value as declared for this runtime; None means no line."""
+    own_profiles: tuple[str, ...] = ()
+    """What the runtime confines it by where there is no line; `*` at the end stands for anything."""
     assigned: str | None = None
     fault: str | None = None
     """Why the configuration cannot be edited."""

@@ -199,7 +199,7 @@ def _running(state: ContainerState) -> list[Finding]:
         return [Finding("label-unknown", cause, "phoenix doctor says whether AppArmor is on")]
     findings = []
     label = state.init.label
-    if not carries(label, wanted, ctid):
+    if not carries(label, wanted, state.own_profiles):
         if parse(label).mode == "complain":
             cause = f"PID {state.init.pid} runs under {label}: nothing is refused in complain mode"
             findings.append(Finding("complain", cause, "aa-enforce the profile"))
@@ -207,7 +207,7 @@ def _running(state: ContainerState) -> list[Finding]:
             cause = f"PID {state.init.pid} runs under {label}"
             findings.append(Finding("old-label", cause, f"phoenix apply {ctid} --restart"))
         return findings
-    strays = [p for p in state.processes if p.label and not carries(p.label, wanted, ctid)]
+    strays = [p for p in state.processes if p.label and not carries(p.label, wanted, state.own_profiles)]
     if strays:
         shown = ", ".join(f"PID {p.pid} under {p.label}" for p in strays[:3])
         cause = f"{len(strays)} of its processes run otherwise: {shown}"
