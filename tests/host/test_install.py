@@ -63,3 +63,13 @@ def test_the_commands_are_on_the_path(checkout: Path, tmp_path: Path) -> None:
     assert found == {
         n: f"{PREFIX}/bin/{n}" for n in ("phoenix", "phoenix_orchestrator", "phoenix_orchestrator.sh")
     }
+
+
+def test_shells_find_the_completion_by_themselves(checkout: Path, tmp_path: Path) -> None:
+    _install(checkout, tmp_path / "dest")
+    share = tmp_path / "dest/usr/local/share"
+    script = f"PATH={TOP}/bin:$PATH; source {share}/bash-completion/completions/phoenix; complete -p phoenix"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "-F _phoenix_completion phoenix" in done.stdout
+    assert (share / "zsh/site-functions/_phoenix").read_text().startswith("#compdef phoenix\n")
+    assert "phoenix completion fish" in (share / "fish/vendor_completions.d/phoenix.fish").read_text()

@@ -179,15 +179,15 @@ def apply(
 
 @click.command()
 @click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
-@click.option("--no-start", is_flag=True, help="As apply --no-start would do.")
-@click.option("--restart", is_flag=True, help="As apply --restart would do.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 where something would change.")
+@click.option("--no-start", is_flag=True, help="Plan `apply --no-start`.")
+@click.option("--restart", is_flag=True, help="Plan `apply --restart`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if something would change.")
 @global_options
 @click.pass_obj
 def plan(
     settings: Settings, ctids: tuple[str, ...], no_start: bool, restart: bool, detailed_exitcode: bool
 ) -> int:
-    """Show exactly what apply with the same words would do; without CTID: --all."""
+    """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)
     request = ApplyRequest(ctids=check_ctids(ctids) or None, start=not no_start, restart=restart)
     planned = settings.phoenix().plan(request)

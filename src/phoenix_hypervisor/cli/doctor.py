@@ -15,5 +15,5 @@ from phoenix_hypervisor.cli.options import Settings, global_options
 @global_options
 @click.pass_obj
 def doctor(settings: Settings) -> int:
-    """Say what this machine lacks, with the exact apt line."""
+    """Show what is missing on this machine, and the apt command that installs it."""
     return run(["--json"] if settings.json else [])

@@ -109,9 +109,9 @@ def _document(one: TransactionRecord) -> dict[str, Any]:
 @global_options
 @click.pass_obj
 def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
-    """Undo a transaction; without ID the newest setup or apply that is not undone.
+    """Undo a transaction: without ID, the newest setup or apply that was not undone.
 
-    A rollback is a transaction as well: `rollback ID` of it does again what it undid.
+    A rollback is a transaction too: `rollback` with its ID does again what it undid.
     """
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")

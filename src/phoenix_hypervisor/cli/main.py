@@ -32,13 +32,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("phoenix_hypervisor.cli.apply:apply", "Setup, then create, assign and start containers."),
     "plan": ("phoenix_hypervisor.cli.apply:plan", "Show exactly what apply would do."),
     "status": ("phoenix_hypervisor.cli.status:status", "Show declared, assigned and running profiles."),
-    "verify": ("phoenix_hypervisor.cli.status:verify", "Exit 3 where anything is not as declared."),
+    "verify": ("phoenix_hypervisor.cli.status:verify", "Like status; exit 3 if anything is not as declared."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
-    "check": ("phoenix_hypervisor.cli.check:check", "Everything that needs no host: config, profiles."),
+    "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),
     "policy": ("phoenix_hypervisor.cli.policy:policy", "Ask compiled policy what it allows."),
     "lab": ("phoenix_hypervisor.cli.lab:lab", "A real AppArmor kernel with real LXC, in QEMU."),
-    "doctor": ("phoenix_hypervisor.cli.doctor:doctor", "What this machine lacks, with the apt line."),
+    "doctor": ("phoenix_hypervisor.cli.doctor:doctor", "Show what is missing on this machine."),
     "completion": ("phoenix_hypervisor.cli.completion:completion", "Print a shell's completion script."),
 }
 """Command -> where it is, and its line in `phoenix --help`."""

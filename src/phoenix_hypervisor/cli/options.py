@@ -105,9 +105,9 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),
     (
         ("-v", "--verbose"),
-        {"is_flag": True, "default": None, "help": "Say more; tracebacks of internal errors."},
+        {"is_flag": True, "default": None, "help": "Print more, and tracebacks of internal errors."},
     ),
-    (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Say only what went wrong."}),
+    (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Print errors only."}),
 )
 
 

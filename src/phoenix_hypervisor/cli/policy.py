@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _QUESTION: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--access",), {"help": "File: letters rwaxmklcd or words; signal, ptrace and network: words."}),
-    (("--other",), {"is_flag": True, "help": "Asked by somebody who does not own the file."}),
+    (("--other",), {"is_flag": True, "help": "Ask as a user who does not own the file."}),
     (("--source",), {"help": "Mount: what is mounted."}),
     (("--target",), {"help": "Mount, umount: where; directories end in a slash.  Link: the existing file."}),
     (("--fstype",), {"help": "Mount: file system."}),
@@ -61,7 +61,7 @@ _POLICY = click.option(
     "--policy",
     metavar="FILE",
     type=click.Path(),
-    help="Ask this source or compiled blob.",
+    help="Ask this source or compiled policy.",
 )
 _KIND_HELP = "KIND is one of " + ", ".join(sorted(KINDS)) + "."
 
@@ -162,7 +162,7 @@ def compile_source(settings: Settings, source: str, output: str) -> int:
 def query(
     settings: Settings, words: tuple[str, ...], policy: str | None, batch: str | None, **options: Any
 ) -> int:
-    """Ask whether a profile allows something; exit 3 for no."""
+    """Ask whether a profile allows something; exit 3 if not."""
     from phoenix_hypervisor.engine.ask import RawAnswered
 
     if batch is not None:
@@ -193,12 +193,16 @@ def _run_batch(settings: Settings, policy: Operand | None, path: str) -> int:
 @_command("list")
 @click.argument("profile", required=False, shell_complete=complete_profiles)
 @_POLICY
-@click.option("--access", default="w", show_default=True, help="Letters or words, all of them allowed.")
-@click.option("--under", metavar="PATH", help="A path or a glob; without it mounts and the rest, too.")
-@click.option("--other", is_flag=True, help="For somebody who does not own the files.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each.")
+@click.option(
+    "--access", default="w", show_default=True, help="Letters or words; all of them must be allowed."
+)
+@click.option(
+    "--under", metavar="PATH", help="A path or a glob. Without it, mounts and everything else are listed too."
+)
+@click.option("--other", is_flag=True, help="Ask as a user who does not own the files.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each kind.")
 def listing(settings: Settings, profile: str | None, policy: str | None, **options: Any) -> int:
-    """List what is within reach, shortest examples first."""
+    """List what a profile allows, shortest examples first."""
     request = ListRequest(profile=profile, policy=_optional(policy), **options)
     words_of.show_list(settings, settings.phoenix().list(request))
     return EXIT_OK
@@ -207,9 +211,9 @@ def listing(settings: Settings, profile: str | None, policy: str | None, **optio
 @_command("diff")
 @click.argument("a", shell_complete=complete_profiles)
 @click.argument("b", shell_complete=complete_profiles)
-@click.option("--logging", is_flag=True, help="Report what is only logged differently, too.")
+@click.option("--logging", is_flag=True, help="Also report what is only logged differently.")
 def diff(settings: Settings, a: str, b: str, logging: bool) -> int:
-    """Show what only one of two policies allows (names, sources or blobs); exit 3 for different."""
+    """Compare two policies (names, sources or compiled files); exit 3 if they differ."""
     found = settings.phoenix().diff(DiffRequest(a=_operand(a), b=_operand(b), logging=logging))
     words_of.show_diff(settings, found)
     return EXIT_OK if found.equal else EXIT_NO
@@ -222,7 +226,7 @@ def diff(settings: Settings, a: str, b: str, logging: bool) -> int:
     "--tests", "files", multiple=True, metavar="FILE", type=click.Path(), help="Only these test files."
 )
 def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, files: tuple[str, ...]) -> int:
-    """Run the assertions of policy_tests/; exit 3 where one fails."""
+    """Run the tests in policy_tests/; exit 3 if one fails."""
     tests = tuple(map(_operand, files))
     request = PolicyTestRequest(profiles=profiles, policy=_optional(policy), files=tests)
     with progress_bar(settings, "compiling") as progress:
@@ -235,7 +239,7 @@ def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, file
 @click.argument("sources", nargs=-1, shell_complete=complete_profiles)
 @click.option("--quick", is_flag=True, help="Compile each source once only.")
 def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
-    """Find bad habits in profile sources; exit 1 where one is not waived."""
+    """Find bad habits in profile sources; exit 1 if one is not waived."""
     request = LintRequest(sources=tuple(map(_operand, sources)), quick=quick)
     with progress_bar(settings, "looking at") as progress:
         found = settings.phoenix().lint(request, progress)
@@ -247,7 +251,7 @@ def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
 @_question
 @_POLICY
 def explain(settings: Settings, words: tuple[str, ...], policy: str | None, **options: Any) -> int:
-    """Find the rule that decides, by file and line."""
+    """Show which rule decides: file and line."""
     profile, question = read_question(words, _fields(options))
     request = ExplainRequest(question=question, profile=profile, policy=_optional(policy))
     words_of.show_explanation(settings, settings.phoenix().explain(request))

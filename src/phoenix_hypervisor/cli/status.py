@@ -185,5 +185,5 @@ def status(settings: Settings, ctids: tuple[str, ...]) -> int:
 @global_options
 @click.pass_obj
 def verify(settings: Settings, ctids: tuple[str, ...]) -> int:
-    """As status, and exit 3 where anything is not as declared."""
+    """Like status; exit 3 if anything is not as declared."""
     return EXIT_OK if _run(settings, ctids) else EXIT_NO

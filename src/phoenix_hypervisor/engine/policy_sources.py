@@ -70,7 +70,7 @@ class PolicySources:
         """Replace a file of the caller's by compiled policy."""
         parent, name = os.path.split(os.path.abspath(path))
         if not os.path.isdir(parent) or not name:
-            raise UsageError("is in no directory that exists", where=path)
+            raise UsageError("parent directory does not exist", where=path)
         with Directory(parent, parent, parent) as directory:
             directory.replace(name, data, before=directory.read(name, MAX_POLICY), mode=0o644)
 
