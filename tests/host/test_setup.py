@@ -310,21 +310,6 @@ def test_one_changed_profile_is_one_compile(five: DirectoryHost) -> None:
     assert _proven(five) == ["lxc-d"]
 
 
-def test_optional_includes_are_installed_only_where_the_parser_takes_them(five: DirectoryHost) -> None:
-    five.source("lxc-a", "include if exists <abstractions/phoenix/new>")
-    optional = five.sources / "if-parser-accepts/abstractions/phoenix/new"
-    optional.parent.mkdir(parents=True)
-    optional.write_bytes(b"  rules_of_parser_9,\n")
-    first = five.phoenix("setup")
-    assert first.code == 0
-    assert "this parser does not know its rules" in first.out
-    assert not (five.installed / "abstractions/phoenix/new").exists()
-    optional.write_bytes(b"  network,\n")
-    assert five.phoenix("setup").code == 0
-    assert (five.installed / "abstractions/phoenix/new").read_bytes() == b"  network,\n"
-    assert five.phoenix("setup").recap["changed"] == 0
-
-
 def test_an_orphan_is_reported(five: DirectoryHost) -> None:
     assert five.phoenix("setup").code == 0
     (five.sources / "lxc-e").unlink()

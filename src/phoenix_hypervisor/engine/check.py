@@ -13,6 +13,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.profiles.features import PACKED
 from phoenix_hypervisor.profiles.prove import Proof, prove
+from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
 
 
@@ -61,7 +62,7 @@ def check(session: Session, progress: Callable[[Step], None]) -> Checked:
     accepted, words = store.optional_accepted()
     return Checked(
         checked=tuple(checked),
-        left_out=() if accepted else tuple(sorted(session.sources.optional)),
+        left_out=() if accepted else tuple(f"{OPTIONAL}/{name}" for name in sorted(session.sources.optional)),
         refusal=words,
         features=session.parser.features.shown,
         parser=".".join(map(str, session.parser.version)),
@@ -71,7 +72,8 @@ def check(session: Session, progress: Callable[[Step], None]) -> Checked:
 
 def _proven(session: Session, store: Store) -> Proof:
     """The proof of every shipped profile; raises ProblemsError for faults and for warnings."""
-    proof = prove(store, store.profiles(), session.policy_tests)
+    tests = session.policy_tests(optional=store.optional_accepted()[0])
+    proof = prove(store, store.profiles(), tests)
     if proof.warnings:
         raise ProblemsError("the parser warns", [Problem(text, path) for path, text in proof.warnings])
     return proof

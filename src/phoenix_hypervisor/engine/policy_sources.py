@@ -24,7 +24,8 @@ from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
-from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources
+from phoenix_hypervisor.profiles.prove import files_of_tests
+from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources, to_probe
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.sockets import Asks
@@ -84,6 +85,8 @@ class PolicySources:
     def _parser(self, where: str) -> tuple[Parser, bool]:
         """The parser for a source: includes beside it count, else those of the configuration."""
         beside = os.path.dirname(os.path.abspath(where))
+        if os.path.basename(beside) == OPTIONAL:
+            beside = os.path.dirname(beside)  # they include what stands beside the plain ones
         folder = self._source_dir
         if _is_installed(beside) or not os.path.isfile(where):
             beside = folder
@@ -181,17 +184,17 @@ class PolicySources:
         if sources is None or name not in sources.profiles:
             known = ", ".join(self.shipped()) or "none"
             raise UsageError(f"no profile {name} is shipped", hint=f"shipped: {known}")
-        return sources.path_of(name), sources.profiles[name]
+        found = sources.find(name, optional=self._parser(sources.directory + "/x")[1])
+        assert found is not None  # it is among the profiles
+        return found
 
     def include(self, path: str) -> tuple[str, bytes] | None:
         """File and text of an include, ours first; None for folders and for what is not there."""
         sources = self._sources
         if sources is not None:
-            own = sources.includes.get(path)
-            if own is not None:
-                return sources.path_of(path), own
-            if path in sources.optional and self._parser(sources.directory + "/x")[1]:
-                return sources.path_of(path), sources.optional[path]
+            own = sources.find(path, optional=self._parser(sources.directory + "/x")[1])
+            if own is not None and path not in sources.profiles:
+                return own
         real = self._session.host.root.locate(f"{APPARMOR_D}/{path}")
         if not os.path.isfile(real):
             return None
@@ -208,12 +211,8 @@ class PolicySources:
     def tests(self) -> Sequence[tuple[str, bytes]]:
         """The policy tests beside the configuration: file and content."""
         folder = self._beside("policy_tests")
-        if not os.path.isdir(folder):
-            return ()
-        with Directory(folder, folder, folder) as directory:
-            names = sorted(n for n in directory.names() if n.endswith(".toml") and not n.startswith("."))
-            contents = [(directory.where(name), directory.read(name)) for name in names]
-        return [(path, data) for path, data in contents if data is not None]
+        optional = self._sources is not None and self._parser(self._sources.directory + "/x")[1]
+        return files_of_tests(folder, optional=optional) if folder else ()
 
 
 def _file_name(profile: str) -> str:
@@ -229,12 +228,13 @@ def _is_installed(folder: str) -> bool:
 
 
 def _accepted(parser: Parser, folder: str) -> bool:
-    """Whether the parser takes the optional includes of a source directory."""
+    """Whether the parser takes the optional files of a source directory."""
     top = os.path.join(folder, OPTIONAL) if folder else ""
-    names = [
-        os.path.relpath(os.path.join(here, name), top)
-        for here, _, files in os.walk(top)
-        for name in files
-        if not name.startswith(".")
-    ]
-    return bool(names) and parser.accepts_optional(sorted(names))[0]
+    optional: dict[str, bytes] = {}
+    for here, _, names in os.walk(top):
+        with Directory(here, here, here) as directory:
+            found = {name: directory.read(name) for name in names if not name.startswith(".")}
+        optional |= {
+            os.path.relpath(os.path.join(here, n), top): d for n, d in found.items() if d is not None
+        }
+    return bool(optional) and parser.accepts_optional(*to_probe(optional))[0]

@@ -114,10 +114,10 @@ class Session:
                 )
         return sorted(names)
 
-    @cached_property
-    def policy_tests(self) -> list[PolicyTest]:
+    def policy_tests(self, *, optional: bool) -> list[PolicyTest]:
+        """The policy tests; `optional`: those for parsers that take the optional sources."""
         require_given(self.beside("policy_tests"))
-        return read_tests(self.beside("policy_tests"))
+        return read_tests(self.beside("policy_tests"), optional=optional)
 
     @cached_property
     def parser(self) -> Parser:

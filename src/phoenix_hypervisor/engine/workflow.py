@@ -39,6 +39,7 @@ from phoenix_hypervisor.plan.profiles import (
 from phoenix_hypervisor.plan.verify import judge_container
 from phoenix_hypervisor.profiles.prove import foreign_definitions, prove
 from phoenix_hypervisor.profiles.retire import find
+from phoenix_hypervisor.profiles.sources import OPTIONAL
 
 CONFIRM_TIMEOUT = 10.0
 """Seconds until a started container must run under its profile."""
@@ -157,14 +158,15 @@ def _profile_plan(session: Session, request: Request) -> Plan:
         # Refuse before compiling: what others own is not ours to prove.
         return plan
     changed = to_prove(plan, profiles, kernel)
-    proof = prove(store, changed, session.policy_tests if changed else (), session.proven)
+    tests = session.policy_tests(optional=store.optional_accepted()[0]) if changed else ()
+    proof = prove(store, changed, tests, session.proven)
     service = session.desired.reload_service
     policy = LoadPolicy(kernel, service, store.load_argv, store.in_kernel, proof.blobs)
     plan += load_actions(profiles, policy)
     warnings = [Note(path, text) for path, text in proof.warnings]
     skipped = []
     if changed and not store.optional_accepted()[0]:
-        left_out = ", ".join(sorted(session.sources.optional))
+        left_out = ", ".join(f"{OPTIONAL}/{name}" for name in sorted(session.sources.optional))
         skipped.append(Note(left_out, "not installed: this parser does not know its rules"))
     pending = [p.name for p in profiles if load_reason(p) is not None]
     if not kernel and pending and host.is_live:

@@ -93,7 +93,8 @@ class Parser:
         """The process that compiles the source at `path` to standard output."""
         include = ["--Include", self._source_dir] if self._source_dir else []
         if self._source_dir and optional:
-            include += ["--Include", os.path.join(self._source_dir, OPTIONAL)]
+            # The first that has a file wins: an optional file stands in place of the plain one.
+            include = ["--Include", os.path.join(self._source_dir, OPTIONAL), *include]
         for directory in self._more:
             include += ["--Include", directory]
         return (
@@ -135,12 +136,19 @@ class Parser:
             raise ProofError("compiles to nothing: it defines no profile", where=where)
         return plain(done.stdout, partial(decompress, self._host.runner))
 
-    def accepts_optional(self, names: Sequence[str]) -> tuple[bool, str]:
-        """Whether the parser takes the optional includes `names`; if not, its words."""
-        lines = "".join(f"  include <{name}>\n" for name in names)
+    def accepts_optional(self, profiles: Sequence[str], includes: Sequence[str]) -> tuple[bool, str]:
+        """Whether the parser takes these optional files (`sources.to_probe`); if not, its words.
+
+        Profiles are only parsed, with all they include: that is where a word or flag is unknown.
+        """
         argv = [*self.compile_argv("/dev/stdin", optional=True)][:-1]
+        lines = "".join(f"  include <{name}>\n" for name in includes)
         text = f"profile lxc-phoenix-probe {{\n{lines}}}\n".encode()
         done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
+        if profiles and self._failed(done) is None:
+            paths = [os.path.join(self._source_dir, OPTIONAL, name) for name in profiles]
+            # One action at a time: --names in place of --stdout, which stands last.
+            done = self._host.runner.run([*argv[:-1], "--names", *paths], timeout=COMPILE_TIMEOUT)
         return self._failed(done) is None, done.words()
 
     def names(self, paths: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, is_skipped
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
+from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
 
 if TYPE_CHECKING:
@@ -107,23 +108,33 @@ def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: 
     ]
 
 
-def read_tests(directory: str) -> list[PolicyTest]:
+def read_tests(directory: str, *, optional: bool) -> list[PolicyTest]:
     """The policy tests of a directory; none where there is no such directory.
 
+    `optional`: a file below `sources.OPTIONAL` counts before that of the same name, as profiles do.
     Raises PolicyError, naming the file, for one that is not understood.
     """
     from phoenix_hypervisor.policy.assertions import load_tests
 
-    if not os.path.isdir(directory):
-        return []
-    tests: list[PolicyTest] = []
-    with Directory(directory, directory, directory) as opened:
-        for name in sorted(opened.names()):
-            data = opened.read(name) if name.endswith(".toml") and not name.startswith(".") else None
-            if data is not None:
-                require_given(opened.where(name))
-                tests += load_tests(data, opened.where(name))
-    return tests
+    return [
+        test for path, data in files_of_tests(directory, optional=optional) for test in load_tests(data, path)
+    ]
+
+
+def files_of_tests(directory: str, *, optional: bool) -> list[tuple[str, bytes]]:
+    """Path and bytes of the files that `read_tests` reads, by name."""
+    found: dict[str, tuple[str, bytes]] = {}
+    for folder in (directory, os.path.join(directory, OPTIONAL))[: 1 + optional]:
+        if not os.path.isdir(folder):
+            continue
+        require_given(folder)
+        with Directory(folder, folder, folder) as opened:
+            for name in opened.names():
+                data = opened.read(name) if name.endswith(".toml") and not name.startswith(".") else None
+                if data is not None:
+                    require_given(opened.where(name))
+                    found[name] = (opened.where(name), data)
+    return [found[name] for name in sorted(found)]
 
 
 def _names(blob: bytes) -> list[str]:
@@ -197,9 +208,7 @@ def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem
     if not blobs:
         return []
     problems = []
-    everything = {**store.sources.includes, **store.sources.profiles, **store.sources.optional}
-    for name, data in everything.items():
-        path = store.sources.path_of(name)
+    for path, data in store.sources.files().items():
         parent, base = os.path.split(path)
         with Directory(parent, parent, parent) as directory:
             if directory.read(base) != data:

@@ -1,7 +1,8 @@
 """Profile sources: the files of etc/apparmor.
 
-Owns reading and checking that directory: which file is a profile, which an include,
-which is only for parsers that take it.  Must not compile and must not look at the host.
+Owns reading and checking that directory: which file is a profile, which an include, which
+is only for parsers that take it, which profile is a variant of another.  Must not compile
+and must not look at the host.
 Sources come from other people's git repositories, so links, devices and stray names are
 refused here.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory, open_to_others
-from phoenix_hypervisor.profiles.includes import include_loop, is_skipped, reaching_outside
+from phoenix_hypervisor.profiles.includes import include_loop, included, is_skipped, reaching_outside
 
 PROFILE_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
 """LXC may change only to names that begin with `lxc-` (abstractions/lxc/start-container)."""
@@ -33,7 +35,10 @@ RESERVED = frozenset(
 INCLUDE_DIRS = ("abi", "abstractions", "tunables")
 """`abi` first: feature files that profiles pin (`abi <abi/NAME>,`), installed as includes are."""
 OPTIONAL = "if-parser-accepts"
-"""Includes below this directory are installed only where the host's parser accepts them."""
+"""Files below it count, before those of the same name, where the host's parser accepts them all."""
+
+VARIANT = "-unprivileged"
+"""The ending of a variant's name: NAME-unprivileged is NAME for unprivileged containers."""
 
 MAX_SOURCE = 1024 * 1024
 _INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -41,18 +46,55 @@ _INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The sources of one directory; keys are names, or paths relative to /etc/apparmor.d."""
+    """The sources of one directory; keys are names, or paths relative to /etc/apparmor.d.
+
+    `optional` holds the files that only some parsers take: profiles and includes, each in
+    place of the file with the same key in `profiles` or `includes`, if there is one.
+    """
 
     directory: str
     profiles: dict[str, bytes] = field(default_factory=dict)
     includes: dict[str, bytes] = field(default_factory=dict)
     optional: dict[str, bytes] = field(default_factory=dict)
 
-    def path_of(self, name: str) -> str:
-        """Where a profile, include or optional include lies."""
-        if name in self.optional and name not in self.includes and name not in self.profiles:
-            return os.path.join(self.directory, OPTIONAL, name)
-        return os.path.join(self.directory, name)
+    def find(self, name: str, *, optional: bool) -> tuple[str, bytes] | None:
+        """The path and bytes of a profile or include; `optional`: the parser takes the optional files."""
+        if optional and name in self.optional:
+            return os.path.join(self.directory, OPTIONAL, name), self.optional[name]
+        data = self.profiles.get(name, self.includes.get(name))
+        return None if data is None else (os.path.join(self.directory, name), data)
+
+    def chosen(self, *, optional: bool) -> dict[str, tuple[str, bytes]]:
+        """Path and bytes of every file that counts, by name."""
+        names = [*self.includes, *self.profiles, *(self.optional if optional else ())]
+        return {name: found for name in names if (found := self.find(name, optional=optional)) is not None}
+
+    def files(self) -> dict[str, bytes]:
+        """Everything that was read, by path."""
+        plain = {os.path.join(self.directory, n): d for n, d in {**self.includes, **self.profiles}.items()}
+        return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
+
+    def variant_of(self, name: str) -> str | None:
+        """The profile that `name` is the unprivileged variant of, or None."""
+        plain = name.removesuffix(VARIANT)
+        return plain if plain != name and plain in self.profiles else None
+
+    def variant_for(self, name: str, *, privileged: bool) -> str:
+        """The profile that a container of this kind gets where `name` is declared."""
+        variant = name + VARIANT
+        return variant if not privileged and variant in self.profiles else name
+
+
+def to_probe(optional: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
+    """What to try a parser with: the optional profiles, and optional includes that none of them pulls in."""
+    profiles = sorted(name for name in optional if "/" not in name)
+    pulled: set[str] = set()
+    pending = list(profiles)
+    while pending:
+        more = [path for path in included(optional[pending.pop()]) if path in optional]
+        pending += [path for path in more if path not in pulled]
+        pulled.update(more)
+    return profiles, sorted(set(optional) - set(profiles) - pulled)
 
 
 def read_sources(directory: str) -> Sources:
@@ -75,15 +117,13 @@ def read_sources(directory: str) -> Sources:
                 if name in INCLUDE_DIRS:
                     _read_tree(directory, name, sources.includes, problems)
                 elif name == OPTIONAL:
-                    for kind in INCLUDE_DIRS[1:]:
-                        _read_tree(os.path.join(directory, OPTIONAL), kind, sources.optional, problems)
+                    _read_optional(os.path.join(directory, OPTIONAL), sources, problems)
                 else:
                     hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
                     problems.append(Problem("a directory that is neither", place, hint=hint))
             elif PROFILE_NAME.fullmatch(name) is None:
-                problems.append(
-                    Problem("the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it", place)
-                )
+                text = "the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it"
+                problems.append(Problem(text, place))
             elif is_skipped(name):
                 problems.append(
                     Problem("the boot passes over files with such an ending", place, hint="rename it")
@@ -92,17 +132,31 @@ def read_sources(directory: str) -> Sources:
                 problems.append(Problem("is the name of a stock profile of the lxc package", place))
             else:
                 _read_file(top, name, name, place, sources.profiles, problems)
+    problems += [
+        Problem("stands in place of no profile", os.path.join(directory, OPTIONAL, name),
+                hint=f"put a {name} for older parsers into {directory}")
+        for name in sources.optional if "/" not in name and name not in sources.profiles
+    ]  # fmt: skip
     folded: dict[str, str] = {}
     for name in [*sources.profiles, *sources.includes, *sources.optional]:
         other = folded.setdefault(name.casefold(), name)
         if other != name:
             problems.append(Problem(f"differs from {other} only by case", os.path.join(directory, name)))
-    loop = include_loop({**sources.includes, **sources.optional})
+    loop = include_loop(sources.includes) or include_loop({**sources.includes, **sources.optional})
     if loop:
         problems.append(Problem(f"{' and '.join(loop)} include each other", directory))
     if problems:
         raise ProblemsError("the profile sources cannot be used", problems)
     return sources
+
+
+def _read_optional(base: str, sources: Sources, problems: list[Problem]) -> None:
+    for kind in INCLUDE_DIRS[1:]:
+        _read_tree(base, kind, sources.optional, problems)
+    with Directory(base, base, base) as top:
+        for name, info in top.entries():
+            if stat.S_ISREG(info.st_mode) and not name.startswith("."):
+                _read_file(top, name, name, os.path.join(base, name), sources.optional, problems)
 
 
 def _read_tree(

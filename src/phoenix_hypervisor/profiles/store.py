@@ -22,7 +22,7 @@ from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.parser import Parser
-from phoenix_hypervisor.profiles.sources import Sources
+from phoenix_hypervisor.profiles.sources import Sources, to_probe
 
 MAX_INSTALLED = 4 * 1024 * 1024
 
@@ -43,28 +43,25 @@ class Store:
     # What is wanted ---------------------------------------------------------------
 
     def optional_accepted(self) -> tuple[bool, str]:
-        """Whether the host's parser takes the optional includes; remembered in the manifest."""
+        """Whether the host's parser takes the optional files, all or none; remembered in the manifest."""
         if not self.sources.optional:
             return True, ""
         key = self._optional_key()
         known = self.manifest.optional
         if known.get("key") != key:
-            accepted, words = self.parser.accepts_optional(sorted(self.sources.optional))
+            accepted, words = self.parser.accepts_optional(*to_probe(self.sources.optional))
             self.manifest.optional = {"key": key, "accepted": accepted, "words": words}
             known = self.manifest.optional
         return bool(known["accepted"]), str(known["words"])
 
     def _optional_key(self) -> str:
-        """Changes with the optional includes and with the parser's binary."""
+        """Changes with the optional files and with the parser's binary."""
         content = {name: record.digest(data) for name, data in self.sources.optional.items()}
         return record.digest(json.dumps([content, self.parser.identity()], sort_keys=True).encode())
 
     def wanted(self) -> dict[str, tuple[str, bytes]]:
         """Every file that belongs into /etc/apparmor.d: its source path and bytes, by name."""
-        files = {**self.sources.includes, **self.sources.profiles}
-        if self.optional_accepted()[0]:
-            files.update(self.sources.optional)
-        return {name: (self.sources.path_of(name), data) for name, data in files.items()}
+        return self.sources.chosen(optional=self.optional_accepted()[0])
 
     # What is there ----------------------------------------------------------------
 
@@ -114,14 +111,15 @@ class Store:
         wanted = self.wanted()
         closures = Closures(self.include)
         found = []
-        for name, data in sorted(self.sources.profiles.items()):
+        for name in sorted(self.sources.profiles):
+            path, data = wanted[name]
             closure, included = closures.of(data)
-            own = tuple(f"{APPARMOR_D}/{path}" for path in (name, *included) if path in wanted)
+            own = tuple(f"{APPARMOR_D}/{one}" for one in (name, *included) if one in wanted)
             mode = None if self.loaded is None else self.loaded.get(name)
             found.append(
                 ProfileState(
                     name,
-                    self.sources.path_of(name),
+                    path,
                     closure,
                     self.manifest.loaded.get(name),
                     mode,
@@ -141,10 +139,8 @@ class Store:
         return self.host.content(f"{APPARMOR_D}/{path}")
 
     def wanted_include(self, path: str) -> bytes | None:
-        data = self.sources.includes.get(path)
-        if data is None and path in self.sources.optional and self.optional_accepted()[0]:
-            data = self.sources.optional[path]
-        return data
+        found = self.sources.find(path, optional=self.optional_accepted()[0])
+        return None if found is None or path in self.sources.profiles else found[1]
 
     def load_argv(self, name: str) -> tuple[str, ...]:
         """The process that loads the compiled copy of profile `name`."""

@@ -1,0 +1,126 @@
+"""Sources that only some parsers take, and the policy tests that go with them.
+
+All or none: where the host's parser takes every file below if-parser-accepts, each of them counts before the
+file of the same name; elsewhere none does.  And: which profile is the variant of which.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from phoenix_hypervisor.cli.options import Settings
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.workflow import Request, prepare
+from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.profiles.sources import Sources
+from support.hosts import DirectoryHost, RecordingRunner
+
+QUESTION = """\
+version = 1
+[[test]]
+name = "x"
+profiles = ["lxc-a"]
+kind = "file"
+path = "/etc/passwd"
+access = "r"
+expect = "{}"
+"""
+
+
+@pytest.fixture
+def three(host: DirectoryHost) -> DirectoryHost:
+    for name in ("lxc-a", "lxc-b", "lxc-c"):
+        host.source(name)
+    host.declare({})
+    return host
+
+
+def proven(host: DirectoryHost) -> list[str]:
+    """The sources that a setup would compile."""
+    runner = RecordingRunner(Host().runner)
+    session = Session(Settings(root=str(host.root), config=str(host.config)), Host(str(host.root), runner))
+    prepare(session, Request())
+    return [os.path.basename(argv[-1]) for argv in runner.argvs if argv[-2:-1] == ("--stdout",)]
+
+
+def test_optional_includes_are_installed_only_where_the_parser_takes_them(three: DirectoryHost) -> None:
+    three.source("lxc-a", "include if exists <abstractions/phoenix/new>")
+    optional = three.sources / "if-parser-accepts/abstractions/phoenix/new"
+    optional.parent.mkdir(parents=True)
+    optional.write_bytes(b"  rules_of_parser_9,\n")
+    first = three.phoenix("setup")
+    assert first.code == 0
+    assert "this parser does not know its rules" in first.out
+    assert not (three.installed / "abstractions/phoenix/new").exists()
+    optional.write_bytes(b"  network,\n")
+    assert three.phoenix("setup").code == 0
+    assert (three.installed / "abstractions/phoenix/new").read_bytes() == b"  network,\n"
+    assert three.phoenix("setup").recap["changed"] == 0
+
+
+def test_an_optional_profile_stands_in_place_of_the_plain_one_where_the_parser_takes_it(
+    three: DirectoryHost,
+) -> None:
+    optional = three.sources / "if-parser-accepts/lxc-a"
+    optional.parent.mkdir()
+    rules = "profile lxc-a flags=(attach_disconnected) {{\n  {}\n  include if exists <abstractions/phoenix/x>\n}}\n"
+    optional.write_text(rules.format("rules_of_parser_9,"))
+    first = three.phoenix("setup")
+    assert first.code == 0
+    assert "if-parser-accepts/lxc-a" in first.out
+    plain = (three.sources / "lxc-a").read_bytes()
+    assert (three.installed / "lxc-a").read_bytes() == plain
+    optional.write_text(rules.format("network,"))
+    within = three.sources / "if-parser-accepts/abstractions/phoenix/x"
+    within.parent.mkdir(parents=True)
+    within.write_bytes(b"  network inet,\n")
+    three.source("abstractions/phoenix/x", data=b"  network inet6,\n")
+    second = three.phoenix("setup")
+    assert second.code == 0
+    assert (three.installed / "lxc-a").read_bytes() == optional.read_bytes()
+    assert (three.installed / "abstractions/phoenix/x").read_bytes() == within.read_bytes()
+    assert three.phoenix("setup").recap["changed"] == 0
+    within.write_bytes(b"  network netlink,\n")
+    assert proven(three) == ["lxc-a"]
+    # One file that the parser does not take, and the plain ones count again.
+    within.write_bytes(b"  rules_of_parser_9,\n")
+    assert three.phoenix("setup").code == 0
+    assert (three.installed / "lxc-a").read_bytes() == plain
+
+
+def test_what_is_proven_of_an_optional_profile_is_what_is_installed(three: DirectoryHost) -> None:
+    """The optional include wins in the compile, too: the policy test tells which one was compiled."""
+    three.source("lxc-a", "include <abstractions/phoenix/x>")
+    three.source("abstractions/phoenix/x", data=b"  file,\n")
+    within = three.sources / "if-parser-accepts/abstractions/phoenix/x"
+    within.parent.mkdir(parents=True)
+    within.write_bytes(b"  deny /etc/passwd r,\n  file,\n")
+    tests = three.etc / "policy_tests"
+    (tests / "if-parser-accepts").mkdir(parents=True)
+    (tests / "a.toml").write_text(QUESTION.format("allowed"))
+    assert "expected allowed" in three.phoenix("setup").err
+    (tests / "if-parser-accepts/a.toml").write_text(QUESTION.format("denied"))
+    assert three.phoenix("setup").code == 0
+    within.write_bytes(b"  rules_of_parser_9,\n")
+    assert three.phoenix("setup").code == 0, "the plain include, and the plain test"
+
+
+def test_an_optional_profile_needs_one_for_older_parsers(three: DirectoryHost) -> None:
+    three.source("if-parser-accepts/lxc-z", data=b"profile lxc-z {\n}\n")
+    refused = three.phoenix("setup")
+    assert refused.code == 1
+    assert "stands in place of no profile" in refused.err
+
+
+def test_a_variant_is_known_by_its_name() -> None:
+    names = ["lxc-a", "lxc-a-unprivileged", "lxc-b", "lxc-c-unprivileged"]
+    sources = Sources("/x", profiles=dict.fromkeys(names, b""))
+    assert sources.variant_of("lxc-a-unprivileged") == "lxc-a"
+    assert [sources.variant_of(name) for name in ("lxc-a", "lxc-b", "lxc-c-unprivileged", "lxc-d")] == [
+        None
+    ] * 4
+    assert sources.variant_for("lxc-a", privileged=False) == "lxc-a-unprivileged"
+    assert sources.variant_for("lxc-a", privileged=True) == "lxc-a"
+    assert sources.variant_for("lxc-b", privileged=False) == "lxc-b"
