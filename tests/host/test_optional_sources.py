@@ -10,8 +10,8 @@ import os
 
 import pytest
 
-from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.engine.workflow import Request, prepare
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.sources import Sources
@@ -40,7 +40,9 @@ def three(host: DirectoryHost) -> DirectoryHost:
 def proven(host: DirectoryHost) -> list[str]:
     """The sources that a setup would compile."""
     runner = RecordingRunner(Host().runner)
-    session = Session(Settings(root=str(host.root), config=str(host.config)), Host(str(host.root), runner))
+    session = Session(
+        HostSettings(root=str(host.root), config=str(host.config)), Host(str(host.root), runner)
+    )
     prepare(session, Request())
     return [os.path.basename(argv[-1]) for argv in runner.argvs if argv[-2:-1] == ("--stdout",)]
 

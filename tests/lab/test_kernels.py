@@ -15,10 +15,11 @@ import pytest
 
 from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.plan.mediation import read_dump
-from phoenix_hypervisor.policy.assertions import load_tests, run_tests
+from phoenix_hypervisor.policy.assertions import run_tests
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks
 from phoenix_hypervisor.profiles.features import PACKED, packed
+from phoenix_hypervisor.profiles.prove import read_tests
 
 TOP = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in (TOP / "etc/apparmor").iterdir() if path.is_file())
@@ -26,12 +27,15 @@ PROXMOX = [name for name in PACKED if name.startswith("proxmox")]
 COMPILE = """set -e
 cd /usr/local/phoenix_hypervisor
 rm -rf /tmp/kernels && mkdir /tmp/kernels
-include="-I $PWD/etc/apparmor -I $PWD/etc/apparmor/if-parser-accepts"
+top=$PWD/etc/apparmor
+include="-I $top/if-parser-accepts -I $top"
 for kernel in {kernels}; do
   for name in {names}; do
+    source=$top/if-parser-accepts/$name
+    [ -e $source ] || source=$top/$name
     apparmor_parser -QKS --kernel-features src/phoenix_hypervisor/data/features/$kernel \\
-      $include etc/apparmor/$name > /tmp/kernels/$kernel.$name
-    sed '/^abi /d' etc/apparmor/$name | apparmor_parser -QKS \\
+      $include $source > /tmp/kernels/$kernel.$name
+    sed '/^abi /d' $source | apparmor_parser -QKS \\
       --kernel-features src/phoenix_hypervisor/data/features/$kernel $include \\
       > /tmp/kernels/$kernel.$name.unpinned
   done
@@ -46,11 +50,7 @@ def test_on_proxmoxs_kernels_the_shipped_profiles_hold_as_parser_4_compiles_them
 ) -> None:
     lab = labs("trixie")
     lab.run(COMPILE.format(kernels=" ".join(PROXMOX), names=" ".join(NAMES)), check=True, timeout=900)
-    tests = [
-        test
-        for path in sorted((TOP / "etc/policy_tests").glob("*.toml"))
-        for test in load_tests(path.read_bytes(), path.name)
-    ]
+    tests = read_tests(str(TOP / "etc/policy_tests"), optional=True)
     sizes = []
     with tarfile.open(fileobj=io.BytesIO(lab.get("/tmp/kernels.tar"))) as archive:
         for kernel in PROXMOX:
