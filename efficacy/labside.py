@@ -93,6 +93,8 @@ def install_targets(lab: Guest, vmlinuz: bytes, seccomp: Path | None) -> None:
     lab.put("/var/lib/phoenix-efficacy/disk2", disk_with_secret())
     lab.put("/var/lib/phoenix-efficacy/share/vmlinuz", vmlinuz)
     lab.run("mkdir -p /var/lib/phoenix-efficacy/readonly", check=True)
+    # Containers lie on overlays here; as on a disk, a directory of theirs can be renamed.
+    lab.run("modprobe overlay && echo Y > /sys/module/overlay/parameters/redirect_dir", check=True)
     lab.put(f"{GUEST}/inside.pyz", program("inside", "perform"))
     lab.put(f"{GUEST}/outside.pyz", program("outside", "run"))
     install_companion(lab, seccomp)

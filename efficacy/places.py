@@ -64,7 +64,7 @@ class Place:
     def config(self) -> str:
         """Lines of the container's config beside its layer's."""
         text = SHARE
-        if self.profile == "generated+nesting" or self.profile in OURS:
+        if self.profile not in ("generated", "lxc-container-default-cgns"):
             # Beside a named profile Phoenix writes it for containers with nesting=1, as Proxmox's dialog makes them.
             text += "lxc.apparmor.allow_nesting = 1\n"
         if self.layer != "bare" and self.privileged:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from efficacy import knobs
 from efficacy.inside.files import folder, put
-from efficacy.inside.mounts import BIND, NEWNS, attach, cloned, detached, mount, umount, unshare
+from efficacy.inside.mounts import BIND, NEWNS, attach, cloned, detached, mount, umount, unshare, writable
 from efficacy.syscalls import call
 
 DETACH = 2
@@ -26,6 +26,10 @@ SECRET_PATH = "var/lib/phoenix-efficacy/secret"
 def turn(top: str, below: str = "", at: int | None = None) -> None:
     """Write every switch of knobs.py that stands below `top`, which shows `below` of a procfs or sysfs."""
     turned = 0
+    if at is None:
+        # A read-only flag is no wall: nothing asks about mount_setattr(2).
+        with contextlib.suppress(OSError):
+            writable(top)
     for path, value in (knobs.PROC | knobs.SYSFS).items():
         if not path.startswith(below):
             continue
