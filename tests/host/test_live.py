@@ -306,7 +306,7 @@ def test_a_template_is_not_started(two: LiveHost) -> None:
 
 
 def test_the_lock_of_proxmox_is_respected(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_hypervisor.containers.proxmox.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("phoenix_hypervisor.containers.runtimes.proxmox.LOCK_TIMEOUT", 0.2)
     folder = two.root / "run/lock/lxc"
     folder.mkdir(parents=True)
     before = contents(two.lxc)

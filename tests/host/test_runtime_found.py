@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.containers import registry
+from phoenix_hypervisor.containers.runtimes import registry
 from phoenix_hypervisor.host.process import ProcessRunner, ReplacingRunner
 from support.hosts import CREATION, DOUBLES, LiveHost, snapshot
 from support.killed import killed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from phoenix_hypervisor.containers import registry
+from phoenix_hypervisor.containers.runtimes import registry
 from phoenix_hypervisor.host.process import ReplacingRunner
 from support.hosts import DOUBLES, LiveHost, contents
 from support.jars import JARS

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
-from phoenix_hypervisor.containers.registry import RuntimeKind
+from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host

@@ -11,8 +11,8 @@ import pytest
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.reference import renewed
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
-from phoenix_hypervisor.containers.lxc import PlainLxc
-from phoenix_hypervisor.containers.proxmox import Proxmox
+from phoenix_hypervisor.containers.runtimes.lxc import PlainLxc
+from phoenix_hypervisor.containers.runtimes.proxmox import Proxmox
 from phoenix_hypervisor.errors import ProblemsError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.declared import CTID, ContainerSpec, Key, is_ctid

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.containers.liblxc import LibLxc
+from phoenix_hypervisor.containers.runtimes.liblxc import LibLxc
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host import process
 from phoenix_hypervisor.host.files import ACCESS_LIST, ChangedMeanwhile, Directory, temporary_name

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from phoenix_hypervisor.containers.registry import kind_of, none_installed
+from phoenix_hypervisor.containers.runtimes.registry import kind_of, none_installed
 from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import find_program

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from phoenix_hypervisor.containers.registry import names as runtimes
+from phoenix_hypervisor.containers.runtimes.registry import names as runtimes
 from phoenix_hypervisor.engine.phoenix import Phoenix
 
 if TYPE_CHECKING:

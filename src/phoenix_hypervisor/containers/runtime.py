@@ -1,7 +1,7 @@
 """What every runtime offers.
 
 Owns the interface between containers and the programs that run them; which runtimes there
-are is in `containers.registry`.  A runtime knows where configurations lie, how they are
+are is in `containers.runtimes.registry`.  A runtime knows where configurations lie, how they are
 locked, and the exact processes that create, start and restart a container; it must not
 decide when.
 """

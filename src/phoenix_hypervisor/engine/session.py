@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.config.load import load
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.containers.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.engine.places import beside, config_path
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError

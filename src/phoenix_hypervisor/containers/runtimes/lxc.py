@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
-from phoenix_hypervisor.containers.liblxc import LXC_DIR, LibLxc
-from phoenix_hypervisor.containers.registry import RuntimeKind
+from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
+from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.trust import open_place

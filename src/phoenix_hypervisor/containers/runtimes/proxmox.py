@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
-from phoenix_hypervisor.containers.liblxc import LibLxc
-from phoenix_hypervisor.containers.registry import RuntimeKind
+from phoenix_hypervisor.containers.runtimes.liblxc import LibLxc
+from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host

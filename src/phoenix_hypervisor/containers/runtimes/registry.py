@@ -37,13 +37,13 @@ class RuntimeKind:
 
 
 def _proxmox() -> RuntimeKind:
-    from phoenix_hypervisor.containers.proxmox import PROXMOX
+    from phoenix_hypervisor.containers.runtimes.proxmox import PROXMOX
 
     return PROXMOX
 
 
 def _lxc() -> RuntimeKind:
-    from phoenix_hypervisor.containers.lxc import LXC
+    from phoenix_hypervisor.containers.runtimes.lxc import LXC
 
     return LXC
 

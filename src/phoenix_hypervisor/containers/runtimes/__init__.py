@@ -1,0 +1,1 @@
+"""The runtimes, a module each, and the registry that names them."""
