@@ -100,7 +100,18 @@ def ensure_image(
         if found is not None:
             return found
         with cache.workdir(f"build-{release.name}") as work:
-            return _build(cache, release, work, progress)
+            try:
+                return _build(cache, release, work, progress)
+            except PhoenixError as error:
+                if not release.moving or error.hint is not None:
+                    raise
+                settled = ", ".join(one.name for one in recipe.RELEASES.values() if not one.moving)
+                raise PhoenixError(
+                    error.message,
+                    where=error.where,
+                    hint=f"Debian {release.name} is in the making and some days does not install; "
+                    f"settled are: {settled}",
+                ) from None
 
 
 def _build(cache: Cache, release: Release, work: Path, progress: Progress) -> Image:
