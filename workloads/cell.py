@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_hypervisor.lab import denials as log
-from phoenix_hypervisor.lab.containers import Container, make_container
+from phoenix_hypervisor.lab.containers import LXC_PATH, Container, make_container
 from phoenix_hypervisor.lab.guestlink import Guest
 from workloads.checks import PRELUDE, Check
 from workloads.guests import Init
@@ -33,6 +33,7 @@ DATA = ("docker", "containerd", "containers", "workloads")
 ENVIRONMENT = (
     "export HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 )
+PATIENT = "[Manager]\nDefaultTimeoutStartSec=360s\n"
 SECCOMP = "/run/workloads/seccomp"
 
 CONFIG = """\
@@ -136,8 +137,10 @@ def run_cell(
         data=DATA,
         masked=None,
     )
+    # Units have 90 seconds to start, which an emulated machine with other work can miss.
+    lab.put(f"{LXC_PATH}/{number}/rootfs/etc/systemd/system.conf.d/emulated.conf", PATIENT)
     try:
-        result = box.start()
+        result = box.start(timeout=120)
         if not result.ok:
             outcome.reasons["lxc-start"] = {"said": result.stderr[-1500:], "denied": denied(lab.kernel_log())}
             return outcome
