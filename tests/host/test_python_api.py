@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from phoenix_hypervisor import Phoenix
-from phoenix_hypervisor.engine import requests
-from phoenix_hypervisor.engine.requests import (
-    ApplyRequest,
+from phoenix_hypervisor.engine import policy_requests, requests
+from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
     DiffRequest,
     ExplainRequest,
@@ -24,10 +23,8 @@ from phoenix_hypervisor.engine.requests import (
     ListRequest,
     PolicyTestRequest,
     QueryRequest,
-    RollbackRequest,
-    SetupRequest,
-    StatusRequest,
 )
+from phoenix_hypervisor.engine.requests import ApplyRequest, RollbackRequest, SetupRequest, StatusRequest
 from phoenix_hypervisor.engine.results import RollbackRefused, Step
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.policy.queries import Query, RawQuery, parse_query
@@ -139,7 +136,12 @@ def test_a_program_never_loads_click_or_rich(one: DirectoryHost) -> None:
 
 
 def test_requests_are_frozen_and_take_their_fields_by_name() -> None:
-    kinds: list[Any] = [kind for kind in vars(requests).values() if dataclasses.is_dataclass(kind)]
+    kinds: list[Any] = [
+        kind
+        for module in (requests, policy_requests)
+        for kind in vars(module).values()
+        if dataclasses.is_dataclass(kind)
+    ]
     assert len(kinds) > 10
     for kind in kinds:
         fields = dataclasses.fields(kind)

@@ -18,7 +18,7 @@ from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import progress_bar
 from phoenix_hypervisor.cli.question import KINDS, read_question
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
-from phoenix_hypervisor.engine.requests import (
+from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
     DiffRequest,
     ExplainRequest,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.requests import (
+from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
     DiffRequest,
     ExplainRequest,

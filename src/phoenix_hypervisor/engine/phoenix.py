@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine import ask, requests, results
+    from phoenix_hypervisor.engine import ask, policy_requests, requests, results
     from phoenix_hypervisor.engine.check import Checked
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.results import Recovered
@@ -214,14 +214,14 @@ class Phoenix:
 
     # Policy -----------------------------------------------------------------------
 
-    def query(self, request: requests.QueryRequest) -> ask.Answered | ask.RawAnswered:
+    def query(self, request: policy_requests.QueryRequest) -> ask.Answered | ask.RawAnswered:
         """Ask a profile one question."""
         from phoenix_hypervisor.engine.ask import query
 
         return query(self._sources(), request)
 
     def batch(
-        self, lines: Iterable[bytes | str], policy: requests.Operand | None = None
+        self, lines: Iterable[bytes | str], policy: policy_requests.Operand | None = None
     ) -> Iterator[tuple[str, bool]]:
         """Answer JSON lines of questions, one JSON text each; False where a line makes no sense."""
         from phoenix_hypervisor.engine.ask import find
@@ -235,19 +235,19 @@ class Phoenix:
             yield answer, batch.failed == failed
             failed = batch.failed
 
-    def diff(self, request: requests.DiffRequest) -> ask.Compared:
+    def diff(self, request: policy_requests.DiffRequest) -> ask.Compared:
         """What only one of two policies allows, each with a shortest witness."""
         from phoenix_hypervisor.engine.ask import diff
 
         return diff(self._sources(), request)
 
-    def list(self, request: requests.ListRequest) -> ask.Listed:
+    def list(self, request: policy_requests.ListRequest) -> ask.Listed:
         """What a profile allows, with shortest examples."""
         from phoenix_hypervisor.engine.ask import listing
 
         return listing(self._sources(), request)
 
-    def explain(self, request: requests.ExplainRequest) -> ask.Explained:
+    def explain(self, request: policy_requests.ExplainRequest) -> ask.Explained:
         """The source rules that decide a question."""
         from phoenix_hypervisor.engine.ask import explain
 
@@ -255,27 +255,27 @@ class Phoenix:
 
     def lint(
         self,
-        request: requests.LintRequest | None = None,
+        request: policy_requests.LintRequest | None = None,
         progress: Callable[[results.Step], None] = _silent,
     ) -> ask.Linted:
         """Bad habits in profile sources."""
         from phoenix_hypervisor.engine.ask import lint
-        from phoenix_hypervisor.engine.requests import LintRequest
+        from phoenix_hypervisor.engine.policy_requests import LintRequest
 
         return lint(self._sources(), LintRequest() if request is None else request, progress)
 
     def test(
         self,
-        request: requests.PolicyTestRequest | None = None,
+        request: policy_requests.PolicyTestRequest | None = None,
         progress: Callable[[results.Step], None] = _silent,
     ) -> ask.Tested:
         """Run policy tests."""
         from phoenix_hypervisor.engine.ask import test
-        from phoenix_hypervisor.engine.requests import PolicyTestRequest
+        from phoenix_hypervisor.engine.policy_requests import PolicyTestRequest
 
         return test(self._sources(), PolicyTestRequest() if request is None else request, progress)
 
-    def compile(self, request: requests.CompileRequest) -> ask.Compiled:
+    def compile(self, request: policy_requests.CompileRequest) -> ask.Compiled:
         """Compile a source, and write the policy where the request says."""
         from phoenix_hypervisor.engine.ask import compile
 

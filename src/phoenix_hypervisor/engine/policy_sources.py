@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.places import policy_folder
-from phoenix_hypervisor.engine.requests import Given, Operand
+from phoenix_hypervisor.engine.policy_requests import Given, Operand
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory

@@ -1,16 +1,12 @@
-"""What the application can be asked, as values.
+"""What can be asked of a host, as values.
 
-Owns the requests that the methods of `Phoenix` take.  Must not check them against a host:
-the method that gets one does.
+Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback` and `status` take.  Must not
+check them against a host: the method that gets one does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from phoenix_hypervisor.policy.queries import Query, RawQuery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,92 +42,3 @@ class StatusRequest:
 
     ctids: tuple[str, ...] = ()
     """Empty: all that are declared or on this host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A policy source or compiled policy that the caller has in memory."""
-
-    name: str
-    """What messages call it."""
-    data: bytes
-
-
-Operand = str | Given
-"""A policy: a profile's name, a path, or the bytes themselves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryRequest:
-    """Ask one question of one profile."""
-
-    question: Query | RawQuery
-    profile: str | None = None
-    policy: Operand | None = None
-    """Where the profile is looked for; None: by its name alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRequest:
-    """List what a profile allows."""
-
-    profile: str | None = None
-    policy: Operand | None = None
-    access: str = "w"
-    under: str | None = None
-    """A path or a glob; None: everywhere, and mounts, targets and capabilities too."""
-    other: bool = False
-    """Asked by a process whose user does not own the files."""
-    limit: int = 20
-    """How many patterns and examples of each kind."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiffRequest:
-    """Compare what two policies allow."""
-
-    a: Operand
-    b: Operand
-    logging: bool = False
-    """Compare what they log, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyTestRequest:
-    """Run policy tests."""
-
-    profiles: tuple[str, ...] = ()
-    """Empty: all."""
-    policy: Operand | None = None
-    """None: the shipped profiles."""
-    files: tuple[Operand, ...] = ()
-    """Empty: the tests beside the configuration."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LintRequest:
-    """Look for bad habits in profile sources."""
-
-    sources: tuple[Operand, ...] = ()
-    """Empty: all shipped sources."""
-    quick: bool = False
-    """Compile each source only once: superfluous and widened rules are not found."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainRequest:
-    """Find the source rule that decides a question."""
-
-    question: Query | RawQuery
-    profile: str | None = None
-    policy: Operand | None = None
-    """The source; None: the shipped source of `profile`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompileRequest:
-    """Compile one source for the features in force."""
-
-    source: Operand
-    output: str | None = None
-    """A file that gets the compiled policy."""
