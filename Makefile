@@ -74,7 +74,7 @@ bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; w
 install: ## Into $(PREFIX), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"
 
-reference: ## Write docs/configuration.md anew from the schema
+reference: ## Write docs/configuration.md and docs/codes.md anew from the code
 	@$(PYTHON) tools/reference
 
 lock: ## Renew requirements.lock (needs uv)

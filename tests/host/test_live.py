@@ -268,7 +268,10 @@ def test_a_profile_that_is_not_loaded_is_refused_before_pct(two: LiveHost) -> No
 
 def test_an_include_is_warned_of(two: LiveHost) -> None:
     two.conf("101", "memory: 1\nlxc.include: /etc/site.conf\n")
-    assert "lxc.include stands in it" in two.phoenix("plan").out
+    plan = two.phoenix("--json", "plan").document
+    assert [(note["code"], note["target"]) for note in plan["warnings"]] == [
+        ("conf-include", "container 101")
+    ]
     assert two.apply().code == 0
     assert "lxc.include" in two.phoenix("verify").out
 

@@ -10,9 +10,10 @@ import os
 
 import pytest
 
+from phoenix_hypervisor.engine.gather import Request
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.engine.settings import HostSettings
-from phoenix_hypervisor.engine.workflow import Request, prepare
+from phoenix_hypervisor.engine.workflow import prepare
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.sources import Sources
 from support.hosts import DirectoryHost, RecordingRunner

@@ -349,7 +349,7 @@ def test_a_start_that_starts_nothing(two: LiveHost, monkeypatch: pytest.MonkeyPa
     result = two.apply("--all", "--json")
     assert result.code == 1
     (note,) = result.document["unconfirmed"]
-    assert note["target"] == "container 101" and note["text"].startswith("not-running: ")
+    assert note["target"] == "container 101" and note["code"] == "not-running"
     assert result.document["failed"] == 1 and result.document["changed"] > 0
     assert b"lxc.apparmor.profile: lxc-a" in (two.lxc / "101.conf").read_bytes(), "it stays applied"
     text = two.apply().out

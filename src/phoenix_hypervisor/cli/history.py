@@ -34,8 +34,7 @@ from phoenix_hypervisor.plan.entries import COMMITTED
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.results import Recovered, TransactionRecord
     from phoenix_hypervisor.plan.entries import Entry
-    from phoenix_hypervisor.plan.model import Plan
-    from phoenix_hypervisor.plan.rollback import Conflict
+    from phoenix_hypervisor.plan.model import Conflict, Plan
 
 
 def summary_of(entry: Entry) -> str:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.cli.words import sign, summary
-from phoenix_hypervisor.errors import PhoenixError, ProblemsError
+from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
 from phoenix_hypervisor.plan.declared import is_ctid
-from phoenix_hypervisor.plan.model import Note, Plan
+from phoenix_hypervisor.plan.model import Finding, Note, Plan
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.results import Step
-    from phoenix_hypervisor.plan.verify import Finding
 
 MAX_DIFF_LINES = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -65,24 +65,42 @@ def _encodes(text: str) -> bool:
 
 
 def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
-    click.echo(printable(f"{name}: {error}"), err=True)
+    click.echo(printable(f"{name}: {_error_text(error)}"), err=True)
     if settings.json:
         emit_error(error)
 
 
+def _error_text(error: PhoenixError) -> str:
+    from phoenix_hypervisor.engine.results import Refused
+
+    if not isinstance(error, Refused):
+        return str(error)
+    problems = [(note.target, *words(note)) for note in error.notes]
+    lines = [f"  {Problem(text, target, hint=hint)}" for target, text, hint in problems]
+    return "\n".join([error.message, *lines])
+
+
+def _problems(error: PhoenixError) -> list[dict[str, Any]]:
+    from phoenix_hypervisor.engine.results import Refused
+
+    if isinstance(error, Refused):
+        return [
+            {"message": one["text"], "pointer": one["target"], "line": None, **one}
+            for one in notes(error.notes)
+        ]
+    found = error.problems if isinstance(error, ProblemsError) else ()
+    return [{"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint} for p in found]
+
+
 def emit_error(error: PhoenixError) -> None:
     """The one object that `--json` prints of a failed run."""
-    problems = error.problems if isinstance(error, ProblemsError) else ()
     emit(
         {
             "error": {
                 "message": error.message,
                 "where": error.where,
                 "hint": error.hint,
-                "problems": [
-                    {"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint}
-                    for p in problems
-                ],
+                "problems": _problems(error),
             }
         }
     )
@@ -134,14 +152,16 @@ def difference(old: bytes | None, new: bytes | None, before: str, after: str) ->
 
 def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str) -> None:
     for note in notes:
-        hint = f"  ({note.hint})" if note.hint else ""
-        say(settings, f"{title} {note.target}: {note.text}{hint}", fg=color)
+        text, hint = words(note)
+        code = f"{note.code}: " if isinstance(note, Finding) else ""
+        say(settings, f"{title} {note.target}: {code}{text}" + (f"  ({hint})" if hint else ""), fg=color)
 
 
 def show_findings(settings: Settings, findings: Iterable[Finding]) -> None:
     """What is wrong with the host, each in a line."""
     for finding in findings:
-        say(settings, f"{finding.code}: {finding.cause} ({finding.hint})", fg="red")
+        text, hint = words(finding)
+        say(settings, f"{finding.code}: {text} ({hint})", fg="red")
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -166,9 +186,21 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def notes(found: Iterable[Note]) -> list[dict[str, str | None]]:
-    """Notes as --json prints them."""
-    return [{"target": note.target, "text": note.text, "hint": note.hint} for note in found]
+def notes(found: Iterable[Note]) -> list[dict[str, Any]]:
+    """Notes as --json prints them: the code and its data for programs, the words for people."""
+    listed = []
+    for note in found:
+        text, hint = words(note)
+        listed.append(
+            {
+                "code": str(note.code),
+                "target": note.target,
+                "data": dict(note.data),
+                "text": text,
+                "hint": hint,
+            }
+        )
+    return listed
 
 
 @contextmanager

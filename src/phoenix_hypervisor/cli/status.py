@@ -5,12 +5,14 @@ Owns what they print; the engine gathers the facts, and the verdicts are `plan.v
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_hypervisor.cli.apply import check_ctids
 from phoenix_hypervisor.cli.complete import complete_ctids
+from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import emit, say, show_findings
 from phoenix_hypervisor.cli.tables import Form, Row, table
@@ -19,7 +21,8 @@ from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.status import Status
-    from phoenix_hypervisor.plan.verify import ContainerVerdict, Finding
+    from phoenix_hypervisor.plan.model import Finding
+    from phoenix_hypervisor.plan.verify import ContainerVerdict
 
 
 def headline(found: Status) -> str:
@@ -32,8 +35,21 @@ def headline(found: Status) -> str:
     return text + (f" ({', '.join(more)})" if more else "")
 
 
-def _finding(finding: Finding) -> dict[str, str | bool]:
-    return {"code": finding.code, "cause": finding.cause, "hint": finding.hint, "fault": finding.fault}
+def _finding(finding: Finding) -> dict[str, Any]:
+    text, hint = words(finding)
+    return {
+        "code": str(finding.code),
+        "target": finding.target,
+        "data": dict(finding.data),
+        "cause": text,
+        "hint": hint,
+        "fault": finding.fault,
+    }
+
+
+def _coded(findings: Iterable[Finding], *, hints: bool = False) -> str:
+    found = [(finding.code, *words(finding)) for finding in findings]
+    return "; ".join(f"{code}: {text}" + (f" ({hint})" if hints else "") for code, text, hint in found)
 
 
 def document(found: Status) -> dict[str, Any]:
@@ -63,7 +79,7 @@ def document(found: Status) -> dict[str, Any]:
                 "as_declared": v.as_declared,
                 "effect": _effect(found, v),
                 "findings": [_finding(f) for f in v.findings],
-                "notes": list(v.notes),
+                "notes": [words(note)[0] for note in v.notes],
             }
             for v in found.containers
         ],
@@ -103,11 +119,11 @@ def _really(verdict: ContainerVerdict, label: str) -> str:
 
 def _verdict_text(verdict: ContainerVerdict) -> str:
     if verdict.findings:
-        return "; ".join(f"{f.code}: {f.cause}" for f in verdict.findings)
+        return _coded(verdict.findings)
     if verdict.declared is None:
         return "not declared"
     if not verdict.exists:
-        return "; ".join(verdict.notes)
+        return "; ".join(words(note)[0] for note in verdict.notes)
     return "as declared"
 
 
@@ -141,9 +157,9 @@ def show(settings: Settings, found: Status) -> None:
         if v.declared == "unconfined" and v.assigned == "unconfined":
             say(settings, f"container {v.ctid}: explicitly unconfined: AppArmor refuses nothing", fg="red")
         for note in v.notes if v.declared is not None else ():
-            say(settings, f"container {v.ctid}: {note}", fg="magenta")
+            say(settings, f"container {v.ctid}: {words(note)[0]}", fg="magenta")
         for finding in v.findings:
-            say(settings, f"container {v.ctid}: next: {finding.hint}")
+            say(settings, f"container {v.ctid}: next: {words(finding)[1]}")
     profile_rows: list[Row] = [
         (
             (
@@ -151,7 +167,7 @@ def show(settings: Settings, found: Status) -> None:
                 p.installed,
                 p.loaded,
                 ", ".join(p.used_by) or "-",
-                "; ".join(f"{f.code}: {f.cause} ({f.hint})" for f in p.findings) or "as declared",
+                _coded(p.findings, hints=True) or "as declared",
             ),
             "red" if p.findings else "green",
         )

@@ -14,8 +14,17 @@ from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.model import Assignments, ContainerState, Elsewhere, Obstacle, ProcessLabel
+from phoenix_hypervisor.plan.model import (
+    Assignments,
+    ContainerState,
+    Elsewhere,
+    Note,
+    Obstacle,
+    ProcessLabel,
+    container,
+)
 
 
 class Containers:
@@ -112,7 +121,7 @@ class Containers:
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
             is_template=conf.is_template,
-            warnings=_warnings(conf, wanted) if spec is not None else (),
+            warnings=_warnings(ctid, conf, wanted) if spec is not None else (),
             running=running,
             init=init,
             processes=processes,
@@ -162,17 +171,15 @@ def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | N
     return Obstacle(text, f"remove the lxc.* lines below [pve:pending] in {path}")
 
 
-def _warnings(conf: codec.Conf, wanted: str | None) -> tuple[str, ...]:
-    found = []
+def _warnings(ctid: str, conf: codec.Conf, wanted: str | None) -> tuple[Note, ...]:
+    target, found = container(ctid), []
     lost = warn(wanted, conf.features)
     if lost is not None:
-        found.append(lost)
+        found.append(Note(Code.FEATURES_LOST, target, {"why": lost}))
     if conf.includes:
-        found.append(
-            "lxc.include stands in it: a profile in that file counts where it comes later, and is not seen"
-        )
+        found.append(Note(Code.CONF_INCLUDE, target))
     if conf.pending is not None and conf.next_assigned == wanted:
-        found.append(f"{_PENDING}: the next start puts them in the place of all raw lines above it")
+        found.append(Note(Code.PENDING_SAME, target))
     if conf.old_key:
-        found.append("lxc.aa_profile is LXC 2's name; LXC 3 and later do not start with it")
+        found.append(Note(Code.OLD_KEY, target))
     return tuple(found)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from phoenix_hypervisor.engine.results import Step
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
+from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.profiles.features import PACKED
-from phoenix_hypervisor.profiles.prove import Proof, prove
+from phoenix_hypervisor.profiles.prove import prove
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
 

@@ -16,13 +16,13 @@ from phoenix_hypervisor.errors import UsageError
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
     from phoenix_hypervisor.engine.check import Checked
+    from phoenix_hypervisor.engine.gather import Request
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
     from phoenix_hypervisor.engine.status import Status
-    from phoenix_hypervisor.engine.workflow import Request
     from phoenix_hypervisor.host.machine import Host
-    from phoenix_hypervisor.plan.verify import Finding
+    from phoenix_hypervisor.plan.model import Finding
 
 
 def _silent(event: object) -> None:
@@ -30,8 +30,8 @@ def _silent(event: object) -> None:
 
 
 def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) -> Request:
+    from phoenix_hypervisor.engine.gather import Request
     from phoenix_hypervisor.engine.requests import SetupRequest
-    from phoenix_hypervisor.engine.workflow import Request
 
     if isinstance(request, SetupRequest):
         return Request((), adopt=request.adopt)
@@ -108,8 +108,8 @@ class Phoenix:
         findings = tuple(judge_journal(session))
         if isinstance(request, requests.RollbackRequest):
             session.require_closed()
-            entry, found = rollback.prepare(session, request.transaction)
-            return Planned(plan=found.plan(), undoes=entry.id, findings=findings)
+            entry, plan = rollback.prepare(session, request.transaction)
+            return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
         prepared = workflow.prepare(session, _workflow_request(request))
         blobs = {name: blob for (name, _), (blob, _) in session.proven.items()}

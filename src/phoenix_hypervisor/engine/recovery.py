@@ -29,12 +29,13 @@ from phoenix_hypervisor.plan.actions import (
     StartContainer,
     path_of,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
-from phoenix_hypervisor.plan.model import Plan
+from phoenix_hypervisor.plan.model import Finding, Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
-from phoenix_hypervisor.plan.verify import Finding, judge_unfinished
+from phoenix_hypervisor.plan.verify import HOST, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.steps import ProfileSteps
 
@@ -93,7 +94,7 @@ def run(
 ) -> None:
     """Apply a plan as one journaled transaction; Phoenix's lock must be held.  Raises PhoenixError."""
     if undoes is None:
-        manifest, data = session.store.manifest, session.store.manifest_bytes
+        manifest, data = session.store.to_record(), session.store.manifest_bytes
     else:
         manifest, data = record.load(session.host)
     keeper = record.Keeper(session.host, manifest, data)
@@ -194,19 +195,14 @@ def recover_first(session: Session) -> Recovered | None:
 def judge_journal(session: Session) -> list[Finding]:
     """What status, verify and plan say of places that are open to others, and of a transaction that
     has not ended; nothing is written."""
-    found = [
-        Finding("open-to-others", f"{note.target}: {note.text}", note.hint or "")
-        for note in session.open_places()
-    ]
+    found = [Finding(note.code, note.target, note.data) for note in session.open_places()]
     try:
         entry = Journal(session.host).unfinished()
     except NotTrusted as error:
-        cause = f"{error.where}: {error.message}"
-        known = any(finding.cause == cause for finding in found)
-        return found if known else [*found, Finding("open-to-others", cause, error.hint or "")]
+        known = any(finding.target == error.where for finding in found)
+        return found if known else [*found, _unreadable(Code.OPEN_TO_OTHERS, error)]
     except PhoenixError as error:
-        cause = f"{error.where}: {error.message}"
-        return [*found, Finding("journal-unreadable", cause, error.hint or "run it as root")]
+        return [*found, _unreadable(Code.JOURNAL_UNREADABLE, error)]
     if entry is None:
         return found
     alive = under_way(session) or Journal(session.host).is_alive(entry)
@@ -214,3 +210,7 @@ def judge_journal(session: Session) -> list[Finding]:
         *found,
         judge_unfinished(entry.id, entry.header.time, " ".join(entry.header.command), alive),
     ]
+
+
+def _unreadable(code: Code, error: PhoenixError) -> Finding:
+    return Finding(code, error.where or HOST, {"why": error.message, "next": error.hint})

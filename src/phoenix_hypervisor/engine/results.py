@@ -6,7 +6,7 @@ Must not hold words for people: those are made in `cli`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.effects import Effect
     from phoenix_hypervisor.plan.actions import Action
     from phoenix_hypervisor.plan.entries import Entry
-    from phoenix_hypervisor.plan.model import Note, Plan
-    from phoenix_hypervisor.plan.rollback import Conflict
-    from phoenix_hypervisor.plan.verify import Finding
+    from phoenix_hypervisor.plan.model import Finding, Note, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Applied:
     """The transaction that a rollback has undone."""
     recovered: Recovered | None = None
     """What a killed run had left, and is undone now."""
-    unconfirmed: tuple[Note, ...] = ()
+    unconfirmed: tuple[Finding, ...] = ()
     """Containers that were started and are not as declared nevertheless."""
 
 
@@ -97,17 +95,28 @@ class History:
     """An unfinished transaction, and places that others can write."""
 
 
-class RollbackRefused(ProblemsError):
+class Refused(ProblemsError):
+    """Something stands in the way; nothing was changed.  `notes` say what, each with its code."""
+
+    def __init__(self, notes: Sequence[Note], message: str = "refused, and nothing was changed") -> None:
+        # Words are made in `cli`; a program's log gets the codes.
+        super().__init__(message, [Problem(f"{note.code} {dict(note.data)}", note.target) for note in notes])
+        self.notes = tuple(notes)
+
+
+class RollbackRefused(Refused):
     """A transaction cannot be undone; nothing was changed.
 
     `conflicts` are the files that were changed since, each as it was left, is, and would be.
     """
 
-    def __init__(self, transaction: int, conflicts: tuple[Conflict, ...], refusals: tuple[Note, ...]) -> None:
-        problems = [
-            Problem("has been changed since; its three states are shown above", c.path) for c in conflicts
-        ]
-        problems += [Problem(n.text, n.target, hint=n.hint) for n in refusals]
-        super().__init__(f"transaction {transaction} cannot be undone, and nothing was changed", problems)
+    def __init__(self, transaction: int, plan: Plan) -> None:
+        from phoenix_hypervisor.plan.codes import Code
+        from phoenix_hypervisor.plan.model import Note
+
+        data = {"transaction": transaction}
+        changed = [Note(Code.CHANGED_SINCE, conflict.path, data) for conflict in plan.conflicts]
+        message = f"transaction {transaction} cannot be undone, and nothing was changed"
+        super().__init__([*changed, *plan.refusals], message)
         self.transaction = transaction
-        self.conflicts = conflicts
+        self.conflicts = plan.conflicts

@@ -1,20 +1,18 @@
-"""Which transaction is undone, and what a rollback asks of the host.
+"""Undoing a transaction: which one, and as a transaction of its own.
 
-Owns choosing it and gathering the facts; what may be undone is decided in `plan.rollback`.
+Owns choosing it, and the history; what is read is `engine.gather`'s, what may be undone is decided in
+`plan.rollback`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.gather import gather_rollback
 from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.recovery import (
     back,
     judge_journal,
-    kernel_argv,
     locked,
     recover,
     recover_first,
@@ -23,14 +21,9 @@ from phoenix_hypervisor.engine.recovery import (
 from phoenix_hypervisor.engine.results import Applied, History, RollbackRefused, TransactionRecord
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.plan.actions import MANAGED_KEYS, AssignLines
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.model import Plan
-from phoenix_hypervisor.plan.rollback import Facts, Line, Rollback, plan_rollback, undone_by
-from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import known_policy
-from phoenix_hypervisor.profiles.installed import closure_with, includers
-from phoenix_hypervisor.profiles.steps import ProfileSteps
+from phoenix_hypervisor.plan.rollback import decide_rollback, undone_by
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.results import Progress
@@ -74,17 +67,18 @@ def _chosen(session: Session, number: int | None) -> Entry:
     raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
 
 
-def prepare(session: Session, number: int | None) -> tuple[Entry, Rollback]:
+def prepare(session: Session, number: int | None) -> tuple[Entry, Plan]:
     """The transaction of that number, or the newest that is not undone, and what undoes it.
 
     Nothing is written.  Raises RollbackRefused where something stands in the way.
     """
     entry = _chosen(session, number)
     runtime = session.runtime_named(entry.header.runtime)
-    found = plan_rollback(back(session, entry.actions), _facts(session, runtime))
-    if found.conflicts or found.refusals:
-        raise RollbackRefused(entry.id, tuple(found.conflicts), tuple(found.refusals))
-    return entry, found
+    facts = gather_rollback(session, runtime, back(session, entry.actions))
+    plan = decide_rollback(facts, Plan())
+    if plan.conflicts or plan.refusals:
+        raise RollbackRefused(entry.id, plan)
+    return entry, plan
 
 
 def undo(session: Session, number: int | None, progress: Progress) -> Applied:
@@ -97,53 +91,13 @@ def undo(session: Session, number: int | None, progress: Progress) -> Applied:
             # Without a number the newest was meant: that is this one, and no older one goes as well.
             return Applied(plan=Plan(), recovered=recovered)
     # Without the lock: what is refused writes nothing, not even that.
-    entry, found = prepare(session, number)
+    entry, _ = prepare(session, number)
     with locked(session):
         if recover(session) is not None:
             raise PhoenixError("another run was cut short meanwhile; it is undone", hint="run it again")
         # The transaction that was chosen, whatever others have done or undone since.
-        entry, found = prepare(session, entry.id)
+        entry, plan = prepare(session, entry.id)
         runtime = session.runtime_named(entry.header.runtime)
         # Recorded even where nothing is left to do: it is undone, and the next one is next.
-        run(session, found.plan(), progress, undoes=entry.id, runtime=runtime)
-    return Applied(plan=found.plan(), undoes=entry.id, recovered=recovered)
-
-
-def _facts(session: Session, runtime: Runtime) -> Facts:
-    host = session.host
-    manifest, _ = record.load(host)
-    loaded = host.kernel.loaded_profiles() or {}
-
-    def line(ctid: str) -> Line:
-        try:
-            data = runtime.read_conf(ctid)
-            if data is None:
-                return Line(None)
-            conf = codec.parse(data, runtime.dialect)
-            codec.check_editable(conf)
-        except PhoenixError as error:
-            return Line(None, fault=error.message)
-        lock = runtime.locked(ctid, conf.lock) if conf.lock is not None else None
-        return Line(data, codec.counting(conf, MANAGED_KEYS), lock)
-
-    def with_lines(data: bytes, back: AssignLines) -> bytes:
-        if back.after is None:
-            return codec.with_lines(data, {c.key: c.value for c in back.lines}, runtime.dialect)
-        return codec.lines_put_back(data, back.after, [c.key for c in back.lines], runtime.dialect)
-
-    return Facts(
-        live=host.is_live and host.kernel.has_apparmor(),
-        no_kernel="AppArmor is off in this kernel" if host.is_live else "--root touches no kernel",
-        read_only=runtime.read_only(),
-        file=host.read,
-        line=line,
-        with_lines=with_lines,
-        in_kernel=lambda name: known_policy(host, name, loaded.get(name)),
-        closures=manifest.loaded,
-        loaded=loaded,
-        carriers=lambda name: ProfileSteps(host, session.parser_of_installed()).carriers(name),
-        assignments=Containers(host, runtime).assignments(),
-        includers=lambda path: includers(host, manifest, path),
-        closure=lambda name, changed: closure_with(host, name, changed),
-        load=kernel_argv(session).load,
-    )
+        run(session, plan, progress, undoes=entry.id, runtime=runtime)
+    return Applied(plan=plan, undoes=entry.id, recovered=recovered)

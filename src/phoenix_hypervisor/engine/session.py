@@ -17,10 +17,12 @@ from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.engine.places import beside, config_path
+from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
-from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.model import Note, Obstacle
 from phoenix_hypervisor.profiles import manifest as record
@@ -169,15 +171,15 @@ class Session:
             place = self.runtime.conf_dir
             why = open_place(self.host.root, place)
             if why is not None:
-                found.append(Note(self.host.root.shown(place), why, f"chmod o-w {place}, and look into it"))
+                data = {"why": why, "next": f"chmod o-w {place}, and look into it"}
+                found.append(Note(Code.OPEN_TO_OTHERS, self.host.root.shown(place), data))
         return found
 
     def require_closed(self) -> None:
-        """Raise ProblemsError where `open_places` finds any."""
+        """Raise Refused where `open_places` finds any."""
         found = self.open_places()
         if found:
-            problems = [Problem(note.text, note.target, hint=note.hint) for note in found]
-            raise ProblemsError("refused, and nothing was changed", problems)
+            raise Refused(found)
 
     @cached_property
     def containers(self) -> Containers:

@@ -11,9 +11,9 @@ from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.mediation import Gap, gaps, read_dump
+from phoenix_hypervisor.plan.model import Finding
 from phoenix_hypervisor.plan.verify import (
     ContainerVerdict,
-    Finding,
     ProfileVerdict,
     judge_cache,
     judge_container,
@@ -81,9 +81,9 @@ def gather(session: Session, ctids: tuple[str, ...]) -> Status:
             users.setdefault(name, []).append(ctid)
     boot: dict[str, list[Finding]] = {}
     for cache in store.caches():
-        boot.setdefault(cache.profile, []).append(judge_cache(cache.path, cache.newer))
+        boot.setdefault(cache.profile, []).append(judge_cache(cache.profile, cache.path, cache.newer))
     for name, path in store.switched_off():
-        boot.setdefault(name, []).append(judge_switch(path))
+        boot.setdefault(name, []).append(judge_switch(name, path))
     return Status(
         containers=tuple(verdicts),
         profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot)),

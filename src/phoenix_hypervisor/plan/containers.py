@@ -1,17 +1,15 @@
 """What has to happen to the containers: declared against assigned and running.
 
-Pure: facts in, a plan out.  Must not read a configuration: `containers` already says what
-each would be as declared.
+Owns when one is created, assigned, started or refused.  Pure: facts in, a plan out.  Must not
+read a configuration: `containers` already says what each would be as declared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from phoenix_hypervisor.plan.actions import (
     PROFILE_KEY,
-    Action,
     AssignLines,
     CreateContainer,
     LineChange,
@@ -20,68 +18,50 @@ from phoenix_hypervisor.plan.actions import (
     RestartContainer,
     StartContainer,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
-from phoenix_hypervisor.plan.model import ContainerState, Note, Obstacle, Plan
+from phoenix_hypervisor.plan.model import ContainerState, Note, Obstacle, Plan, container
+
+Start = StartContainer | RestartContainer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mode:
-    """How `apply` was asked to run, and where."""
-
-    live: bool
-    node: str | None = None
-    """What this node is called; None: not known."""
-    read_only: Obstacle | None = None
-    """Why no configuration can be written now."""
-    start: bool = True
-    restart: bool = False
-    named: bool = False
-    """Containers were named on the command line, not taken from `--all`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argv:
-    """The processes of the runtime in use."""
-
-    create: Callable[[ContainerSpec], tuple[str, ...]]
-    start: Callable[[str], tuple[str, ...]]
-    restart: Callable[[str], tuple[tuple[str, ...], ...]]
-
-
-def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mode: Mode, argv: Argv) -> Plan:
+def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
     """Create, assign, then start or restart, in that order over all containers."""
-    creates: list[Action] = []
-    assigns: list[Action] = []
-    starts: list[Action] = []
+    creates: list[CreateContainer] = []
+    assigns: list[AssignLines] = []
+    starts: list[Start] = []
     skipped: list[Note] = []
     warnings: list[Note] = []
     refusals: list[Note] = []
     ok = 0
-    for spec, state in pairs:
+    for spec, state in facts.pairs:
         if state.data is None:
-            note = _absent(spec, state, mode)
+            note = _absent(spec, state, facts)
             if note is not None:
-                (refusals if note[0] else skipped).append(note[1])
+                (refusals if _refuses(note, facts) else skipped).append(note)
                 continue
-            creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(argv.create(spec),)))
+            creation = facts.creations[spec.ctid]
+            creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(creation.process,)))
+            refusals += creation.problems
             if state.wanted is not None:
                 assigns.append(_assign(state))
-            if spec.start and mode.start:
-                starts.append(_start(state, argv))
+            if spec.start and facts.wish.start:
+                starts.append(_start(state, facts))
             continue
         changes = state.after is not state.data
-        refusal = _refusal(state, changes, mode)
+        refusal = _refusal(state, changes, facts)
         if refusal is not None:
             refusals.append(refusal)
             continue
-        warnings += [Note(f"container {spec.ctid}", text) for text in state.warnings]
+        warnings += state.warnings
         if changes:
             assigns.append(_assign(state))
-        follow = _follow(spec, state, mode, changes, argv)
+        follow = _follow(spec, state, changes, facts)
         if state.next_start is not None:
-            why = Note(f"container {spec.ctid}", state.next_start.text, state.next_start.hint)
-            if follow is not None and not isinstance(follow, Note):
+            why = _obstacle(Code.PENDING_RAW, spec.ctid, state.next_start)
+            if isinstance(follow, Start):
                 refusals.append(why)
                 continue
             warnings.append(why)
@@ -91,65 +71,75 @@ def container_actions(pairs: Iterable[tuple[ContainerSpec, ContainerState]], mod
             starts.append(follow)
         elif not changes:
             ok += 1
-    return Plan((*creates, *assigns, *starts), tuple(skipped), tuple(warnings), tuple(refusals), ok)
+    if facts.no_runtime is not None:
+        told = Note(
+            Code.NO_RUNTIME, "this host", {"why": facts.no_runtime.text, "next": facts.no_runtime.hint}
+        )
+        if creates:
+            return Plan(refusals=(told,))
+        warnings.append(told)
+    refusals += _unloaded(starts, facts, so_far)
+    return Plan(
+        actions=(*creates, *assigns, *starts),
+        skipped=tuple(skipped),
+        warnings=tuple(warnings),
+        refusals=tuple(refusals),
+        ok=ok,
+    )
 
 
-def unloaded_starts(plan: Plan, profiles: Plan, loaded: Mapping[str, str] | None) -> list[Note]:
+def _obstacle(code: Code, ctid: str, why: Obstacle) -> Note:
+    return Note(code, container(ctid), {"why": why.text, "next": why.hint})
+
+
+def _unloaded(starts: Iterable[Start], facts: ContainerFacts, so_far: Plan) -> list[Note]:
     """Refuse starts under a profile that the kernel will not have; LXC's own error is unclear."""
-    arriving = {a.target for a in profiles.actions if isinstance(a, LoadProfile)}
-    service = any(isinstance(a, ReloadService) for a in profiles.actions)
-    refusals = []
-    for action in plan.actions:
-        if not isinstance(action, StartContainer | RestartContainer):
-            continue
-        if action.profile is None or action.profile in ("unconfined", "generated"):
-            continue
-        for name in (n for n in action.profile.split("//&") if not n.startswith(":")):
-            if name in arriving or service or name in (loaded or {}):
-                continue
-            refusals.append(
-                Note(
-                    f"container {action.target}",
-                    f"cannot start under {name}: the profile is not loaded"
-                    + ("" if loaded is not None else " (AppArmor is off in this kernel)"),
-                    "load it with `apparmor_parser -r FILE`, or use --no-start"
-                    if loaded is not None
-                    else "boot with apparmor=1 security=apparmor, or use --no-start",
-                )
-            )
-    return refusals
+    if any(isinstance(action, ReloadService) for action in so_far.actions):
+        return []
+    arriving = {action.target for action in so_far.actions if isinstance(action, LoadProfile)}
+    code = Code.START_UNLOADED if facts.loaded is not None else Code.START_KERNEL_OFF
+    return [
+        Note(code, container(action.target), {"name": name})
+        for action in starts
+        if action.profile is not None and action.profile not in ("unconfined", "generated")
+        for name in action.profile.split("//&")
+        if not name.startswith(":") and name not in arriving and name not in (facts.loaded or {})
+    ]
 
 
-def _absent(spec: ContainerSpec, state: ContainerState, mode: Mode) -> tuple[bool, Note] | None:
-    target = f"container {spec.ctid}"
-    if state.fault is not None:
-        return True, Note(target, state.fault, state.hint)
+def _absent(spec: ContainerSpec, state: ContainerState, facts: ContainerFacts) -> Note | None:
+    """Why a container without a configuration is not created."""
+    target = container(spec.ctid)
     other = state.elsewhere
-    if other is not None and not other.is_container:
-        return True, Note(target, f"the id belongs to {other.text}", other.hint)
+    if state.fault is not None:
+        return Note(Code.CONF_UNUSABLE, target, {"why": state.fault, "next": state.hint})
     if other is not None:
-        return mode.named, Note(target, f"is a {other.text}", other.hint)
-    if spec.node is not None and spec.node != mode.node:
-        here = "whose name is not known" if mode.node is None else mode.node
-        text = f"is created by node {spec.node}; this is node {here}"
-        return False, Note(target, text, f"run phoenix on {spec.node}")
-    if not mode.live:
-        return mode.named, Note(target, "has no configuration; it would be created on a live host")
-    if mode.read_only is not None:
-        return True, Note(target, mode.read_only.text, mode.read_only.hint)
+        code = Code.ON_ANOTHER_NODE if other.is_container else Code.IS_VM
+        return Note(code, target, {"by": other.text, "next": other.hint})
+    if spec.node is not None and spec.node != facts.node:
+        return Note(Code.MADE_ELSEWHERE, target, {"node": spec.node, "here": facts.node})
+    if not facts.live:
+        return Note(Code.NO_CONFIGURATION, target)
+    if facts.read_only is not None:
+        return _obstacle(Code.READ_ONLY, spec.ctid, facts.read_only)
     return None
 
 
-def _refusal(state: ContainerState, changes: bool, mode: Mode) -> Note | None:
-    target = f"container {state.ctid}"
+def _refuses(note: Note, facts: ContainerFacts) -> bool:
+    """Whether a container that is not created ends the run: where it was named, it was meant."""
+    if note.code in (Code.ON_ANOTHER_NODE, Code.NO_CONFIGURATION):
+        return facts.wish.named
+    return note.code is not Code.MADE_ELSEWHERE
+
+
+def _refusal(state: ContainerState, changes: bool, facts: ContainerFacts) -> Note | None:
+    """Why an existing container cannot be made as declared."""
     if state.fault is not None:
-        return Note(target, state.fault, state.hint)
-    if not changes:
-        return None
-    if state.lock is not None:
-        return Note(target, state.lock.text, state.lock.hint)
-    if mode.read_only is not None:
-        return Note(target, mode.read_only.text, mode.read_only.hint)
+        return Note(Code.CONF_UNUSABLE, container(state.ctid), {"why": state.fault, "next": state.hint})
+    if changes and state.lock is not None:
+        return _obstacle(Code.LOCKED, state.ctid, state.lock)
+    if changes and facts.read_only is not None:
+        return _obstacle(Code.READ_ONLY, state.ctid, facts.read_only)
     return None
 
 
@@ -163,33 +153,38 @@ def _assign(state: ContainerState) -> AssignLines:
     )
 
 
-def _start(state: ContainerState, argv: Argv) -> StartContainer:
-    return StartContainer(target=state.ctid, profile=state.wanted, processes=(argv.start(state.ctid),))
+def _start(state: ContainerState, facts: ContainerFacts) -> StartContainer:
+    processes = (facts.programs.start(state.ctid),)
+    return StartContainer(target=state.ctid, profile=state.wanted, processes=processes)
 
 
-def _restart(state: ContainerState, argv: Argv) -> RestartContainer:
-    return RestartContainer(target=state.ctid, profile=state.wanted, processes=argv.restart(state.ctid))
+def _restart(state: ContainerState, facts: ContainerFacts) -> RestartContainer:
+    processes = facts.programs.restart(state.ctid)
+    return RestartContainer(target=state.ctid, profile=state.wanted, processes=processes)
 
 
 def _follow(
-    spec: ContainerSpec, state: ContainerState, mode: Mode, changes: bool, argv: Argv
-) -> StartContainer | RestartContainer | Note | None:
-    target = f"container {spec.ctid}"
+    spec: ContainerSpec, state: ContainerState, changes: bool, facts: ContainerFacts
+) -> Start | Note | None:
+    """The start that follows, or why there is none although one is due."""
+    wanted = spec.start and facts.wish.start and not state.is_template
     if state.running is None or state.is_template:
-        if spec.start and mode.start and not state.is_template and not mode.live and changes:
-            return Note(target, "not started: --root touches files only")
-        return None
+        return _files_only(spec) if wanted and not facts.live and changes else None
     if not state.running:
-        if not (spec.start and mode.start):
+        if not wanted:
             return None
-        if not mode.live:
-            return Note(target, "not started: --root touches files only")
+        if not facts.live:
+            return _files_only(spec)
         if state.lock is not None:
-            return Note(target, f"not started: it {state.lock.text}", state.lock.hint)
-        return _start(state, argv)
+            return _obstacle(Code.START_LOCKED, spec.ctid, state.lock)
+        return _start(state, facts)
     label = state.init.label if state.init is not None else ""
     if not label or carries(label, state.wanted, state.own_profiles):
         return None
-    if mode.restart and mode.live and state.lock is None:
-        return _restart(state, argv)
-    return Note(target, f"restart needed: it runs under {label}", f"`phoenix apply {spec.ctid} --restart`")
+    if facts.wish.restart and facts.live and state.lock is None:
+        return _restart(state, facts)
+    return Note(Code.RESTART_NEEDED, container(spec.ctid), {"ctid": spec.ctid, "label": label})
+
+
+def _files_only(spec: ContainerSpec) -> Note:
+    return Note(Code.FILES_ONLY, container(spec.ctid), {"what": "start"})

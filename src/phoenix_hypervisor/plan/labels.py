@@ -8,7 +8,7 @@ its own part.  Source: security/apparmor/label.c, apparmor(7), aa_stack_profile(
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _MODE = re.compile(r"^(?P<names>.*) \((?P<mode>[a-z]+)\)$", re.S)
@@ -73,4 +73,16 @@ def carries(text: str, value: str | None, own: Sequence[str]) -> bool:
         )
         for part in wanted
         if part.name != "unconfined"
+    )
+
+
+def carriers(labels: Mapping[int, str], name: str) -> tuple[int, ...]:
+    """The processes, of `labels` by PID, whose label holds profile `name` or a child of it.
+
+    Unloading the profile would leave them unconfined.
+    """
+    return tuple(
+        pid
+        for pid, label in labels.items()
+        if any(part.name == name or part.name.startswith(f"{name}//") for part in parse(label).components)
     )

@@ -29,7 +29,9 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
+    """What is asked of a feature dump, and what it means where nothing is there."""
+
     code: str
     what: str
     places: tuple[tuple[str, str], ...]
@@ -39,36 +41,34 @@ class _Asked:
     """Whether the features that a policy is written for can switch it off."""
 
 
-_ASKED = (
-    _Asked("file", "files", (("file/mask", ""),), "no file rule holds"),
-    _Asked("capability", "capabilities", (("caps/mask", ""),), "no capability is denied"),
-    _Asked("mount", "mounts", (("mount/mask", "mount"),), "no mount rule holds"),
-    _Asked(
+ASKED = (
+    Asked("file", "files", (("file/mask", ""),), "no file rule holds"),
+    Asked("capability", "capabilities", (("caps/mask", ""),), "no capability is denied"),
+    Asked("mount", "mounts", (("mount/mask", "mount"),), "no mount rule holds"),
+    Asked(
         "move_mount",
         "attaching a detached mount (move_mount)",
         (("mount/move_mount", ""),),
         "a detached procfs or sysfs can be attached anywhere; what is denied under every name holds there",
         by_rule=False,
     ),
-    _Asked("ptrace", "ptrace", (("ptrace/mask", "trace"),), "processes are kept apart by namespaces only"),
-    _Asked("signal", "signals", (("signal/mask", "kill"),), "signals are kept apart by namespaces only"),
-    _Asked(
+    Asked("ptrace", "ptrace", (("ptrace/mask", "trace"),), "processes are kept apart by namespaces only"),
+    Asked("signal", "signals", (("signal/mask", "kill"),), "signals are kept apart by namespaces only"),
+    Asked(
         "network",
         "socket families",
         (("network_v8/af_mask", "inet"), ("network_v9/af_mask", "inet"), ("network/af_mask", "inet")),
         "sockets of every family can be made",
     ),
-    _Asked(
+    Asked(
         "unix",
         "unix sockets by address and peer",
         (("network/af_unix", ""), ("network_v8/af_unix", ""), ("network_v9/af_unix", "")),
         "`unix` rules allow the family as a whole",
     ),
-    _Asked(
-        "userns", "making user namespaces", (("namespaces/mask", "userns_create"),), "every container may"
-    ),
-    _Asked("mqueue", "POSIX message queues", (("ipc/posix_mqueue", ""),), "every container may use its own"),
-    _Asked("io_uring", "io_uring", (("io_uring/mask", ""),), "every container may use it"),
+    Asked("userns", "making user namespaces", (("namespaces/mask", "userns_create"),), "every container may"),
+    Asked("mqueue", "POSIX message queues", (("ipc/posix_mqueue", ""),), "every container may use its own"),
+    Asked("io_uring", "io_uring", (("io_uring/mask", ""),), "every container may use it"),
 )
 
 
@@ -104,7 +104,7 @@ def gaps(kernel: Features, pinned: Features | None) -> list[Gap]:
     nothing to a kernel that has `network_v9/af_unix` only, as Linux has from 6.17.
     """
     missing = []
-    for one in _ASKED:
+    for one in ASKED:
         offered = [place for place in one.places if _has(kernel, place)]
         if not offered:
             missing.append(Gap(one.code, one.what, "kernel", one.means))

@@ -8,10 +8,12 @@ would be done: `plan.actions`).  Pure and frozen; must not read anything nor dec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from typing import Any
 
-from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines
+from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LoadWhy
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 
 
@@ -64,7 +66,7 @@ class ContainerState:
     """Why its next start would not run it under the line's value, whatever that is made."""
     is_template: bool = False
     elsewhere: Elsewhere | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
     running: bool | None = None
     """None: not known (a directory host without /proc)."""
     init: ProcessLabel | None = None
@@ -87,15 +89,14 @@ class Assignments:
     kept: tuple[tuple[str, str, str], ...] = ()
     """Container, section and profile of each line in a snapshot or in `[pve:pending]`: it may come back."""
 
-    def keepers(self, profile: str) -> list[str]:
-        """Where a line with `profile` may come back from, in words."""
-        found = (line for line in self.kept if profile in line[2].split("//&"))
-        return [f"[{where}] of container {name}" for name, where, _ in found]
+    def keepers(self, profile: str) -> tuple[tuple[str, str], ...]:
+        """Container and section of each line with `profile` that may come back."""
+        return tuple((name, where) for name, where, value in self.kept if profile in value.split("//&"))
 
-    def users(self, profile: str) -> list[str]:
+    def users(self, profile: str) -> tuple[str, ...]:
         """The containers that are assigned `profile`, alone or in a stack."""
         found = (name for name, value in self.values.items() if value and profile in value.split("//&"))
-        return sorted(found, key=lambda name: (not is_ctid(name), len(name), name))
+        return tuple(sorted(found, key=lambda name: (not is_ctid(name), len(name), name)))
 
     def after(self, actions: Iterable[Action]) -> Assignments:
         """As they are once some actions are done."""
@@ -150,36 +151,79 @@ class ProfileState:
     differs: str | None = None
     """What the kernel has of it is not our compiled copy: itself, or a child's name."""
 
+    @property
+    def why(self) -> LoadWhy | None:
+        """Why the kernel needs this profile, or None when it has it."""
+        if self.mode is None and self.kernel_known:
+            return LoadWhy.MISSING
+        if self.loaded_closure != self.closure:
+            return LoadWhy.CHANGED if self.loaded_closure is not None else LoadWhy.NEW
+        return LoadWhy.DIFFERS if self.differs is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that is not done, or that the operator should know."""
+    """Something that is refused or not done, or that somebody should know.
 
+    The code says what, with the data that belong to it; words are made in `cli`.
+    """
+
+    code: Code
     target: str
-    text: str
-    hint: str | None = None
+    """`container 950`, `profile lxc-a`, a file, or a place in the configuration."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data.keys() != set(self.code.data):
+            raise TypeError(f"{self.code} comes with {self.code.data}, not with {tuple(self.data)}")
 
 
 @dataclass(frozen=True, slots=True)
+class Finding(Note):
+    """One way in which something is not as declared, or is worth knowing nevertheless."""
+
+    fault: bool = True
+    """False: as declared all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A file that is no longer what a transaction left."""
+
+    path: str
+    then: bytes | None
+    now: bytes | None
+    becomes: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that apply would do, in order."""
+    """Everything that a run would do, in order."""
 
     actions: tuple[Action, ...] = ()
     skipped: tuple[Note, ...] = ()
     warnings: tuple[Note, ...] = ()
     refusals: tuple[Note, ...] = ()
     """Any of these ends the run before the first write."""
+    conflicts: tuple[Conflict, ...] = ()
+    """So does any of these: what a rollback would overwrite."""
     ok: int = 0
     """Items that are already as declared."""
     proofs: tuple[tuple[str, ...], ...] = ()
     """Processes that prove the profiles; they change nothing."""
+    unproven: tuple[ProfileState, ...] = ()
+    """What must be compiled before this plan is complete."""
 
     def __add__(self, other: Plan) -> Plan:
-        return Plan(
-            self.actions + other.actions,
-            self.skipped + other.skipped,
-            self.warnings + other.warnings,
-            self.refusals + other.refusals,
-            self.ok + other.ok,
-            self.proofs + other.proofs,
-        )
+        mine = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Plan(**{name: value + getattr(other, name) for name, value in mine.items()})
+
+
+def profile(name: str) -> str:
+    """A profile as the target of a note."""
+    return f"profile {name}"
+
+
+def container(ctid: str) -> str:
+    """A container as the target of a note."""
+    return f"container {ctid}"

@@ -1,13 +1,12 @@
 """What undoing an old transaction would do, and why it must not.
 
 Owns the comparison of three states: what the transaction left, what is there now, what
-would be there.  Pure: facts come through callbacks.  Must not perform anything; the plan
-it makes is applied as any other.
+would be there.  Pure: facts in, a plan out, as for setup and apply.  Must not perform anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -22,64 +21,61 @@ from phoenix_hypervisor.plan.actions import (
     Stays,
     UnloadProfile,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
-from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Assignments, Note, Obstacle, Plan
+from phoenix_hypervisor.plan.inverse import KernelArgv, Step
+from phoenix_hypervisor.plan.labels import carriers
+from phoenix_hypervisor.plan.model import Assignments, Conflict, Note, Obstacle, Plan, container, profile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A container's configuration now."""
+    """A container's configuration now; `data` None where it has none here."""
 
-    data: bytes | None
+    data: bytes | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
     """What counts of each managed line; None: no such line."""
+    merged: bytes | None = None
+    """The configuration as it is now, with the lines put back."""
     lock: Obstacle | None = None
-    fault: str | None = None
+    fault: Obstacle | None = None
+    """Why it cannot be edited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The host now, as far as a rollback asks."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackFacts:
+    """The host now, as far as a rollback of `steps` asks."""
 
+    steps: Sequence[Step]
     live: bool
-    """There is a kernel with AppArmor that may be changed."""
-    no_kernel: str
-    """Why not, where not."""
-    read_only: Obstacle | None
+    """A running system, not a directory."""
+    kernel: bool
+    """It has AppArmor, and its policy may be changed."""
+    read_only: Obstacle | None = None
     """Why no configuration can be written now."""
-    file: Callable[[str], bytes | None]
-    line: Callable[[str], Line]
-    with_lines: Callable[[bytes, AssignLines], bytes]
-    """A configuration with the lines that an action puts back.  Raises PhoenixError."""
-    in_kernel: Callable[[str], bytes | None]
-    """What the kernel has of a profile, where that is known."""
-    closures: Mapping[str, str]
-    """What Phoenix last loaded, by profile name."""
-    loaded: Mapping[str, str]
-    carriers: Callable[[str], Sequence[int]]
-    assignments: Assignments
-    includers: Callable[[str], Sequence[str]]
-    """The installed profiles of ours that pull in a file."""
-    closure: Callable[[str, Mapping[str, bytes | None]], str | None]
-    """Of an installed profile, once some files hold other bytes."""
-    load: Callable[[str], tuple[str, ...]]
-    """Profile name -> process that loads our compiled copy of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """A file that is no longer what the transaction left."""
-
-    path: str
-    then: bytes | None
-    now: bytes | None
-    becomes: bytes | None
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    """By path: every file that goes back, and the file of every profile that is loaded."""
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    """By container: every one whose lines go back."""
+    former: Mapping[str, bytes | None] = field(default_factory=dict)
+    """By profile: what the kernel has of it, where that is known."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """By profile: the closure of what Phoenix last loaded."""
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    """Mode by name of all that the kernel has."""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """The label of every process; empty where nothing would be unloaded."""
+    assignments: Assignments = field(default_factory=lambda: Assignments({}))
+    includers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By an include's path: the installed profiles of ours that pull it in."""
+    closures: Mapping[str, str | None] = field(default_factory=dict)
+    """By profile that pulls in a file of `steps`: its closure once all of them are back."""
+    argv: KernelArgv
 
 
 @dataclass(slots=True)
-class Rollback:
-    """A plan, or what stands in its way."""
+class _Result:
+    """The plan as it grows."""
 
     actions: list[Action] = field(default_factory=list)
     skipped: list[Note] = field(default_factory=list)
@@ -88,7 +84,13 @@ class Rollback:
     ok: int = 0
 
     def plan(self) -> Plan:
-        return Plan(tuple(self.actions), tuple(self.skipped), refusals=tuple(self.refusals), ok=self.ok)
+        return Plan(
+            actions=tuple(self.actions),
+            skipped=tuple(self.skipped),
+            refusals=tuple(self.refusals),
+            conflicts=tuple(self.conflicts),
+            ok=self.ok,
+        )
 
 
 def undone_by(entries: Sequence[Entry]) -> dict[int, int]:
@@ -104,28 +106,29 @@ def undone_by(entries: Sequence[Entry]) -> dict[int, int]:
     return found
 
 
-def plan_rollback(steps: Sequence[Step], facts: Facts) -> Rollback:
+def decide_rollback(facts: RollbackFacts, so_far: Plan) -> Plan:
     """What takes a committed transaction back, given the host as it is now."""
-    result = Rollback()
-    for step in steps:
+    result = _Result()
+    for step in facts.steps:
         _step(step, facts, result)
-    if facts.live:
+    if facts.kernel:
         _includers(facts, result)
     _in_use(facts, result)
     if not result.actions and not result.refusals and not result.conflicts:
-        result.skipped.append(Note("rollback", "everything is already as it was before that transaction"))
-    return result
+        result.skipped.append(Note(Code.NOTHING_TO_UNDO, "rollback"))
+    return result.plan()
 
 
-def _step(step: Step, facts: Facts, result: Rollback) -> None:
+def _step(step: Step, facts: RollbackFacts, result: _Result) -> None:
     back = step.back
     match back:
         case InstallFile() | RemoveFile():
             _file(back, facts, result)
         case AssignLines():
             _lines(back, facts, result)
-        case LoadProfile() | UnloadProfile() | ReloadService() if not facts.live:
-            result.skipped.append(Note(back.target, f"not done: {facts.no_kernel}"))
+        case LoadProfile() | UnloadProfile() | ReloadService() if not facts.kernel:
+            code = Code.KERNEL_OFF if facts.live else Code.FILES_ONLY
+            result.skipped.append(Note(code, back.target, {"what": "undo"}))
         case ReloadService():
             result.actions.append(back)
         case LoadProfile():
@@ -138,8 +141,8 @@ def _step(step: Step, facts: Facts, result: Rollback) -> None:
             assert_never(back)
 
 
-def _file(back: InstallFile | RemoveFile, facts: Facts, result: Rollback) -> None:
-    now, wanted = facts.file(back.path), back.after if isinstance(back, InstallFile) else None
+def _file(back: InstallFile | RemoveFile, facts: RollbackFacts, result: _Result) -> None:
+    now, wanted = facts.files[back.path], back.after if isinstance(back, InstallFile) else None
     if now == wanted:
         result.ok += 1
     elif now == back.before:
@@ -148,74 +151,71 @@ def _file(back: InstallFile | RemoveFile, facts: Facts, result: Rollback) -> Non
         result.conflicts.append(Conflict(back.path, back.before, now, wanted))
 
 
-def _lines(back: AssignLines, facts: Facts, result: Rollback) -> None:
-    now = facts.line(back.target)
-    target = f"container {back.target}"
+def _lines(back: AssignLines, facts: RollbackFacts, result: _Result) -> None:
+    now = facts.lines[back.target]
     is_back = all(now.values.get(c.key) == c.value for c in back.lines)
     as_left = all(now.values.get(c.key) == c.old for c in back.lines)
     if now.fault is not None:
-        result.refusals.append(Note(target, now.fault))
+        result.refusals.append(_obstacle(Code.CONF_UNUSABLE, back, now.fault))
     elif now.data is None:
-        result.skipped.append(Note(target, "does not exist on this node any more"))
+        result.skipped.append(Note(Code.CONTAINER_GONE, container(back.target)))
     elif now.data == back.after or (is_back and not as_left):
         result.ok += 1
     elif now.data != back.before and not as_left:
         result.conflicts.append(Conflict(back.path, back.before, now.data, back.after))
     elif now.lock is not None:
-        result.refusals.append(Note(target, now.lock.text, now.lock.hint))
+        result.refusals.append(_obstacle(Code.LOCKED, back, now.lock))
     elif facts.read_only is not None:
-        result.refusals.append(Note(target, facts.read_only.text, facts.read_only.hint))
+        result.refusals.append(_obstacle(Code.READ_ONLY, back, facts.read_only))
     elif now.data == back.before and back.after is not None:
         result.actions.append(back)
+    elif now.merged == now.data:
+        result.ok += 1
     else:
-        after = facts.with_lines(now.data, back)
-        if after == now.data:
-            result.ok += 1
-            return
-        result.actions.append(replace(back, before=now.data, after=after, alone=True))
+        result.actions.append(replace(back, before=now.data, after=now.merged, alone=True))
 
 
-def _load(done: Action, back: LoadProfile, facts: Facts, result: Rollback) -> None:
+def _obstacle(code: Code, back: AssignLines, why: Obstacle) -> Note:
+    return Note(code, container(back.target), {"why": why.text, "next": why.hint})
+
+
+def _load(done: Action, back: LoadProfile, facts: RollbackFacts, result: _Result) -> None:
     name = back.target
     if isinstance(done, UnloadProfile) and name in facts.loaded:
         result.ok += 1
     elif back.after is None and not _has_file(name, facts, result):
-        result.skipped.append(
-            Note(f"profile {name}", "stays as it is: what the kernel had of it is not known")
-        )
+        result.skipped.append(Note(Code.POLICY_UNKNOWN, profile(name)))
     elif isinstance(done, UnloadProfile):
         result.actions.append(back)
     elif not _was_replaced(done, facts, result):
-        result.actions.append(replace(back, before=facts.in_kernel(name)))
+        result.actions.append(replace(back, before=facts.former.get(name)))
 
 
-def _unload(done: Action, back: UnloadProfile, facts: Facts, result: Rollback) -> None:
+def _unload(done: Action, back: UnloadProfile, facts: RollbackFacts, result: _Result) -> None:
     if back.target not in facts.loaded:
         result.ok += 1
     elif not _was_replaced(done, facts, result):
-        result.actions.append(replace(back, before=facts.in_kernel(back.target)))
+        result.actions.append(replace(back, before=facts.former.get(back.target)))
 
 
-def _was_replaced(done: Action, facts: Facts, result: Rollback) -> bool:
+def _was_replaced(done: Action, facts: RollbackFacts, result: _Result) -> bool:
     """Whether a later transaction loaded the profile again: then this one is not the next to go."""
-    if not isinstance(done, LoadProfile) or facts.closures.get(done.target) == done.closure:
+    if not isinstance(done, LoadProfile) or facts.recorded.get(done.target) == done.closure:
         return False
-    text = "a later transaction loaded another version of it"
-    hint = "`phoenix history` lists it: roll that back first"
-    result.refusals.append(Note(f"profile {done.target}", text, hint))
+    result.refusals.append(Note(Code.LOADED_LATER, profile(done.target)))
     return True
 
 
-def _has_file(name: str, facts: Facts, result: Rollback) -> bool:
+def _has_file(name: str, facts: RollbackFacts, result: _Result) -> bool:
     """Whether the profile's file is there once the planned actions are done."""
     path = f"/etc/apparmor.d/{name}"
     for action in result.actions:
         if isinstance(action, InstallFile | RemoveFile) and action.path == path:
             return isinstance(action, InstallFile)
-    return facts.file(path) is not None
+    return facts.files[path] is not None
 
 
-def _includers(facts: Facts, result: Rollback) -> None:
+def _includers(facts: RollbackFacts, result: _Result) -> None:
     """Load what a later transaction installed and what includes a file that goes back."""
     changed: dict[str, bytes | None] = {}
     handled: set[str] = set()
@@ -229,24 +229,24 @@ def _includers(facts: Facts, result: Rollback) -> None:
         elif isinstance(action, LoadProfile | UnloadProfile):
             handled.add(action.target)
     includes = [a.path for a in result.actions if isinstance(a, InstallFile) and a.profile is None]
-    for name in sorted({n for path in includes for n in facts.includers(path)} - handled):
+    for name in sorted({n for path in includes for n in facts.includers[path]} - handled):
         if name not in facts.loaded or changed.get(f"/etc/apparmor.d/{name}", b"") is None:
             continue
         result.actions.append(
             LoadProfile(
                 target=name,
-                before=facts.in_kernel(name),
+                before=facts.former.get(name),
                 after=None,
-                processes=(facts.load(name),),
-                closure=facts.closure(name, changed),
-                old_closure=facts.closures.get(name),
+                processes=(facts.argv.load(name),),
+                closure=facts.closures[name],
+                old_closure=facts.recorded.get(name),
                 replaces=True,
                 why=LoadWhy.INCLUDE,
             )
         )
 
 
-def _in_use(facts: Facts, result: Rollback) -> None:
+def _in_use(facts: RollbackFacts, result: _Result) -> None:
     """Nothing goes that somebody still needs: a process, a container, another profile."""
     assigned = facts.assignments.after(result.actions)
     removed = {a.path for a in result.actions if isinstance(a, RemoveFile)}
@@ -259,20 +259,15 @@ def _in_use(facts: Facts, result: Rollback) -> None:
     for name, unloads in leaving.items():
         users = assigned.users(name)
         if users:
-            text = f"would go, but is assigned to container {', '.join(users)}"
-            result.refusals.append(Note(f"profile {name}", text, "assign another profile first"))
+            result.refusals.append(Note(Code.ASSIGNED, profile(name), {"containers": users}))
         elif assigned.unknown:
-            text = f"would go, but container {', '.join(assigned.unknown)} may be assigned to it"
-            hint = "its configuration cannot be read: correct it"
-            result.refusals.append(Note(f"profile {name}", text, hint))
-        pids = facts.carriers(name) if unloads else ()
+            data = {"containers": assigned.unknown}
+            result.refusals.append(Note(Code.PERHAPS_ASSIGNED, profile(name), data))
+        pids = carriers(facts.labels, name) if unloads else ()
         if pids:
-            text = f"would be unloaded, but PID {', '.join(map(str, pids[:5]))} runs under it"
-            result.refusals.append(Note(f"profile {name}", text, "stop the container first"))
+            result.refusals.append(Note(Code.CARRIED, profile(name), {"pids": pids[:5]}))
     for action in result.actions:
         if isinstance(action, RemoveFile) and action.profile is None:
-            names = [n for n in facts.includers(action.path) if f"/etc/apparmor.d/{n}" not in removed]
+            names = tuple(n for n in facts.includers[action.path] if f"/etc/apparmor.d/{n}" not in removed)
             if names:
-                text = f"would go, but profile {', '.join(names)} includes it"
-                hint = "roll back the transaction that installed that profile first"
-                result.refusals.append(Note(action.path, text, hint))
+                result.refusals.append(Note(Code.INCLUDED, action.path, {"profiles": names}))

@@ -10,23 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries, parse
-from phoenix_hypervisor.plan.model import ContainerState, FileState, Obstacle, Ownership, ProfileState
+from phoenix_hypervisor.plan.model import (
+    ContainerState,
+    FileState,
+    Finding,
+    Note,
+    Obstacle,
+    Ownership,
+    ProfileState,
+    container,
+    profile,
+)
+
+HOST = "host"
+"""The target of what is wrong with the host, not with one container or profile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One way in which something is not as declared; `code` is stable."""
-
-    code: str
-    cause: str
-    hint: str
-    fault: bool = True
-    """False: worth saying, and yet as declared."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerVerdict:
     """All that status shows of one container."""
 
@@ -42,14 +45,14 @@ class ContainerVerdict:
     confined: bool | None
     """None: not known."""
     findings: tuple[Finding, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def as_declared(self) -> bool:
         return not any(finding.fault for finding in self.findings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileVerdict:
     """All that status shows of one profile."""
 
@@ -65,24 +68,17 @@ class ProfileVerdict:
 
 def judge_unfinished(number: int, time: str, command: str, under_way: bool) -> Finding:
     """A transaction that has not ended: another Phoenix is at work, or was killed."""
-    what = f"transaction {number} of {time} ({command})"
-    if under_way:
-        hint = "wait, then look again"
-        return Finding("transaction-under-way", f"{what} is being applied", hint, fault=False)
-    cause = f"{what} was cut short"
-    return Finding(
-        "unfinished-transaction", cause, "the next phoenix setup, apply or rollback undoes it first"
-    )
+    code = Code.UNDER_WAY if under_way else Code.UNFINISHED
+    data = {"transaction": number, "time": time, "command": command}
+    return Finding(code, HOST, data, fault=not under_way)
 
 
 def judge_host(live: bool, apparmor: bool, no_runtime: Obstacle | None = None) -> list[Finding]:
     """What is wrong with the host itself."""
-    findings = []
-    if live and not apparmor:
-        cause = "AppArmor is off in this kernel: nothing is confined"
-        findings.append(Finding("apparmor-off", cause, "boot with apparmor=1 security=apparmor"))
+    findings = [] if not live or apparmor else [Finding(Code.APPARMOR_OFF, HOST)]
     if no_runtime is not None:
-        findings.append(Finding("no-runtime", no_runtime.text, no_runtime.hint or ""))
+        data = {"why": no_runtime.text, "next": no_runtime.hint}
+        findings.append(Finding(Code.NO_RUNTIME, HOST, data))
     return findings
 
 
@@ -91,12 +87,12 @@ def judge_container(
 ) -> ContainerVerdict:
     """The verdict on one container of this `node`; `spec` None: not declared, so nothing is expected."""
     findings: list[Finding] = []
-    notes: list[str] = []
-    ctid = state.ctid
+    notes: list[Note] = []
+    target = container(state.ctid)
     if spec is None:
-        notes.append("not declared")
+        notes.append(Note(Code.NOT_DECLARED, target))
     elif state.fault is not None:
-        findings.append(Finding("conf-unusable", state.fault, state.hint or "correct the file"))
+        findings.append(Finding(Code.CONF_UNUSABLE, target, {"why": state.fault, "next": state.hint}))
     elif state.data is None:
         findings.append(_missing(spec, state, node))
     elif state.assigned != state.wanted or state.after is not state.data:
@@ -106,70 +102,58 @@ def judge_container(
             findings += _stopped(state)
         findings += _running(state)
         if state.next_start is not None:
-            findings.append(Finding("pending-raw", state.next_start.text, state.next_start.hint or ""))
+            data = {"why": state.next_start.text, "next": state.next_start.hint}
+            findings.append(Finding(Code.PENDING_RAW, target, data))
         notes += state.warnings
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
     return ContainerVerdict(
-        ctid,
-        spec.name if spec is not None else "",
-        spec.profile if spec is not None else None,
-        state.wanted,
-        state.assigned,
-        state.data is not None,
-        state.running,
-        label,
-        state.init.pid if state.init is not None else None,
-        confined,
-        tuple(findings),
-        tuple(notes),
+        ctid=state.ctid,
+        name=spec.name if spec is not None else "",
+        declared=spec.profile if spec is not None else None,
+        wanted=state.wanted,
+        assigned=state.assigned,
+        exists=state.data is not None,
+        running=state.running,
+        label=label,
+        pid=state.init.pid if state.init is not None else None,
+        confined=confined,
+        findings=tuple(findings),
+        notes=tuple(notes),
     )
 
 
 def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Finding:
     """There is no container of that id here: whose it is, or who creates it."""
-    other = state.elsewhere
-    if other is not None and not other.is_container:
-        return Finding("is-vm", f"the id belongs to a {other.text}", "declare another id")
+    target, other = container(state.ctid), state.elsewhere
     if other is not None:
-        cause = f"is a {other.text}, whose Phoenix looks after it"
-        return Finding("on-another-node", cause, other.hint, fault=False)
+        data = {"by": other.text, "next": other.hint}
+        if not other.is_container:
+            return Finding(Code.IS_VM, target, data)
+        return Finding(Code.ON_ANOTHER_NODE, target, data, fault=False)
     if spec.node is not None and spec.node != node:
-        cause = f"does not exist, and node {spec.node} creates it"
-        return Finding("on-another-node", cause, f"run phoenix on {spec.node}", fault=False)
-    return Finding("missing", "the container does not exist", f"phoenix apply {state.ctid}")
+        return Finding(Code.MADE_ELSEWHERE, target, {"node": spec.node, "here": node}, fault=False)
+    return Finding(Code.MISSING, target, {"ctid": state.ctid})
 
 
 def _not_assigned(state: ContainerState) -> Finding:
     """The line is not as declared: why, as far as can be told."""
-    hint = f"phoenix apply {state.ctid}"
-    have, want = state.assigned or "no line", state.wanted or "no line"
+    target = container(state.ctid)
+    data = {"assigned": state.assigned, "declared": state.wanted}
     if state.sections and state.assigned != state.wanted:
-        where = ", ".join(f"[{name}]" for name in state.sections)
-        cause = f"the line {want} stands in {where}, where it does not count; above it: {have}"
-        return Finding("line-in-snapshot", cause, hint)
-    if state.was_written:
-        cause = f"Phoenix wrote {want}, now there is {have}: edited by hand, or brought back by a rollback"
-        return Finding("conf-edited", cause, hint)
-    return Finding("not-assigned", f"assigned {have}, declared {want}", hint)
+        return Finding(Code.LINE_IN_SNAPSHOT, target, {**data, "sections": state.sections})
+    return Finding(Code.CONF_EDITED if state.was_written else Code.NOT_ASSIGNED, target, data)
 
 
-def judge_cache(path: str, newer: bool) -> Finding:
-    """A boot-time cache entry that was not made from the files as they are now."""
-    if newer:
-        cause = f"{path} is newer than its files and not what they compile to: the next boot would load it"
-        return Finding("stale-cache", cause, "phoenix setup")
-    cause = f"{path} is older than its files: the next boot compiles them anew"
-    return Finding("stale-cache", cause, "nothing needs to be done", fault=False)
+def judge_cache(name: str, path: str, newer: bool) -> Finding:
+    """A boot-time cache entry of a profile that was not made from the files as they are now."""
+    return Finding(Code.STALE_CACHE, path, {"newer": newer}, fault=newer)
 
 
-def judge_switch(path: str) -> Finding:
-    """An entry below /etc/apparmor.d/disable or force-complain."""
-    hint = f"rm {path}, then phoenix setup"
-    if "/force-complain/" in path:
-        cause = f"{path}: the boot loads it in complain mode, where nothing is refused"
-        return Finding("force-complain", cause, hint)
-    return Finding("disabled", f"{path}: the boot does not load it", hint)
+def judge_switch(name: str, path: str) -> Finding:
+    """An entry for a profile below /etc/apparmor.d/disable or force-complain."""
+    code = Code.FORCE_COMPLAIN if "/force-complain/" in path else Code.DISABLED
+    return Finding(code, path, {"name": name})
 
 
 def _confined(state: ContainerState) -> bool:
@@ -180,39 +164,32 @@ def _stopped(state: ContainerState) -> list[Finding]:
     """Declared to run and stopped; a fault where apply would start it."""
     if state.running is not False or state.is_template:
         return []
-    if state.lock is not None:
-        cause = f"is declared to run and stopped, and {state.lock.text}"
-        return [Finding("not-running", cause, state.lock.hint or "wait for that task", fault=False)]
-    hint = f'phoenix apply {state.ctid}, or "start": false'
-    return [Finding("not-running", "is declared to run and stopped", hint)]
+    lock = state.lock
+    data = {"ctid": state.ctid, "why": lock and lock.text, "next": lock and lock.hint}
+    return [Finding(Code.NOT_RUNNING, container(state.ctid), data, fault=lock is None)]
 
 
 def _running(state: ContainerState) -> list[Finding]:
     """What the labels of a running container say against its declaration."""
-    ctid, wanted = state.ctid, state.wanted
-    if not state.running or state.init is None:
+    ctid, wanted, init, target = state.ctid, state.wanted, state.init, container(state.ctid)
+    if not state.running or init is None:
         return []
-    if not state.init.label:
-        if wanted == "unconfined":
-            return []
-        cause = f"PID {state.init.pid} has no label that can be read, so nothing says that it is confined"
-        return [Finding("label-unknown", cause, "phoenix doctor says whether AppArmor is on")]
-    findings = []
-    label = state.init.label
-    if not carries(label, wanted, state.own_profiles):
-        if parse(label).mode == "complain":
-            cause = f"PID {state.init.pid} runs under {label}: nothing is refused in complain mode"
-            findings.append(Finding("complain", cause, "aa-enforce the profile"))
-        else:
-            cause = f"PID {state.init.pid} runs under {label}"
-            findings.append(Finding("old-label", cause, f"phoenix apply {ctid} --restart"))
-        return findings
-    strays = [p for p in state.processes if p.label and not carries(p.label, wanted, state.own_profiles)]
-    if strays:
-        shown = ", ".join(f"PID {p.pid} under {p.label}" for p in strays[:3])
-        cause = f"{len(strays)} of its processes run otherwise: {shown}"
-        findings.append(Finding("stray-process", cause, f"end them, or phoenix apply {ctid} --restart"))
-    return findings
+    if not init.label:
+        return [] if wanted == "unconfined" else [Finding(Code.LABEL_UNKNOWN, target, {"pid": init.pid})]
+    if not carries(init.label, wanted, state.own_profiles):
+        data = {"pid": init.pid, "label": init.label}
+        if parse(init.label).mode == "complain":
+            return [Finding(Code.COMPLAIN, target, data)]
+        return [Finding(Code.OLD_LABEL, target, {"ctid": ctid, **data})]
+    strays = tuple(
+        (process.pid, process.label)
+        for process in state.processes
+        if process.label and not carries(process.label, wanted, state.own_profiles)
+    )
+    if not strays:
+        return []
+    data = {"ctid": ctid, "count": len(strays), "processes": strays[:3]}
+    return [Finding(Code.STRAY_PROCESS, target, data)]
 
 
 def judge_profiles(
@@ -225,47 +202,57 @@ def judge_profiles(
     what the next boot would do otherwise."""
     by_path = {state.path: state for state in files}
     verdicts = []
-    for profile in profiles:
-        own = by_path[f"/etc/apparmor.d/{profile.name}"]
-        findings = []
-        stale = [p for p in profile.includes if by_path[p].installed != by_path[p].wanted]
-        if own.installed is None:
-            findings.append(Finding("not-installed", "has no installed file", "phoenix setup"))
-        elif stale:
-            findings += _differing([by_path[path] for path in stale])
-        loaded = "unknown" if not profile.kernel_known else profile.mode or "no"
-        if loaded == "no":
-            findings.append(Finding("not-loaded", "is not in the kernel", "phoenix setup"))
-        elif loaded == "complain":
-            findings.append(Finding("complain", "is loaded in complain mode", f"aa-enforce {profile.name}"))
-        elif loaded not in ("unknown", "enforce", "kill"):
-            cause = f"is loaded in {loaded} mode, which enforces nothing that can be relied on"
-            findings.append(Finding("not-enforced", cause, f"aa-enforce {profile.name}"))
-        elif profile.kernel_known and profile.loaded_closure != profile.closure:
-            findings.append(Finding("stale-policy", "the kernel has an older version", "phoenix setup"))
-        elif profile.differs is not None:
-            cause = f"what the kernel has of {profile.differs} is not what Phoenix loaded"
-            findings.append(Finding("policy-differs", cause, "phoenix setup"))
-        findings += (boot or {}).get(profile.name, ())
-        installed = "missing" if own.installed is None else "differs" if stale else "same"
-        used = tuple(users.get(profile.name, ()))
+    for one in profiles:
+        own = by_path[f"/etc/apparmor.d/{one.name}"]
+        stale = [by_path[path] for path in one.includes if by_path[path].installed != by_path[path].wanted]
         verdicts.append(
-            ProfileVerdict(profile.name, profile.source, installed, loaded, used, tuple(findings))
+            ProfileVerdict(
+                name=one.name,
+                source=one.source,
+                installed="missing" if own.installed is None else "differs" if stale else "same",
+                loaded="unknown" if not one.kernel_known else one.mode or "no",
+                used_by=tuple(users.get(one.name, ())),
+                findings=(
+                    *_installed(one, own, stale),
+                    *_loaded(one),
+                    *(boot or {}).get(one.name, ()),
+                ),
+            )
         )
     return verdicts
 
 
-def _differing(files: Sequence[FileState]) -> list[Finding]:
-    """Installed files that are not their sources: edited there, or older than the sources."""
-    findings = []
-    edited = [f for f in files if f.ownership is Ownership.FOREIGN and f.installed is not None]
-    older = [f.path for f in files if f not in edited]
-    for one in edited:
-        name = one.profile or one.path.removeprefix("/etc/apparmor.d/")
-        cause = f"{one.path} was edited: it is neither the source nor what Phoenix installed"
-        hint = f"keep the change in /etc/apparmor.d/local, then phoenix setup --adopt {name}"
-        findings.append(Finding("file-edited", cause, hint))
-    if older:
-        cause = f"{', '.join(older)} differs from the source"
-        findings.append(Finding("file-differs", cause, "phoenix setup"))
-    return findings
+def _installed(one: ProfileState, own: FileState, stale: Sequence[FileState]) -> list[Finding]:
+    """What the files in /etc/apparmor.d say."""
+    target = profile(one.name)
+    if own.installed is None:
+        return [Finding(Code.NOT_INSTALLED, target)]
+    edited = [f for f in stale if f.ownership is Ownership.FOREIGN and f.installed is not None]
+    older = tuple(f.path for f in stale if f not in edited)
+    findings = [
+        Finding(
+            Code.FILE_EDITED,
+            target,
+            {"path": f.path, "name": f.profile or f.path.removeprefix("/etc/apparmor.d/")},
+        )
+        for f in edited
+    ]
+    return findings + ([Finding(Code.FILE_DIFFERS, target, {"paths": older})] if older else [])
+
+
+def _loaded(one: ProfileState) -> list[Finding]:
+    """What the kernel says."""
+    target = profile(one.name)
+    if not one.kernel_known:
+        return []
+    if one.mode is None:
+        return [Finding(Code.NOT_LOADED, target)]
+    if one.mode == "complain":
+        return [Finding(Code.COMPLAIN, target, {"pid": None, "label": None})]
+    if one.mode not in ("enforce", "kill"):
+        return [Finding(Code.NOT_ENFORCED, target, {"mode": one.mode})]
+    if one.loaded_closure != one.closure:
+        return [Finding(Code.STALE_POLICY, target)]
+    if one.differs is not None:
+        return [Finding(Code.POLICY_DIFFERS, target, {"part": one.differs})]
+    return []

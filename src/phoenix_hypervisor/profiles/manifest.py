@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -46,33 +46,48 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Mutable on purpose: a transaction edits a copy and saves it."""
+    """What was installed, loaded and assigned by us."""
 
-    files: dict[str, list[str]] = field(default_factory=dict)
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Accepted hashes by host path."""
-    loaded: dict[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, str] = field(default_factory=dict)
     """Closure last loaded, by profile name."""
-    assigned: dict[str, str | None] = field(default_factory=dict)
+    assigned: Mapping[str, str | None] = field(default_factory=dict)
     """The line's value that Phoenix last wrote, by CTID; None: no line."""
-    optional: dict[str, Any] = field(default_factory=dict)
+    optional: Mapping[str, Any] = field(default_factory=dict)
     """What the parser said of the optional includes: {key, accepted, words}."""
 
     def owns(self, path: str, data: bytes) -> bool:
         return digest(data) in self.files.get(path, ())
 
-    def copy(self) -> Manifest:
-        files = {path: list(hashes) for path, hashes in self.files.items()}
-        return Manifest(files, dict(self.loaded), dict(self.assigned), dict(self.optional))
+    def announced(self, actions: Iterable[Action]) -> Manifest:
+        """With the new hashes beside the old ones; the same object where no file changes."""
+        changes = [action for action in actions if isinstance(action, InstallFile)]
+        files = {path: list(hashes) for path, hashes in self.files.items()} if changes else {}
+        for action in changes:
+            hashes = files.setdefault(action.path, [])
+            for data in (action.before, action.after):
+                if data is not None and digest(data) not in hashes:
+                    hashes.append(digest(data))
+        return replace(self, files=files) if changes else self
+
+    def noted(self, actions: Iterable[Action]) -> Manifest | None:
+        """With what was done on record; None where none of it is the manifest's business."""
+        edit = _Edit(dict(self.files), dict(self.loaded), dict(self.assigned))
+        concerned = [action for action in actions if edit.note(action)]
+        if not concerned:
+            return None
+        return replace(self, files=edit.files, loaded=edit.loaded, assigned=edit.assigned)
 
     def to_bytes(self) -> bytes:
         document = {
             "version": 1,
-            "files": self.files,
-            "loaded": self.loaded,
-            "assigned": self.assigned,
-            "optional": self.optional,
+            "files": {path: list(hashes) for path, hashes in self.files.items()},
+            "loaded": dict(self.loaded),
+            "assigned": dict(self.assigned),
+            "optional": dict(self.optional),
         }
         return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
@@ -134,7 +149,7 @@ def parse(data: bytes, where: str) -> Manifest:
             where=where,
             hint="move it away; then `phoenix setup` adopts files that equal the sources and reports others",
         ) from error
-    return Manifest(files, loaded, assigned, optional)
+    return Manifest(files=files, loaded=loaded, assigned=assigned, optional=optional)
 
 
 def save(host: Host, manifest: Manifest, before: bytes | None) -> bytes:
@@ -147,6 +162,43 @@ def save(host: Host, manifest: Manifest, before: bytes | None) -> bytes:
     with directory:
         directory.replace(_NAME, after, before=before, mode=0o600)
     return after
+
+
+@dataclass(slots=True)
+class _Edit:
+    """A manifest's records while they are being brought up to date."""
+
+    files: dict[str, Sequence[str]]
+    loaded: dict[str, str]
+    assigned: dict[str, str | None]
+
+    def note(self, action: Action) -> bool:
+        """Record one action that was done; False where it is none of the manifest's business."""
+        match action:
+            case InstallFile(returns=True):
+                self.files.pop(action.path, None)
+            case InstallFile() | AdoptFile():
+                self.files[action.path] = (digest(action.after),)
+            case RemoveFile():
+                self.files.pop(action.path, None)
+                if action.profile is not None:
+                    self.loaded.pop(action.profile, None)
+            case LoadProfile(closure=str(closure)):
+                self.loaded[action.target] = closure
+            case LoadProfile() | UnloadProfile():
+                self.loaded.pop(action.target, None)
+            case ReloadService():
+                self.loaded.update(action.closures)
+            case AssignLines():
+                line = action.change(PROFILE_KEY)
+                if line is None:
+                    return False
+                self.assigned[action.target] = line.value
+            case Stays():
+                return False
+            case _:
+                assert_never(action)
+        return True
 
 
 class Keeper:
@@ -170,22 +222,14 @@ class Keeper:
 
         A run killed after this still knows both as its own.
         """
-        changes = [a for a in actions if isinstance(a, InstallFile)]
-        if not changes:
-            return
-        expected = self._manifest.copy()
-        for action in changes:
-            hashes = expected.files.setdefault(action.path, [])
-            for data in (action.before, action.after):
-                if data is not None and digest(data) not in hashes:
-                    hashes.append(digest(data))
-        self._on_disk = save(self._host, expected, self._on_disk)
+        expected = self._manifest.announced(actions)
+        if expected is not self._manifest:
+            self._on_disk = save(self._host, expected, self._on_disk)
 
     def settle(self, effective: Sequence[Action]) -> None:
         """Record what it was at first, plus the actions that count."""
-        noted = self._manifest.copy()
-        touched = [action for action in effective if note(noted, action)]
-        if touched:
+        noted = self._manifest.noted(effective)
+        if noted is not None:
             self._on_disk = save(self._host, noted, self._on_disk)
         elif self._on_disk != self._before:
             self._restore()
@@ -199,32 +243,3 @@ class Keeper:
             else:
                 directory.replace(_NAME, self._before, before=self._on_disk, mode=0o600)
         self._on_disk = self._before
-
-
-def note(manifest: Manifest, action: Action) -> bool:
-    """Record one action that was done; False where it is none of the manifest's business."""
-    match action:
-        case InstallFile(returns=True):
-            manifest.files.pop(action.path, None)
-        case InstallFile() | AdoptFile():
-            manifest.files[action.path] = [digest(action.after)]
-        case RemoveFile():
-            manifest.files.pop(action.path, None)
-            if action.profile is not None:
-                manifest.loaded.pop(action.profile, None)
-        case LoadProfile(closure=str(closure)):
-            manifest.loaded[action.target] = closure
-        case LoadProfile() | UnloadProfile():
-            manifest.loaded.pop(action.target, None)
-        case ReloadService():
-            manifest.loaded.update(action.closures)
-        case AssignLines():
-            line = action.change(PROFILE_KEY)
-            if line is None:
-                return False
-            manifest.assigned[action.target] = line.value
-        case Stays():
-            return False
-        case _:
-            assert_never(action)
-    return True

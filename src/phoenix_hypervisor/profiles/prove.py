@@ -7,16 +7,14 @@ the very output that is loaded later.  Must not write anything.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.trust import require_given
+from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import ProfileState
-from phoenix_hypervisor.profiles.includes import APPARMOR_D, is_skipped
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
@@ -26,19 +24,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.policy.sockets import Asks
 
-_COMPUTED_NAME = re.compile(rb"^[ \t]*profile[ \t]+[^\n{]*@\{", re.M)
 _PIN = "pin what its rules are written for: `abi <abi/phoenix>,` as its first line (docs/features.md)"
-_NOT_PROFILES = frozenset({"abi", "abstractions", "tunables", "disable", "force-complain", "cache", "local"})
-
-
-@dataclass(slots=True)
-class Proof:
-    """Compiled policy by profile, and what the parser warned of."""
-
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    warnings: list[tuple[str, str]] = field(default_factory=list)
-    argv: list[tuple[str, ...]] = field(default_factory=list)
-
 
 Proven = dict[tuple[str, str], tuple[bytes, list[str]]]
 """Compiled policy and warnings by (profile, closure): what need not be compiled again."""
@@ -57,13 +43,15 @@ def prove(
     """
     optional = store.optional_accepted()[0] and bool(store.sources.optional)
     known = {} if known is None else known
-    proof = Proof()
+    blobs: dict[str, bytes] = {}
+    said: list[tuple[str, str]] = []
+    processes: list[tuple[str, ...]] = []
     fresh: dict[str, bytes] = {}
     problems: list[Problem] = []
     unpinned: dict[str, list[str]] = {}
     for profile in profiles:
         name, path = profile.name, profile.source
-        proof.argv.append(store.parser.compile_argv(path, optional=optional))
+        processes.append(store.parser.compile_argv(path, optional=optional))
         try:
             if (name, profile.closure) not in known:
                 compiled = store.parser.compile(path, optional=optional)
@@ -82,17 +70,17 @@ def prove(
         except PhoenixError as error:
             problems.append(Problem(error.message, path, hint=error.hint))
             continue
-        proof.blobs[name] = blob
-        proof.warnings += [(path, warning) for warning in warnings]
+        blobs[name] = blob
+        said += [(path, warning) for warning in warnings]
     for message, paths in unpinned.items():
         # One cause, one message: policy tests would fail by the hundred.
         problems.append(Problem(message, _together(paths), hint=_PIN))
-    problems += _changed_meanwhile(store, proof.blobs)
+    problems += _changed_meanwhile(store, blobs)
     if not problems:
         problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
     if problems:
         raise ProblemsError("a profile is not proven, so nothing was installed", problems)
-    return proof
+    return Proof(blobs=blobs, warnings=tuple(said), processes=tuple(processes))
 
 
 def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: Asks) -> list[Problem]:
@@ -214,61 +202,3 @@ def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem
             if directory.read(base) != data:
                 problems.append(Problem("changed while it was being proven", path, hint="run it again"))
     return problems
-
-
-def foreign_definitions(store: Store, names: Iterable[str]) -> dict[str, str]:
-    """Which of `names` a file that is not ours defines already: file by profile name.
-
-    A file is asked of the parser only when it mentions the name, or computes one from a
-    variable.  Files pulled in from sub-directories (lxc/ by lxc-containers) count.
-    """
-    wanted = {name: name.encode() for name in names}
-    if not wanted:
-        return {}
-    top = store.host.directory(APPARMOR_D)
-    if top is None:
-        return {}
-    with top:
-        real = top.real
-    suspects: dict[str, str] = {}
-    for folder, folders, files in os.walk(real):
-        if folder == real:
-            folders[:] = [f for f in folders if f not in _NOT_PROFILES]
-        for file in files:
-            path = os.path.join(folder, file)
-            relative = os.path.relpath(path, real)
-            if is_skipped(file) or relative in store.sources.profiles:
-                continue
-            try:
-                # At boot links are followed; here too, inside the root.
-                path = store.host.root.locate(f"{APPARMOR_D}/{relative}")
-                if not os.path.isfile(path):
-                    continue
-                with open(path, "rb") as opened:
-                    data = opened.read()
-            except (OSError, PhoenixError):
-                continue
-            if any(name in data for name in wanted.values()) or _COMPUTED_NAME.search(data):
-                suspects[relative] = path
-    found: dict[str, str] = {}
-    for relative, path in sorted(suspects.items()):
-        try:
-            defined = store.parser.names([path])
-            if any("@{" in name for name in defined):
-                # --names prints variables as they are written; only a compile resolves them.
-                defined = _names(store.parser.compile(path, optional=False)[0])
-        except PhoenixError:
-            # Fragments of lxc/ need their parent's tunables; fall back to the text.
-            defined = _names_in_text(path)
-        for name in wanted:
-            if name in defined:
-                found.setdefault(name, f"{APPARMOR_D}/{relative}")
-    return found
-
-
-def _names_in_text(path: str) -> list[str]:
-    with open(path, "rb") as opened:
-        data = opened.read()
-    return [
-        m.decode("utf-8", "replace") for m in re.findall(rb'^[ \t]*profile[ \t]+"?([^\s"{(]+)', data, re.M)
-    ]

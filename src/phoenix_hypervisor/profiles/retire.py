@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.labels import parse as parse_label
-from phoenix_hypervisor.plan.profiles import Retirement
+from phoenix_hypervisor.plan.facts import Retirement
+from phoenix_hypervisor.plan.labels import carriers
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.sources import RESERVED
 from phoenix_hypervisor.profiles.store import Store
@@ -39,11 +39,6 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
             continue
         if labels is None:
             labels = store.host.kernel.labels()
-        users = tuple(
-            pid
-            for pid, label in labels.items()
-            if any(p.name == name or p.name.startswith(f"{name}//") for p in parse_label(label).components)
-        )
         path = f"{APPARMOR_D}/{name}" if data is not None else None
         foreign = data is not None and not store.manifest.owns(f"{APPARMOR_D}/{name}", data)
         keep = keep or _reason_to_keep(store, name, data)
@@ -55,7 +50,7 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
                 data,
                 loaded,
                 keep,
-                users,
+                carriers(labels, name),
                 foreign,
                 store.in_kernel(name),
                 store.manifest.loaded.get(name),

@@ -24,7 +24,7 @@ from phoenix_hypervisor.plan.actions import (
     SweepFile,
     UnloadProfile,
 )
-from phoenix_hypervisor.plan.labels import parse as parse_label
+from phoenix_hypervisor.plan.labels import carriers
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -195,24 +195,13 @@ class ProfileSteps:
     def unload(self, action: UnloadProfile) -> UnloadProfile:
         name = action.target
         if name in (self._host.kernel.loaded_profiles() or {}) and not self._kernel_is_away():
-            carriers = self.carriers(name)
-            if carriers:
-                shown = ", ".join(map(str, carriers[:5]))
+            pids = carriers(self._host.kernel.labels(), name)
+            if pids:
+                shown = ", ".join(map(str, pids[:5]))
                 raise LeftAlone(f"profile {name} stays loaded: PID {shown} runs under it")
             self._parser.unload(name)
         self._set_copy(name, action.after)
         return action
-
-    def carriers(self, name: str) -> list[int]:
-        """Processes whose label holds `name`; unloading it would leave them unconfined."""
-        return [
-            pid
-            for pid, label in self._host.kernel.labels().items()
-            if any(
-                part.name == name or part.name.startswith(f"{name}//")
-                for part in parse_label(label).components
-            )
-        ]
 
     def reload_service(self, action: ReloadService) -> ReloadService:
         argv = action.processes[0]

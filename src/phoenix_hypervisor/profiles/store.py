@@ -1,7 +1,7 @@
 """The profile store: sources on one side, /etc/apparmor.d and the kernel on the other.
 
-Owns gathering both into `FileState` and `ProfileState`.  Reads only; `profiles.prove`
-compiles and `profiles.steps` writes.
+Owns reading both into `FileState` and `ProfileState`.  Reads only, and changes nothing that it
+was given; `profiles.prove` compiles and `profiles.steps` writes.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place
-from phoenix_hypervisor.plan.actions import SweepFile
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import FileState, Note, Ownership, ProfileState
-from phoenix_hypervisor.plan.profiles import sweep_action
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
@@ -35,24 +36,30 @@ class Store:
         self.host = host
         self.sources = sources
         self.parser = parser
-        empty: tuple[record.Manifest, bytes | None] = (record.Manifest(), None)
-        self.manifest, self.manifest_bytes = record.load(host) if recorded else empty
+        nothing: tuple[record.Manifest, bytes | None] = (record.Manifest(), None)
+        self.manifest, self.manifest_bytes = record.load(host) if recorded else nothing
         self.loaded = host.kernel.loaded_profiles()
+        self._optional: Mapping[str, Any] = self.manifest.optional
         self._directories: dict[str, Directory | None] = {}
 
     # What is wanted ---------------------------------------------------------------
 
     def optional_accepted(self) -> tuple[bool, str]:
-        """Whether the host's parser takes the optional files, all or none; remembered in the manifest."""
+        """Whether the host's parser takes the optional files, all or none, and its words if not.
+
+        Asked once for each parser and content: what the manifest remembers is taken.
+        """
         if not self.sources.optional:
             return True, ""
         key = self._optional_key()
-        known = self.manifest.optional
-        if known.get("key") != key:
+        if self._optional.get("key") != key:
             accepted, words = self.parser.accepts_optional(*to_probe(self.sources.optional))
-            self.manifest.optional = {"key": key, "accepted": accepted, "words": words}
-            known = self.manifest.optional
-        return bool(known["accepted"]), str(known["words"])
+            self._optional = {"key": key, "accepted": accepted, "words": words}
+        return bool(self._optional["accepted"]), str(self._optional["words"])
+
+    def to_record(self) -> record.Manifest:
+        """The manifest, with what the parser was asked meanwhile."""
+        return replace(self.manifest, optional=self._optional)
 
     def _optional_key(self) -> str:
         """Changes with the optional files and with the parser's binary."""
@@ -83,7 +90,7 @@ class Store:
         else:
             ours = self.manifest.owns(path, installed)
             ownership = Ownership.OURS if ours else Ownership.FOREIGN
-        recorded = self.manifest.files.get(path) == [record.digest(data)]
+        recorded = list(self.manifest.files.get(path, ())) == [record.digest(data)]
         profile = name if name in self.sources.profiles else None
         owner = self.stat_installed(name) if ownership is Ownership.FOREIGN else None
         return FileState(path, source, data, installed, ownership, recorded, profile, fault, owner)
@@ -160,7 +167,7 @@ class Store:
 
     # Left behind ------------------------------------------------------------------
 
-    def sweep(self) -> list[SweepFile]:
+    def leftovers(self) -> list[str]:
         """Temporary files that a killed run left where Phoenix installs and keeps its records."""
         own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
         places = sorted({os.path.dirname(name) for name in self.wanted()} | {""} | own)
@@ -169,7 +176,7 @@ class Store:
             directory = self._directory(place)
             for name in sorted(directory.names()) if directory is not None else ():
                 if TEMPORARY.match(name):
-                    found.append(sweep_action(os.path.join(APPARMOR_D, place, name)))
+                    found.append(os.path.join(APPARMOR_D, place, name))
         return found
 
     def caches(self) -> list[StaleCache]:
@@ -180,11 +187,11 @@ class Store:
         """Profile and path of each entry that keeps the boot from enforcing one of ours."""
         return switched_off(self.host, self.sources.profiles)
 
-    def orphans(self) -> list[Note]:
-        """Files that Phoenix installed and no longer ships."""
+    def not_shipped(self) -> list[str]:
+        """Files that Phoenix installed and that have no source any more."""
         wanted = {f"{APPARMOR_D}/{name}" for name in self.wanted()}
         return [
-            Note(path, "was installed by Phoenix and is no longer shipped", "list it in deprecated_profiles")
+            path
             for path in sorted(set(self.manifest.files) - wanted)
             if self.host.exists(path) and os.path.dirname(path) == APPARMOR_D
         ]
@@ -201,4 +208,8 @@ def open_places(host: Host, files: Iterable[str]) -> list[Note]:
     places = {APPARMOR_D, *(os.path.dirname(path) for path in files)}
     found = [(host.root.shown(place), open_place(host.root, place)) for place in sorted(places)]
     hint = "close it to others (`chmod go-w`, `chown root`), and look what they put there"
-    return [Note(shown, why, hint) for shown, why in [*found, *record.open_records(host)] if why is not None]
+    return [
+        Note(Code.OPEN_TO_OTHERS, shown, {"why": why, "next": hint})
+        for shown, why in [*found, *record.open_records(host)]
+        if why is not None
+    ]

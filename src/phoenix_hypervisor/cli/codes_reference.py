@@ -1,0 +1,59 @@
+"""The registry of codes as Markdown: docs/codes.md is what this returns.
+
+Owns how a row is shown.  Pure: registries come in, text goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from phoenix_hypervisor.plan.codes import Code, Role
+from phoenix_hypervisor.plan.mediation import ASKED
+from phoenix_hypervisor.policy.lint import CODES as LINT
+
+_HEAD = """# Codes
+
+Everything that Phoenix refuses, skips, warns of or finds has a code. Codes are stable: act on them, not on
+the words, which may change. With `--json` each comes as an object:
+
+| field | what |
+|---|---|
+| `code` | one of the names below |
+| `target` | what it is about: `container 950`, `profile lxc-a`, a file, or a place in the configuration |
+| `data` | the values that belong to the code |
+| `text` (`cause` in `status` and `verify`), `hint` | the same for people, and the next step |
+
+`phoenix_hypervisor.plan.codes.Code` is the same list for programs in Python, where
+`note.code == "restart-needed"` holds. This page is made from that list:
+`make reference` writes it, and a test compares them.
+"""
+
+_ROLES = {
+    Role.REFUSAL: "Refusals: the run ends before the first write (exit 1)",
+    Role.SKIP: "Skipped: one thing is not done, the run goes on",
+    Role.WARNING: "Warnings: done all the same, and somebody should look",
+    Role.FINDING: "Findings of `status` and `verify`",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for role, title in _ROLES.items():
+        rows = [(code, code.meaning, ", ".join(code.data)) for code in Code if role in code.roles]
+        parts.append(_table(title, ("code", "means", "data"), rows))
+    gaps = [(one.code, f"Nothing mediates {one.what}.", one.means) for one in ASKED]
+    parts.append(
+        _table("What AppArmor cannot mediate on a host (`unmediated`)", ("code", "means", "so"), gaps)
+    )
+    lint = [(code, f"{meaning[0].upper()}{meaning[1:]}.") for code, meaning in LINT.items()]
+    parts.append(_table("Findings of `policy lint`", ("code", "means"), lint))
+    return "\n".join(parts)
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(columns)
+    lines = [f"## {title}\n", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    for code, *cells in rows:
+        lines.append("| " + " | ".join([f"`{code}`", *(cell.replace("|", "\\|") for cell in cells)]) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,261 @@
+"""What people read of a code.
+
+Owns the words of every refusal, warning, skip and finding, and the next step that goes with
+it.  Must not decide anything: the codes and their data come from below (`plan.codes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.model import Finding, Note
+
+Words = tuple[str, str | None]
+"""What, and the next step.  `{name}` stands for one of the data, or for the target."""
+
+_WHAT = {"load": "not loaded", "start": "not started", "undo": "not done"}
+_NOT_READ = "its configuration cannot be read: correct it"
+
+
+def words(note: Note) -> Words:
+    """What a note says, without its target; and what to do next, where that is known."""
+    table = _FINDINGS if isinstance(note, Finding) and note.code in _FINDINGS else _NOTES
+    found = table[note.code]
+    text, hint = found(note) if callable(found) else found
+    values = {key: _shown(value) for key, value in note.data.items()}
+    values.update(target=note.target, it=note.target.partition(" ")[2] or note.target)
+    if hint == "{next}":
+        hint = note.data["next"]
+    return text.format_map(values), None if hint is None else hint.format_map(values)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _what(note: Note) -> str:
+    return _WHAT[note.data["what"]]
+
+
+def _line(value: str | None) -> str:
+    return value or "no line"
+
+
+def _places(note: Note) -> Words:
+    places = ", ".join(f"[{where}] of container {name}" for name, where in note.data["places"][:5])
+    text = f"deprecated, kept: a rollback brings it back from {places}"
+    return _quoted(text), "delete that snapshot, or take the profile off the list"
+
+
+def _quoted(text: str) -> str:
+    """Text that is finished, so that braces in it stand for themselves."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _made_elsewhere(note: Note) -> Words:
+    here = note.data["here"] or "whose name is not known"
+    return f"is created by node {{node}}; this is node {here}", "run phoenix on {node}"
+
+
+def _complain(note: Note) -> Words:
+    if note.data["pid"] is None:
+        return "is loaded in complain mode", "aa-enforce {it}"
+    return "PID {pid} runs under {label}: nothing is refused in complain mode", "aa-enforce the profile"
+
+
+def _not_running(note: Note) -> Words:
+    if note.data["why"] is None:
+        return "is declared to run and stopped", 'phoenix apply {ctid}, or "start": false'
+    return "is declared to run and stopped, and {why}", note.data["next"] or "wait for that task"
+
+
+def _stale_cache(note: Note) -> Words:
+    if note.data["newer"]:
+        text = "{target} is newer than its files and not what they compile to: the next boot would load it"
+        return text, "phoenix setup"
+    return "{target} is older than its files: the next boot compiles them anew", "nothing needs to be done"
+
+
+def _strays(note: Note) -> Words:
+    shown = ", ".join(f"PID {pid} under {label}" for pid, label in note.data["processes"])
+    text = f"{note.data['count']} of its processes run otherwise: {shown}"
+    return _quoted(text), "end them, or phoenix apply {ctid} --restart"
+
+
+def _not_assigned(note: Note) -> Words:
+    have, want = _line(note.data["assigned"]), _line(note.data["declared"])
+    return _quoted(f"assigned {have}, declared {want}"), "phoenix apply {it}"
+
+
+def _conf_edited(note: Note) -> Words:
+    have, want = _line(note.data["assigned"]), _line(note.data["declared"])
+    text = f"Phoenix wrote {want}, now there is {have}: edited by hand, or brought back by a rollback"
+    return _quoted(text), "phoenix apply {it}"
+
+
+def _in_snapshot(note: Note) -> Words:
+    have, want = _line(note.data["assigned"]), _line(note.data["declared"])
+    where = ", ".join(f"[{name}]" for name in note.data["sections"])
+    text = f"the line {want} stands in {where}, where it does not count; above it: {have}"
+    return _quoted(text), "phoenix apply {it}"
+
+
+Entry = Words | Callable[[Note], Words]
+
+_NOTES: Mapping[Code, Entry] = {
+    Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
+    Code.FILE_FOREIGN: (
+        "exists with other content that Phoenix did not install",
+        "compare it with {source}; `phoenix setup --adopt {name}` replaces it "
+        "(site rules belong in /etc/apparmor.d/local)",
+    ),
+    Code.NAME_DEFINED: (
+        "is already defined by {by}",
+        "rename one of them; `--adopt {target}` lets both stand, and the last one loaded wins",
+    ),
+    Code.NAME_LOADED: (
+        "is already loaded in the kernel by someone else",
+        "`phoenix setup --adopt {target}` replaces it",
+    ),
+    Code.DISABLED: (
+        "switches profile {name} off: the boot does not load it",
+        "rm {target} to enforce it; to drop the profile, delete its source",
+    ),
+    Code.FORCE_COMPLAIN: (
+        "switches profile {name} off: the boot loads it in complain mode",
+        "rm {target} to enforce it; to drop the profile, delete its source",
+    ),
+    Code.OPEN_TO_OTHERS: ("{why}", "{next}"),
+    Code.NOT_SHIPPED: (
+        "was installed by Phoenix and is no longer shipped",
+        "list it in deprecated_profiles",
+    ),
+    Code.PARSER_WARNING: ("{words}", None),
+    Code.LEFT_OUT: ("not installed: this parser does not know its rules", None),
+    Code.KERNEL_OFF: lambda note: (
+        f"{_what(note)}: AppArmor is off in this kernel",
+        "boot with apparmor=1",
+    ),
+    Code.FILES_ONLY: lambda note: (
+        f"{_what(note)}: --root touches {'files only' if note.data['what'] == 'start' else 'no kernel'}",
+        None,
+    ),
+    Code.DEPRECATED_KEPT: ("deprecated, kept: {why}", None),
+    Code.DEPRECATED_DECLARED: lambda note: (
+        "is deprecated but still assigned to container {containers}",
+        f"`phoenix apply {' '.join(note.data['containers'])}` assigns what is declared and then retires it",
+    ),
+    Code.DEPRECATED_ASSIGNED: ("deprecated, kept: assigned to container {containers}", "assign another"),
+    Code.DEPRECATED_IN_SNAPSHOT: _places,
+    Code.DEPRECATED_UNKNOWN: (
+        "deprecated, kept: container {containers} may be assigned to it",
+        _NOT_READ,
+    ),
+    Code.DEPRECATED_RUNNING: (
+        "deprecated, kept: {count} running processes carry it (PID {pids})",
+        "restart needed; then run apply again",
+    ),
+    Code.CONF_UNUSABLE: ("{why}", "{next}"),
+    Code.IS_VM: ("the id belongs to {by}", "{next}"),
+    Code.ON_ANOTHER_NODE: ("is a {by}", "{next}"),
+    Code.MADE_ELSEWHERE: _made_elsewhere,
+    Code.NO_CONFIGURATION: ("has no configuration; it would be created on a live host", None),
+    Code.NO_RUNTIME: ("{why}", "{next}"),
+    Code.READ_ONLY: ("{why}", "{next}"),
+    Code.LOCKED: ("{why}", "{next}"),
+    Code.START_LOCKED: ("not started: it {why}", "{next}"),
+    Code.PENDING_RAW: ("{why}", "{next}"),
+    Code.START_UNLOADED: (
+        "cannot start under {name}: the profile is not loaded",
+        "load it with `apparmor_parser -r FILE`, or use --no-start",
+    ),
+    Code.START_KERNEL_OFF: (
+        "cannot start under {name}: the profile is not loaded (AppArmor is off in this kernel)",
+        "boot with apparmor=1 security=apparmor, or use --no-start",
+    ),
+    Code.CANNOT_CREATE: ("{why}", "{next}"),
+    Code.RESTART_NEEDED: (
+        "restart needed: it runs under {label}",
+        "`phoenix apply {ctid} --restart`",
+    ),
+    Code.FEATURES_LOST: ("{why}", None),
+    Code.CONF_INCLUDE: (
+        "contains lxc.include; a profile set there can override this line, and Phoenix does not read it",
+        None,
+    ),
+    Code.PENDING_SAME: (
+        "[pve:pending] holds raw lxc.* lines: the next start replaces all raw lines above by them",
+        None,
+    ),
+    Code.OLD_KEY: ("lxc.aa_profile is LXC 2's name; LXC 3 and later do not start with it", None),
+    Code.NOT_DECLARED: ("not declared", None),
+    Code.CHANGED_SINCE: ("has been changed since; its three states are shown above", None),
+    Code.CONTAINER_GONE: ("does not exist on this node any more", None),
+    Code.POLICY_UNKNOWN: ("stays as it is: what the kernel had of it is not known", None),
+    Code.LOADED_LATER: (
+        "a later transaction loaded another version of it",
+        "`phoenix history` lists it: roll that back first",
+    ),
+    Code.ASSIGNED: ("would go, but is assigned to container {containers}", "assign another profile first"),
+    Code.PERHAPS_ASSIGNED: ("would go, but container {containers} may be assigned to it", _NOT_READ),
+    Code.CARRIED: ("would be unloaded, but PID {pids} runs under it", "stop the container first"),
+    Code.INCLUDED: (
+        "would go, but profile {profiles} includes it",
+        "roll back the transaction that installed that profile first",
+    ),
+    Code.NOTHING_TO_UNDO: ("everything is already as it was before that transaction", None),
+}
+
+_FINDINGS: Mapping[Code, Entry] = {
+    Code.DISABLED: ("{target}: the boot does not load it", "rm {target}, then phoenix setup"),
+    Code.FORCE_COMPLAIN: (
+        "{target}: the boot loads it in complain mode, where nothing is refused",
+        "rm {target}, then phoenix setup",
+    ),
+    Code.OPEN_TO_OTHERS: ("{target}: {why}", "{next}"),
+    Code.CONF_UNUSABLE: lambda note: ("{why}", note.data["next"] or "correct the file"),
+    Code.IS_VM: ("the id belongs to a {by}", "declare another id"),
+    Code.ON_ANOTHER_NODE: ("is a {by}, whose Phoenix looks after it", "{next}"),
+    Code.MADE_ELSEWHERE: ("does not exist, and node {node} creates it", "run phoenix on {node}"),
+    Code.NOT_ASSIGNED: _not_assigned,
+    Code.LINE_IN_SNAPSHOT: _in_snapshot,
+    Code.CONF_EDITED: _conf_edited,
+    Code.MISSING: ("the container does not exist", "phoenix apply {ctid}"),
+    Code.NOT_RUNNING: _not_running,
+    Code.LABEL_UNKNOWN: (
+        "PID {pid} has no label that can be read, so nothing says that it is confined",
+        "phoenix doctor says whether AppArmor is on",
+    ),
+    Code.OLD_LABEL: ("PID {pid} runs under {label}", "phoenix apply {ctid} --restart"),
+    Code.STRAY_PROCESS: _strays,
+    Code.COMPLAIN: _complain,
+    Code.NOT_INSTALLED: ("has no installed file", "phoenix setup"),
+    Code.FILE_EDITED: (
+        "{path} was edited: it is neither the source nor what Phoenix installed",
+        "keep the change in /etc/apparmor.d/local, then phoenix setup --adopt {name}",
+    ),
+    Code.FILE_DIFFERS: ("{paths} differs from the source", "phoenix setup"),
+    Code.NOT_LOADED: ("is not in the kernel", "phoenix setup"),
+    Code.NOT_ENFORCED: (
+        "is loaded in {mode} mode, which enforces nothing that can be relied on",
+        "aa-enforce {it}",
+    ),
+    Code.STALE_POLICY: ("the kernel has an older version", "phoenix setup"),
+    Code.POLICY_DIFFERS: ("what the kernel has of {part} is not what Phoenix loaded", "phoenix setup"),
+    Code.STALE_CACHE: _stale_cache,
+    Code.APPARMOR_OFF: (
+        "AppArmor is off in this kernel: nothing is confined",
+        "boot with apparmor=1 security=apparmor",
+    ),
+    Code.UNFINISHED: (
+        "transaction {transaction} of {time} ({command}) was cut short",
+        "the next phoenix setup, apply or rollback undoes it first",
+    ),
+    Code.UNDER_WAY: (
+        "transaction {transaction} of {time} ({command}) is being applied",
+        "wait, then look again",
+    ),
+    Code.JOURNAL_UNREADABLE: lambda note: ("{target}: {why}", note.data["next"] or "run it as root"),
+}

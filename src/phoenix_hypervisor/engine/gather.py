@@ -1,0 +1,254 @@
+"""Reading the host, once, into frozen facts.
+
+Owns what a decision is made from: nothing is decided here, and nothing is read after it but
+for the two returns that ARCHITECTURE.md names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.recovery import kernel_argv
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.plan.actions import (
+    MANAGED_KEYS,
+    AssignLines,
+    InstallFile,
+    LoadProfile,
+    RemoveFile,
+    UnloadProfile,
+)
+from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.decide import HostFacts
+from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.facts import (
+    ContainerFacts,
+    Creation,
+    ProfileFacts,
+    Programs,
+    RetirementFacts,
+    Wish,
+)
+from phoenix_hypervisor.plan.inverse import Step
+from phoenix_hypervisor.plan.model import Assignments, FileState, Note, Obstacle
+from phoenix_hypervisor.plan.rollback import Line, RollbackFacts
+from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles.drift import known_policy
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.profiles.installed import closure_with, includers
+from phoenix_hypervisor.profiles.retire import find
+from phoenix_hypervisor.profiles.sources import OPTIONAL
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What apply, plan or setup was asked."""
+
+    ctids: tuple[str, ...] | None = ()
+    """None: all declared; (): none, `setup` only."""
+    start: bool = True
+    restart: bool = False
+    adopt: frozenset[str] = field(default_factory=frozenset)
+
+    def wish(self) -> Wish:
+        return Wish(
+            named=self.ctids is not None,
+            setup=self.ctids == (),
+            start=self.start,
+            restart=self.restart,
+            adopt=self.adopt,
+        )
+
+
+def gather(session: Session, request: Request) -> HostFacts:
+    """All that setup, plan and apply decide from.
+
+    Raises PhoenixError for a configuration or a host that cannot be read, and for a request
+    that names what is not declared.
+    """
+    specs = _chosen(session, request)
+    profiles = _profiles(session, request)
+    containers = _containers(session, request, specs)
+    return HostFacts(
+        profiles=profiles, containers=containers, retirement=_retirement(session, request, containers)
+    )
+
+
+def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
+    declared = session.desired.containers
+    if request.ctids is None:
+        return list(declared.values())
+    missing = [ctid for ctid in request.ctids if ctid not in declared]
+    if missing:
+        known = ", ".join(list(declared)[:10]) or "none"
+        raise PhoenixError(
+            f"container {', '.join(missing)} is not declared",
+            where=session.config_path,
+            hint=f"declared: {known}",
+        )
+    return [declared[ctid] for ctid in dict.fromkeys(request.ctids)]
+
+
+def _profiles(session: Session, request: Request) -> ProfileFacts:
+    store, host = session.store, session.host
+    files = store.files()
+    _check_adopted(request, files)
+    kernel = host.is_live and host.kernel.has_apparmor()
+    profiles = store.profiles()
+    new = tuple(f.profile for f in files if f.profile and f.installed != f.wanted and not f.recorded)
+    new = tuple(name for name in new if f"{APPARMOR_D}/{name}" not in store.manifest.files)
+    accepted, _ = store.optional_accepted()
+    return ProfileFacts(
+        wish=request.wish(),
+        live=host.is_live,
+        kernel=kernel,
+        service=session.desired.reload_service,
+        files=tuple(files),
+        profiles=tuple(profiles),
+        loaded=store.loaded or {},
+        recorded=store.manifest.loaded,
+        former={p.name: store.in_kernel(p.name) for p in profiles if kernel and p.why is not None},
+        new=new,
+        defined=_defined(session, new),
+        leftovers=(*store.leftovers(), *session.runtime.leftovers()),
+        stale_caches=tuple(cache.path for cache in store.caches() if cache.newer),
+        not_shipped=tuple(store.not_shipped()),
+        blockers=(*session.open_places(), *_switches(store.switched_off())),
+        left_out=() if accepted else tuple(f"{OPTIONAL}/{name}" for name in sorted(session.sources.optional)),
+        argv=kernel_argv(session),
+    )
+
+
+def _check_adopted(request: Request, files: Sequence[FileState]) -> None:
+    names = {f.path for f in files} | {f.path.removeprefix(f"{APPARMOR_D}/") for f in files}
+    unknown = request.adopt - names
+    if unknown:
+        raise UsageError(f"--adopt {min(unknown)}: no profile source or include has that name")
+
+
+def _defined(session: Session, names: Sequence[str]) -> dict[str, str]:
+    if not names:
+        return {}
+    # The policy room is imported where something is compiled: a run that changes nothing needs none of it.
+    from phoenix_hypervisor.profiles.foreign import foreign_definitions
+
+    return foreign_definitions(session.store, names)
+
+
+def _switches(found: Sequence[tuple[str, str]]) -> list[Note]:
+    """A profile that somebody switched off looks installed, and is not there after the next boot."""
+    return [
+        Note(Code.FORCE_COMPLAIN if "/force-complain/" in path else Code.DISABLED, path, {"name": name})
+        for name, path in found
+    ]
+
+
+def _containers(session: Session, request: Request, specs: Sequence[ContainerSpec]) -> ContainerFacts:
+    runtime = session.runtime
+    programs = Programs(start=runtime.start_argv, restart=runtime.restart_argv)
+    wish, live = request.wish(), session.host.is_live
+    if not specs:
+        return ContainerFacts(wish=wish, live=live, programs=programs, no_runtime=session.no_runtime)
+    if live:
+        runtime.require()
+    states = session.containers.declared(specs, session.desired)
+    pairs = tuple(zip(specs, states, strict=True))
+    absent = [spec for spec, state in pairs if live and state.data is None and state.elsewhere is None]
+    return ContainerFacts(
+        wish=wish,
+        live=live,
+        node=runtime.node(),
+        no_runtime=session.no_runtime,
+        read_only=runtime.read_only(),
+        pairs=pairs,
+        creations={spec.ctid: _creation(runtime, spec) for spec in absent},
+        programs=programs,
+        loaded=session.store.loaded,
+    )
+
+
+def _creation(runtime: Runtime, spec: ContainerSpec) -> Creation:
+    problems = tuple(
+        Note(Code.CANNOT_CREATE, problem.pointer, {"why": problem.message, "next": problem.hint})
+        for problem in runtime.creation_problems([spec])
+    )
+    return Creation(process=runtime.create_argv(spec), problems=problems)
+
+
+def _retirement(session: Session, request: Request, containers: ContainerFacts) -> RetirementFacts:
+    found = tuple(find(session.store, session.desired.deprecated))
+    return RetirementFacts(
+        wish=request.wish(),
+        live=session.host.is_live,
+        retirements=found,
+        # Every configuration of the node is read for these: only where they are asked for.
+        assignments=session.containers.assignments() if found else Assignments({}),
+        declared=frozenset(session.desired.containers),
+        pids={
+            state.ctid: frozenset(process.pid for process in state.processes)
+            for _, state in (containers.pairs if found else ())
+        },
+        argv=kernel_argv(session),
+    )
+
+
+# Rollback ---------------------------------------------------------------------------
+
+
+def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -> RollbackFacts:
+    """What undoing `steps` decides from.  Raises PhoenixError for a host that cannot be read."""
+    host = session.host
+    manifest, _ = record.load(host)
+    loaded = host.kernel.loaded_profiles() or {}
+    backs = [step.back for step in steps]
+    files = [back for back in backs if isinstance(back, InstallFile | RemoveFile)]
+    loads = [back.target for back in backs if isinstance(back, LoadProfile)]
+    unloads = [back.target for back in backs if isinstance(back, UnloadProfile)]
+    paths = [back.path for back in files] + [f"{APPARMOR_D}/{name}" for name in loads]
+    changed = {back.path: back.after if isinstance(back, InstallFile) else None for back in files}
+    including = {back.path: includers(host, manifest, back.path) for back in files if back.profile is None}
+    again = sorted({name for names in including.values() for name in names})
+    return RollbackFacts(
+        steps=steps,
+        live=host.is_live,
+        kernel=host.is_live and host.kernel.has_apparmor(),
+        read_only=runtime.read_only(),
+        files={path: host.read(path) for path in paths},
+        lines={back.target: _line(runtime, back) for back in backs if isinstance(back, AssignLines)},
+        former={name: known_policy(host, name, loaded.get(name)) for name in (*loads, *unloads, *again)},
+        recorded=manifest.loaded,
+        loaded=loaded,
+        labels=host.kernel.labels() if unloads else {},
+        assignments=Containers(host, runtime).assignments(),
+        includers=including,
+        closures={name: closure_with(host, name, changed) for name in again},
+        argv=kernel_argv(session),
+    )
+
+
+def _line(runtime: Runtime, back: AssignLines) -> Line:
+    """A configuration as it is now, and as it is with only its lines put back."""
+    ctid, dialect = back.target, runtime.dialect
+    try:
+        data = runtime.read_conf(ctid)
+        if data is None:
+            return Line()
+        conf = codec.parse(data, dialect)
+        codec.check_editable(conf)
+        if back.after is None:
+            merged = codec.with_lines(data, {line.key: line.value for line in back.lines}, dialect)
+        else:
+            merged = codec.lines_put_back(data, back.after, [line.key for line in back.lines], dialect)
+    except PhoenixError as error:
+        return Line(fault=Obstacle(error.message, error.hint))
+    return Line(
+        data=data,
+        values=codec.counting(conf, MANAGED_KEYS),
+        merged=merged,
+        lock=runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
+    )

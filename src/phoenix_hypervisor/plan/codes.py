@@ -1,0 +1,268 @@
+"""The codes of everything that Phoenix refuses, warns of, skips or finds.
+
+Owns the registry: one row for each code, with what it means and the data that come with it.
+Codes are stable: a program may act on them.  Must hold no words for people beyond the meaning;
+what a code says on a terminal is made in `cli`.  docs/codes.md is made from this table.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+
+
+class Role(Enum):
+    """What happens where a code is reported."""
+
+    REFUSAL = "refusal"
+    """The run ends before the first write."""
+    SKIP = "skip"
+    """One thing is not done; the run goes on."""
+    WARNING = "warning"
+    """Done all the same; somebody should look."""
+    FINDING = "finding"
+    """`status` and `verify`: something is not as declared, or worth knowing."""
+
+
+R, S, W, F = Role.REFUSAL, Role.SKIP, Role.WARNING, Role.FINDING
+
+
+class Code(StrEnum):
+    """One code, equal to its name; the roles it comes in, its meaning, and the names of its data."""
+
+    roles: tuple[Role, ...]
+    meaning: str
+    data: tuple[str, ...]
+
+    def __new__(cls, text: str, roles: tuple[Role, ...], meaning: str, data: str = "") -> Code:
+        code = str.__new__(cls, text)
+        code._value_ = text
+        code.roles, code.meaning, code.data = roles, meaning, tuple(data.split())
+        return code
+
+    # Profiles and their files ---------------------------------------------------
+    FILE_UNUSABLE = "file-unusable", (R,), "A file of /etc/apparmor.d cannot be read or replaced.", "why"
+    FILE_FOREIGN = (
+        "file-foreign",
+        (R,),
+        "A file exists with other content that Phoenix did not install.",
+        "source name",
+    )
+    NAME_DEFINED = "name-defined", (R,), "Another file already defines a profile of that name.", "by"
+    NAME_LOADED = "name-loaded", (R,), "Somebody else loaded a profile of that name into the kernel."
+    DISABLED = (
+        "disabled",
+        (R, F),
+        "An entry in /etc/apparmor.d/disable keeps the boot from loading it.",
+        "name",
+    )
+    FORCE_COMPLAIN = (
+        "force-complain",
+        (R, F),
+        "An entry in /etc/apparmor.d/force-complain makes the boot load it in complain mode.",
+        "name",
+    )
+    OPEN_TO_OTHERS = (
+        "open-to-others",
+        (R, F),
+        "Others than root can write where Phoenix reads or writes.",
+        "why next",
+    )
+    NOT_SHIPPED = "not-shipped", (W,), "Phoenix installed the file, and no source for it exists any more."
+    PARSER_WARNING = "parser-warning", (W,), "apparmor_parser warns about a source.", "words"
+    LEFT_OUT = "left-out", (S,), "Optional includes have rules that this parser does not know."
+    KERNEL_OFF = "kernel-off", (S,), "AppArmor is off in this kernel, so nothing is loaded.", "what"
+    FILES_ONLY = "files-only", (S,), "With --root no kernel is touched and no container started.", "what"
+
+    # Deprecated profiles --------------------------------------------------------
+    DEPRECATED_KEPT = "deprecated-kept", (S,), "A deprecated profile must never be removed.", "why"
+    DEPRECATED_DECLARED = (
+        "deprecated-declared",
+        (R,),
+        "`setup` is to retire a profile that a declared container is assigned to.",
+        "containers",
+    )
+    DEPRECATED_ASSIGNED = (
+        "deprecated-assigned",
+        (S,),
+        "A container is still assigned to a deprecated profile.",
+        "containers",
+    )
+    DEPRECATED_IN_SNAPSHOT = (
+        "deprecated-in-snapshot",
+        (S,),
+        "A snapshot, or pending changes, would bring a deprecated profile back.",
+        "places",
+    )
+    DEPRECATED_UNKNOWN = (
+        "deprecated-unknown",
+        (S,),
+        "A configuration cannot be read, so its container may be assigned to a deprecated profile.",
+        "containers",
+    )
+    DEPRECATED_RUNNING = (
+        "deprecated-running",
+        (S,),
+        "Processes still run under a deprecated profile.",
+        "count pids",
+    )
+
+    # Containers -----------------------------------------------------------------
+    CONF_UNUSABLE = (
+        "conf-unusable",
+        (R, F),
+        "A container's configuration cannot be edited safely.",
+        "why next",
+    )
+    IS_VM = "is-vm", (R, F), "The id belongs to something that is not a container.", "by next"
+    ON_ANOTHER_NODE = (
+        "on-another-node",
+        (R, S, F),
+        "The container is on another node of the cluster.",
+        "by next",
+    )
+    MADE_ELSEWHERE = (
+        "made-elsewhere",
+        (S, F),
+        "The configuration says that another node creates it.",
+        "node here",
+    )
+    NO_CONFIGURATION = (
+        "no-configuration",
+        (R, S),
+        "A directory host has no configuration of it; nothing creates it there.",
+    )
+    NO_RUNTIME = "no-runtime", (R, W, F), "The host has no program that runs containers.", "why next"
+    READ_ONLY = "read-only", (R,), "No configuration can be written now.", "why next"
+    LOCKED = "locked", (R,), "The runtime is at work on the container.", "why next"
+    START_LOCKED = (
+        "start-locked",
+        (S,),
+        "The container is not started: the runtime is at work on it.",
+        "why next",
+    )
+    PENDING_RAW = (
+        "pending-raw",
+        (R, W, F),
+        "Pending changes replace the profile line at the next start.",
+        "why next",
+    )
+    START_UNLOADED = "start-unloaded", (R,), "The profile to start under is not in the kernel.", "name"
+    START_KERNEL_OFF = (
+        "start-kernel-off",
+        (R,),
+        "A start under a profile needs AppArmor, which is off.",
+        "name",
+    )
+    CANNOT_CREATE = "cannot-create", (R,), "Creating the container would fail for certain.", "why next"
+    RESTART_NEEDED = (
+        "restart-needed",
+        (S,),
+        "The container runs under another label; its profile takes effect with a start.",
+        "ctid label",
+    )
+    FEATURES_LOST = (
+        "features-lost",
+        (W,),
+        "A named profile switches off what the runtime generates for features.",
+        "why",
+    )
+    CONF_INCLUDE = (
+        "conf-include",
+        (W,),
+        "The configuration has lxc.include: another file may set the profile.",
+    )
+    PENDING_SAME = (
+        "pending-same",
+        (W,),
+        "Pending changes replace all raw lines, and leave the profile as declared.",
+    )
+    OLD_KEY = "old-key", (W,), "The configuration has lxc.aa_profile, with which LXC 3 does not start."
+    NOT_DECLARED = "not-declared", (F,), "The container is on this host and not in the configuration."
+
+    # Rollback -------------------------------------------------------------------
+    CHANGED_SINCE = "changed-since", (R,), "A file is no longer what the transaction left.", "transaction"
+    CONTAINER_GONE = "container-gone", (S,), "The container does not exist on this node any more."
+    POLICY_UNKNOWN = (
+        "policy-unknown",
+        (S,),
+        "What the kernel had of a profile is not known, so it stays as it is.",
+    )
+    LOADED_LATER = "loaded-later", (R,), "A later transaction loaded another version of the profile."
+    ASSIGNED = "assigned", (R,), "The profile would go, and a container is assigned to it.", "containers"
+    PERHAPS_ASSIGNED = (
+        "perhaps-assigned",
+        (R,),
+        "The profile would go, and a container whose configuration cannot be read may be assigned to it.",
+        "containers",
+    )
+    CARRIED = "carried", (R,), "The profile would be unloaded, and processes run under it.", "pids"
+    INCLUDED = "included", (R,), "The include would go, and installed profiles need it.", "profiles"
+    NOTHING_TO_UNDO = "nothing-to-undo", (S,), "Everything is already as it was before that transaction."
+
+    # What status and verify find ------------------------------------------------
+    NOT_ASSIGNED = "not-assigned", (F,), "The profile line is not the declared one.", "assigned declared"
+    LINE_IN_SNAPSHOT = (
+        "line-in-snapshot",
+        (F,),
+        "The declared line is in a section, where it does not count.",
+        "assigned declared sections",
+    )
+    CONF_EDITED = (
+        "conf-edited",
+        (F,),
+        "Phoenix wrote the declared line, and somebody changed it since.",
+        "assigned declared",
+    )
+    MISSING = "missing", (F,), "The declared container does not exist.", "ctid"
+    NOT_RUNNING = "not-running", (F,), "The container is declared to run, and is stopped.", "ctid why next"
+    LABEL_UNKNOWN = "label-unknown", (F,), "The label of a running container cannot be read.", "pid"
+    OLD_LABEL = (
+        "old-label",
+        (F,),
+        "A running container is under another label than declared.",
+        "ctid pid label",
+    )
+    STRAY_PROCESS = (
+        "stray-process",
+        (F,),
+        "Some processes of a container run under another label.",
+        "ctid count processes",
+    )
+    COMPLAIN = (
+        "complain",
+        (F,),
+        "A container or a profile is in complain mode: nothing is refused.",
+        "pid label",
+    )
+    NOT_INSTALLED = "not-installed", (F,), "A profile has no file in /etc/apparmor.d."
+    FILE_EDITED = (
+        "file-edited",
+        (F,),
+        "An installed file is neither its source nor what Phoenix installed.",
+        "path name",
+    )
+    FILE_DIFFERS = "file-differs", (F,), "Installed files are older than their sources.", "paths"
+    NOT_LOADED = "not-loaded", (F,), "A profile is not in the kernel."
+    NOT_ENFORCED = "not-enforced", (F,), "A profile is loaded in a mode that enforces nothing.", "mode"
+    STALE_POLICY = "stale-policy", (F,), "The kernel has an older version of a profile."
+    POLICY_DIFFERS = (
+        "policy-differs",
+        (F,),
+        "The kernel has another policy than the one that Phoenix loaded.",
+        "part",
+    )
+    STALE_CACHE = (
+        "stale-cache",
+        (F,),
+        "A boot-time cache entry was not made from the files as they are.",
+        "newer",
+    )
+    APPARMOR_OFF = "apparmor-off", (F,), "AppArmor is off in this kernel: nothing is confined."
+    UNFINISHED = (
+        "unfinished-transaction",
+        (F,),
+        "A run was cut short; its transaction is not undone yet.",
+        "transaction time command",
+    )
+    UNDER_WAY = "transaction-under-way", (F,), "Another Phoenix is at work.", "transaction time command"
+    JOURNAL_UNREADABLE = "journal-unreadable", (F,), "A journal cannot be read.", "why next"

@@ -1,0 +1,164 @@
+"""What a decision is made from.
+
+Owns the frozen facts about a host, read once by `engine.gather`, and what was asked.  Every
+decision has one form: facts, and the plan so far, give what is to be added to that plan.
+Must not read anything, nor decide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.inverse import KernelArgv
+from phoenix_hypervisor.plan.model import (
+    Assignments,
+    ContainerState,
+    FileState,
+    Note,
+    Obstacle,
+    Plan,
+    ProfileState,
+)
+
+Facts = TypeVar("Facts", contravariant=True)
+Decide = Callable[[Facts, Plan], Plan]
+"""Facts and the plan so far; returns what is added to it.  Pure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked."""
+
+    named: bool = False
+    """Containers were named, not taken from all that are declared."""
+    setup: bool = False
+    """Only the profiles: no container is reassigned."""
+    start: bool = True
+    restart: bool = False
+    adopt: frozenset[str] = frozenset()
+    """Files and profiles of others that may be taken over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Compiled policy by profile, and what the parser warned of."""
+
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Source and words."""
+    processes: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileFacts:
+    """Sources on one side, /etc/apparmor.d and the kernel on the other."""
+
+    wish: Wish
+    live: bool
+    """A running system, not a directory."""
+    kernel: bool
+    """It has AppArmor, and its policy may be changed."""
+    service: bool
+    """Policy is loaded by `systemctl reload apparmor.service`."""
+    files: tuple[FileState, ...]
+    """Includes first: a profile must never be installed before what it includes."""
+    profiles: tuple[ProfileState, ...]
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    """Mode by name of all that the kernel has."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """Closure by name of what Phoenix last loaded."""
+    former: Mapping[str, bytes | None] = field(default_factory=dict)
+    """What the kernel has of each profile that it needs anew, where that is known."""
+    new: tuple[str, ...] = ()
+    """The profiles that Phoenix would install for the first time."""
+    defined: Mapping[str, str] = field(default_factory=dict)
+    """Which file of others defines one of those already."""
+    leftovers: tuple[str, ...] = ()
+    """Temporary files of killed runs."""
+    stale_caches: tuple[str, ...] = ()
+    """Boot-time cache entries that the next boot would take for right."""
+    not_shipped: tuple[str, ...] = ()
+    """Files that Phoenix installed and that have no source any more."""
+    blockers: tuple[Note, ...] = ()
+    """Places that others can write, and profiles that are switched off."""
+    left_out: tuple[str, ...] = ()
+    """Optional includes that this parser does not know."""
+    argv: KernelArgv
+    proof: Proof | None = None
+    """Of what the plan loads; None: not compiled yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The processes of the runtime in use.  Pure."""
+
+    start: Callable[[str], tuple[str, ...]]
+    restart: Callable[[str], tuple[tuple[str, ...], ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """How a missing container is made, and why that would fail."""
+
+    process: tuple[str, ...]
+    problems: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFacts:
+    """The declared containers that were asked for."""
+
+    wish: Wish
+    live: bool
+    node: str | None = None
+    """What this node is called; None: not known."""
+    no_runtime: Obstacle | None = None
+    """Why no container can be created or started, where this host has no runtime at all."""
+    read_only: Obstacle | None = None
+    """Why no configuration can be written now."""
+    pairs: tuple[tuple[ContainerSpec, ContainerState], ...] = ()
+    creations: Mapping[str, Creation] = field(default_factory=dict)
+    """By CTID, for those that do not exist."""
+    programs: Programs
+    loaded: Mapping[str, str] | None = None
+    """Mode by name of all that the kernel has; None: AppArmor is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A deprecated profile that is still installed or loaded."""
+
+    name: str
+    successor: str
+    path: str | None
+    """Host path of its file; None when only loaded."""
+    data: bytes | None
+    loaded: bool
+    keep: str | None
+    """A reason never to remove it: a package's file, a stock name, other definitions."""
+    processes: tuple[int, ...] = ()
+    foreign: bool = False
+    """Phoenix did not install that file."""
+    compiled: bytes | None = None
+    """What the kernel has of it, where that is known."""
+    closure: str | None = None
+    """What Phoenix last loaded of it."""
+    stat: str | None = None
+    """Mode and owner of its file, where that is not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetirementFacts:
+    """The deprecated profiles that are still there."""
+
+    wish: Wish
+    live: bool
+    retirements: tuple[Retirement, ...] = ()
+    assignments: Assignments = field(default_factory=lambda: Assignments({}))
+    declared: frozenset[str] = frozenset()
+    pids: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The processes of each container that was asked for: a restart ends them."""
+    argv: KernelArgv

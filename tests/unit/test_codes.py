@@ -1,0 +1,85 @@
+"""The registry of codes: each is used, has words for people, and stands in docs/codes.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_hypervisor.cli.codes_reference import page
+from phoenix_hypervisor.cli.notes import words
+from phoenix_hypervisor.plan.codes import Code, Role
+from phoenix_hypervisor.plan.model import Finding, Note
+
+TOP = Path(__file__).parents[2]
+PACKAGE = TOP / "src/phoenix_hypervisor"
+SAMPLES: dict[str, Any] = {
+    "containers": ("101", "102"),
+    "count": 2,
+    "newer": True,
+    "paths": ("/a", "/b"),
+    "pid": 7,
+    "pids": (7, 8),
+    "places": (("101", "snap"),),
+    "processes": ((7, "unconfined"),),
+    "profiles": ("lxc-a",),
+    "sections": ("snap",),
+    "transaction": 3,
+    "what": "load",
+}
+"""Data that are not a text."""
+
+
+def sample(code: Code) -> dict[str, Any]:
+    return {name: SAMPLES.get(name, f"{{{name}}}") for name in code.data}
+
+
+def test_the_page_is_what_the_registry_says() -> None:
+    assert (TOP / "docs/codes.md").read_text() == page(), "run make reference"
+
+
+@pytest.mark.parametrize("code", Code)
+def test_a_code_has_words_in_every_role(code: Code) -> None:
+    """Braces in the data are others' text: they stand for themselves."""
+    for role in code.roles:
+        kind = Finding if role is Role.FINDING else Note
+        text, hint = words(kind(code, "container 101", sample(code)))
+        assert text and text[0] != " "
+        for name in re.findall(r"\{(\w+)\}", f"{text} {hint}"):
+            assert name in code.data, f"{name} is not one of its data"
+        if role is Role.FINDING and code is not Code.NOT_DECLARED:
+            assert hint, "a finding says what to do"
+
+
+@pytest.mark.parametrize("code", Code)
+def test_a_code_is_used(code: Code) -> None:
+    word = re.compile(rf"\bCode\.{code.name}\b")
+    users = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "notes.py" and word.search(path.read_text()) is not None
+    ]
+    assert users, f"nothing reports {code}"
+
+
+def test_codes_are_words_with_hyphens_and_each_stands_once() -> None:
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in Code)
+    assert len({str(code) for code in Code}) == len(Code.__members__)
+
+
+def test_data_that_do_not_belong_to_a_code_are_refused() -> None:
+    with pytest.raises(TypeError, match="restart-needed"):
+        Note(Code.RESTART_NEEDED, "container 101", {"ctid": "101"})
+    with pytest.raises(TypeError, match="missing"):
+        Finding(Code.MISSING, "container 101", {"ctid": "101", "more": 1})
+
+
+def test_what_a_code_says_is_said_in_one_place() -> None:
+    """Below `cli` a note is a code with data: no room makes sentences of it."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.parent.name in ("cli", "policy"):
+            continue
+        source = path.read_text()
+        assert not re.search(r"\b(Note|Finding)\(\s*f?\"", source), path
