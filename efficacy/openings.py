@@ -148,8 +148,8 @@ BORDER = rows_of(
 
 UNSTOPPED = rows_of(
     "what no profile can afford to stop",
-    ("forge the host's audit records", "netlink(9, 1107, 5, b'phoenix-forged-audit')\ntime.sleep(0.5)",
-     {"check": "logged phoenix-forged-audit", "accepted": "denying CAP_AUDIT_WRITE breaks login, sudo and sshd (pam_loginuid)"}),
+    ("forge the host's audit records", "netlink(9, 1107, 5, b'phoenix-forged-audit')",
+     {"accepted": "denying CAP_AUDIT_WRITE breaks login, sudo and sshd (pam_loginuid)"}),
     ("a lease on a file of a share", "fd = os.open('/srv/share/leased', os.O_RDWR)\nfcntl.fcntl(fd, 1024, 1)",
      {"accepted": "the hook is the lock (`k`), which databases and package managers need on the same paths; "
       "`deny capability lease` does not stop it"}),

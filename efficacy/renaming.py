@@ -78,14 +78,12 @@ ROOTS = rows_of(
      "folder('/run/systemd/mount-rootfs')\no = Elsewhere()\nmount('/', '/run/systemd/mount-rootfs', None, BIND | REC)\n"
      "t = o.rename('/run/systemd/mount-rootfs', '/run/systemd/x')\nturn(t + '/proc')\nturn(t + '/sys')", KNOBS),
     ("/ bound with all below, /proc renamed where it is no mount point",
-     "o = Elsewhere()\nmount('/', folder('/run/systemd/mount-rootfs'), None, BIND | REC)\n"
-     "o.let_go_of('/proc')\nt = o.rename('/proc', '/x')\nturn('/run/systemd/mount-rootfs/x')", KNOBS),
-    ("/proc renamed where it is no mount point", "o = Elsewhere()\no.let_go_of('/proc')\nturn(o.rename('/proc', '/x'))",
-     KNOBS),
-    ("/sys renamed where it is no mount point", "o = Elsewhere()\no.let_go_of('/sys')\nturn(o.rename('/sys', '/x'))",
-     KNOBS),
-    ("nesting's own procfs, its directory renamed", "o = Elsewhere()\no.let_go_of('/dev/.lxc/proc')\n"
-     "turn(o.rename('/dev/.lxc', '/dev/x') + '/proc')", KNOBS),
+     "mount('/', folder('/run/systemd/mount-rootfs'), None, BIND | REC)\n"
+     "root_renamed('/proc', '/proc', '/x', '/run/systemd/mount-rootfs/x')", KNOBS),
+    ("/proc renamed where it is no mount point", "root_renamed('/proc', '/proc', '/x', '/x')", KNOBS),
+    ("/sys renamed where it is no mount point", "root_renamed('/sys', '/sys', '/x', '/x')", KNOBS),
+    ("nesting's own procfs, its directory renamed",
+     "root_renamed('/dev/.lxc/proc', '/dev/.lxc', '/dev/x', '/dev/x/proc')", KNOBS),
     ("nesting's own procfs, bound elsewhere", "turn(mount('/dev/.lxc/proc', '/mnt/z', None, BIND))", KNOBS),
     ("nesting's own sysfs, bound elsewhere", "turn(mount('/dev/.lxc/sys', '/mnt/z', None, BIND))", KNOBS),
     ("nesting's own procfs and sysfs by name", "turn('/dev/.lxc/proc')\nturn('/dev/.lxc/sys')", KNOBS),

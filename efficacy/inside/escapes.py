@@ -118,6 +118,17 @@ def bound_renamed(source: str, place: str, below: str, flags: int) -> None:
     turn(other.rename(place, os.path.dirname(place) + "/z"), below)
 
 
+def root_renamed(mounted: str, old: str, new: str, seen: str) -> None:
+    """Rename a directory of the container's own from where nothing is mounted on it; it is named back."""
+    other = Elsewhere()
+    other.let_go_of(mounted)
+    other.rename(old, new)
+    try:
+        turn(seen)
+    finally:
+        other.rename(new, old)
+
+
 def copied(source: str, place: str, below: str) -> None:
     """A copy of the mount at a part of the container's own /proc or /sys, attached at `place`."""
     turn(attach(cloned(source), place), below)
