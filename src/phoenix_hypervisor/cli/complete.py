@@ -120,11 +120,11 @@ def complete_transactions(
 
 def complete_question(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """A profile, then a kind of question."""
-    from phoenix_hypervisor.cli.question import KINDS
+    from phoenix_hypervisor.cli.question import kinds
 
     given = context.params.get(parameter.name or "") or ()
-    kinds = {kind.replace("_", "-"): "kind of question" for kind in sorted(KINDS)}
+    known = dict.fromkeys(kinds(), "kind of question")
     if not given:
-        return [*_items(_settings(context).phoenix().known_profiles(), word), *_items(kinds, word)]
-    asked = any(one.replace("-", "_") in KINDS for one in given)
-    return [] if asked else _items(kinds, word)
+        return [*_items(_settings(context).phoenix().known_profiles(), word), *_items(known, word)]
+    asked = any(one.replace("_", "-") in known for one in given)
+    return [] if asked else _items(known, word)

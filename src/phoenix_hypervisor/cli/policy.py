@@ -16,7 +16,7 @@ from phoenix_hypervisor.cli import policy_words as words_of
 from phoenix_hypervisor.cli.complete import complete_profiles, complete_question
 from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import progress_bar
-from phoenix_hypervisor.cli.question import KINDS, read_question
+from phoenix_hypervisor.cli.question import kinds, question_options, read_question
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
@@ -33,28 +33,7 @@ from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_QUESTION: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--access",), {"help": "File: letters rwaxmklcd or words; signal, ptrace and network: words."}),
-    (("--other",), {"is_flag": True, "help": "Ask as a user who does not own the file."}),
-    (("--source",), {"help": "Mount: what is mounted."}),
-    (("--target",), {"help": "Mount, umount: where; directories end in a slash.  Link: the existing file."}),
-    (("--fstype",), {"help": "Mount: file system."}),
-    (("--flags",), {"help": "Mount: flags, with commas between."}),
-    (("--data",), {"help": "Mount: the options in text."}),
-    (("--new-root",), {"help": "pivot_root: the new root."}),
-    (("--put-old",), {"help": "pivot_root: where the old one goes."}),
-    (("--peer",), {"help": "Signal, ptrace, socket: the other's profile."}),
-    (("--protocol",), {"type": int, "help": "Socket: the protocol's number."}),
-    (("--address",), {"metavar": "@NAME", "help": "Unix socket: its abstract name."}),
-    (("--peer-address",), {"metavar": "@NAME", "help": "Unix socket: the other's abstract name."}),
-    (("--onexec",), {"is_flag": True, "help": "change_profile at the next exec."}),
-    (("--class", "class_"), {"type": int, "help": "Raw: the class."}),
-    (("--string",), {"help": "Raw: what follows the class byte, hexadecimal."}),
-    (("--uid",), {"type": int, "help": "Raw: 0 asks as the owner."}),
-)
-_OPTIONS = tuple(
-    (names[1] if len(names) > 1 else names[0].removeprefix("--").replace("-", "_")) for names, _ in _QUESTION
-)
+_QUESTION = question_options()
 _CHUNK = 64 * 1024
 _MAX_INPUT = 64 * 1024 * 1024
 _POLICY = click.option(
@@ -63,19 +42,20 @@ _POLICY = click.option(
     type=click.Path(),
     help="Ask this source or compiled policy.",
 )
-_KIND_HELP = "KIND is one of " + ", ".join(sorted(KINDS)) + "."
+_KIND_HELP = "KIND is one of " + ", ".join(kinds()) + "."
 
 
 def _question(function: F) -> F:
-    for names, arguments in reversed(_QUESTION):
-        function = click.option(*names, **arguments)(function)
+    for field, arguments in reversed(_QUESTION.items()):
+        # `class` is no name for a variable of Python's.
+        function = click.option(f"--{field.replace('_', '-')}", f"{field}_", **arguments)(function)
     return click.argument(
         "words", nargs=-1, metavar="[PROFILE] KIND [VALUE]...", shell_complete=complete_question
     )(function)
 
 
 def _fields(options: dict[str, Any]) -> dict[str, object]:
-    return {name.rstrip("_"): options[name] for name in _OPTIONS}
+    return {field: options[f"{field}_"] for field in _QUESTION}
 
 
 def _operand(word: str) -> Operand:

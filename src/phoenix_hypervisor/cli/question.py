@@ -7,29 +7,12 @@ answered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.queries import Query, RawQuery
-
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "file": ("path",),
-    "link": ("path", "target"),
-    "mount": (),
-    "umount": (),
-    "pivot_root": (),
-    "capability": ("name",),
-    "network": ("family", "type"),
-    "unix": ("type",),
-    "signal": ("signal",),
-    "ptrace": (),
-    "change_profile": ("target",),
-    "userns": (),
-    "raw": (),
-}
-"""Each kind and its values by position."""
 
 
 def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[str | None, Query | RawQuery]:
@@ -38,17 +21,17 @@ def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[
     Raises UsageError for words that make no question.
     """
     from phoenix_hypervisor.policy.errors import PolicyError
-    from phoenix_hypervisor.policy.queries import parse_query
+    from phoenix_hypervisor.policy.queries import FORMS, parse_query
 
     words = list(words)
-    profile = words.pop(0) if words and words[0].replace("-", "_") not in KINDS else None
+    profile = words.pop(0) if words and words[0].replace("-", "_") not in FORMS else None
     if not words:
-        raise UsageError("name a kind of question", hint=f"one of {', '.join(sorted(KINDS))}")
+        raise UsageError("name a kind of question", hint=f"one of {', '.join(sorted(FORMS))}")
     kind = words.pop(0).replace("-", "_")
-    if kind not in KINDS:
-        raise UsageError(f"unknown kind {kind!r}", hint=f"one of {', '.join(sorted(KINDS))}")
+    if kind not in FORMS:
+        raise UsageError(f"unknown kind {kind!r}", hint=f"one of {', '.join(sorted(FORMS))}")
     fields: dict[str, object] = {"kind": kind}
-    for name in KINDS[kind]:
+    for name in FORMS[kind].words:
         if words:
             fields[name] = words.pop(0)
     if words:
@@ -58,3 +41,27 @@ def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[
         return profile, parse_query(fields)
     except PolicyError as error:
         raise UsageError(error.message, hint=error.hint) from None
+
+
+def kinds() -> list[str]:
+    """The kinds of question, as the command line has them."""
+    from phoenix_hypervisor.policy.queries import FORMS
+
+    return sorted(name.replace("_", "-") for name in FORMS)
+
+
+def question_options() -> dict[str, dict[str, Any]]:
+    """Each field that some kind takes as an option: what the command line must know, by the field's name."""
+    from phoenix_hypervisor.policy.queries import FORMS
+
+    found: dict[str, dict[str, Any]] = {}
+    helps: dict[str, dict[str, list[str]]] = {}
+    for form in FORMS.values():
+        for option in form.options:
+            arguments = {"is_flag": True} if option.type is bool else {"type": option.type}
+            found[option.field] = {**arguments, "metavar": option.metavar}
+            helps.setdefault(option.field, {}).setdefault(option.help, []).append(form.name.replace("_", "-"))
+    for field, texts in helps.items():
+        lines = [f"{', '.join(kinds)}: {text.rstrip('.')}" for text, kinds in texts.items()]
+        found[field]["help"] = "; ".join(lines) + "."
+    return found

@@ -194,8 +194,8 @@ def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswer
     """Answer one question."""
     from phoenix_hypervisor.policy.constants import capability
     from phoenix_hypervisor.policy.evaluate import Evaluator
-    from phoenix_hypervisor.policy.queries import RawQuery
-    from phoenix_hypervisor.policy.sockets import asked_apart
+    from phoenix_hypervisor.policy.kinds.network import asked_apart
+    from phoenix_hypervisor.policy.queries import CapabilityQuery, RawQuery
 
     profile = find(sources, request.policy)(request.profile)
     judge = Evaluator(profile, sources.asks())
@@ -207,7 +207,7 @@ def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswer
         profile=profile.label,
         question=question,
         answer=answer,
-        holds={name: judge.capability(capability(name)).allowed for name in answer.needs},
+        holds={name: judge.ask(CapabilityQuery(capability(name))).allowed for name in answer.needs},
         asked=judge.asks if asked_apart(question) else None,
     )
 

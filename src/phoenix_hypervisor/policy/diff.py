@@ -15,6 +15,7 @@ from typing import NamedTuple
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.grammar import Grammar, path
+from phoenix_hypervisor.policy.kinds import network, userns
 from phoenix_hypervisor.policy.model import Mode, PathFlag, Policy, Profile
 from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.queries import (
@@ -289,7 +290,7 @@ def _networks(name: str, a: Profile, b: Profile, asks: Asks) -> Iterator[Differe
     found: dict[tuple[str, str], list[NetworkQuery]] = {}
     for family in range(len(constants.FAMILIES)):
         for kind in constants.SOCKET_TYPES.values():
-            one, two = judge_a.network_access(family, kind), judge_b.network_access(family, kind)
+            one, two = network.granted(judge_a, family, kind), network.granted(judge_b, family, kind)
             if one != two:
                 query = NetworkQuery(family, kind, one & ~two or two & ~one)
                 words = _access(one & ~two), _access(two & ~one)
@@ -306,7 +307,7 @@ def _access(mask: int) -> str:
 
 
 def _userns(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
-    one, two = (Evaluator(p).userns_granted() for p in (a, b))
+    one, two = (userns.granted(Evaluator(p)) for p in (a, b))
     if one != two:
         query = UsernsQuery()
         yield Difference(name, "userns", "create" * one, "create" * two, str(query), query)

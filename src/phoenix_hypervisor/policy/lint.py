@@ -20,6 +20,7 @@ from phoenix_hypervisor.policy.explain import Compile, is_deny
 from phoenix_hypervisor.policy.grammar import COMMON_TYPES, mount
 from phoenix_hypervisor.policy.model import Policy, Profile
 from phoenix_hypervisor.policy.product import Search, Side
+from phoenix_hypervisor.policy.queries import SignalQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement, waived
 from phoenix_hypervisor.policy.spaces import kind
@@ -182,7 +183,7 @@ def _behaviour(mine: list[Statement], policy: Policy) -> Iterator[_Hit]:
         kill = constants.signal("kill")
         if profile is not None and profile.unmediated():
             yield _Hit("unmediated-class", statement, ", ".join(profile.unmediated()))
-        if profile is not None and not Evaluator(profile).signal(kill, 0x4, b"unconfined").allowed:
+        if profile is not None and not Evaluator(profile).ask(SignalQuery(kill, 0x4, b"unconfined")).allowed:
             yield _Hit("no-signal-receive", statement)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.model import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.perms import NULL, Masks, Perms, file_entry, old_policy_entry
-from phoenix_hypervisor.policy.queries import RawQuery
+from phoenix_hypervisor.policy.query import RawQuery
 
 PROVED = (6, 12)
 """The kernel that the engine was first proved against."""

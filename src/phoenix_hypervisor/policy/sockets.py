@@ -1,7 +1,7 @@
 """How kernels ask about sockets.
 
 Owns which class of a policy a kernel asks, and the string that a socket becomes.  Must not decide:
-`evaluate` does, with the profile's mode.  Source: security/apparmor (af_unix.c, net.c) of Linux 6.12,
+`kinds.network` does.  Source: security/apparmor (af_unix.c, net.c) of Linux 6.12,
 6.17 and of Ubuntu's trees, from which Proxmox's kernels come; parser/af_unix.cc for the layout.
 """
 
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.model import Class, Database
 from phoenix_hypervisor.policy.perms import CONTINUES, NULL, Perms
-from phoenix_hypervisor.policy.queries import NetworkQuery, Query, RawQuery
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.kinds.network import NetworkQuery
 
 AF_UNIX = 1
 CMD_ADDRESS, CMD_LISTEN, CMD_OPTION = b"\x01", b"\x02", b"\x04"
@@ -43,11 +46,6 @@ def asks(features: Mapping[str, frozenset[str]]) -> Asks:
     if "network/af_unix" in features or "network_v8/af_unix" in features:
         return Asks.PROTOCOL
     return Asks.NINTH if "network_v9/af_unix" in features else Asks.TYPE
-
-
-def asked_apart(question: Query | RawQuery) -> bool:
-    """Whether kernels ask this in different ways, so that an answer holds for some of them."""
-    return isinstance(question, NetworkQuery) and question.family == AF_UNIX
 
 
 def start(policy: Database, family: int, how: Asks) -> tuple[int, bool]:

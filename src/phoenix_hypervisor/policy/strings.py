@@ -7,10 +7,14 @@ Source: security/apparmor/mount.c, lsm.c (apparmor_sb_mount), label.c, domain.c.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.model import Database
 from phoenix_hypervisor.policy.perms import EVERYTHING, NULL, Perms, accumulate
-from phoenix_hypervisor.policy.queries import MountQuery
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.kinds.mount import MountQuery
 
 
 def mount_question(query: MountQuery) -> tuple[bytes, bytes, bytes, int]:

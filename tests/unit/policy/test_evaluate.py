@@ -12,7 +12,15 @@ from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Reason
 from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.perms import Masks
-from phoenix_hypervisor.policy.queries import NetworkQuery, RawQuery, parse_query
+from phoenix_hypervisor.policy.queries import (
+    NetworkQuery,
+    PtraceQuery,
+    RawQuery,
+    SignalQuery,
+    UmountQuery,
+    UsernsQuery,
+    parse_query,
+)
 from phoenix_hypervisor.policy.raw import raw_masks
 from phoenix_hypervisor.policy.reader import read_policy
 from unit.policy.samples import ENCODINGS, blob, evaluator
@@ -109,22 +117,22 @@ def test_operations_name_the_capabilities_they_need() -> None:
     }
     admin = ("sys_admin",)
     assert needs == {"umount": admin, "pivot_root": admin, "mount": admin, "capability": ()}
-    assert judge.network(NetworkQuery(constants.family("packet"), 3)).needs == ("net_raw",)
-    assert judge.network(NetworkQuery(constants.family("inet"), 1)).needs == ()
+    assert judge.ask(NetworkQuery(constants.family("packet"), 3)).needs == ("net_raw",)
+    assert judge.ask(NetworkQuery(constants.family("inet"), 1)).needs == ()
 
 
 def test_classes_the_compiler_was_not_told_about_are_unmediated() -> None:
     judge = evaluator("sample-308-nofeatures", A)
     for answer in (
-        judge.umount(b"/"),
-        judge.signal(9, 2, b"x"),
-        judge.network(NetworkQuery(2, 1)),
-        judge.userns(),
-        judge.ptrace(8, b"x"),
+        judge.ask(UmountQuery(b"/")),
+        judge.ask(SignalQuery(9, 2, b"x")),
+        judge.ask(NetworkQuery(2, 1)),
+        judge.ask(UsernsQuery()),
+        judge.ask(PtraceQuery(8, b"x")),
     ):
         assert (answer.allowed, answer.reason) == (True, Reason.UNMEDIATED)
-    assert judge.ptrace(2, b"x").needs == ("sys_ptrace",)
-    assert judge.ptrace(2, b"lxc-a").needs == ()
+    assert judge.ask(PtraceQuery(2, b"x")).needs == ("sys_ptrace",)
+    assert judge.ask(PtraceQuery(2, b"lxc-a")).needs == ()
     assert judge.raw(RawQuery(7, b"/")) == Masks(0xFFFFFFFF, 0, 0, 0xFFFFFFFF)
 
 

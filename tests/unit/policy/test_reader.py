@@ -10,7 +10,14 @@ import pytest
 from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.model import Mode, Policy
-from phoenix_hypervisor.policy.queries import NetworkQuery, RawQuery
+from phoenix_hypervisor.policy.queries import (
+    ChangeProfileQuery,
+    LinkQuery,
+    NetworkQuery,
+    RawQuery,
+    SignalQuery,
+    UmountQuery,
+)
 from phoenix_hypervisor.policy.reader import extents, profile_names, read_policy
 from unit.policy.samples import ENCODINGS, blob, policy
 
@@ -53,10 +60,10 @@ def test_a_table_of_network_families() -> None:
     assert families[2] == (1 << 1, 0, 0)
     assert families[10] == (0, 0, 1 << 2)
     judge = Evaluator(policy("network-308").profiles[0])
-    assert judge.network(NetworkQuery(2, 1)).allowed
-    assert not judge.network(NetworkQuery(2, 2)).allowed
-    assert judge.network(NetworkQuery(10, 2)).reason.value == "deny rule"
-    assert not judge.network(NetworkQuery(99, 1)).allowed
+    assert judge.ask(NetworkQuery(2, 1)).allowed
+    assert not judge.ask(NetworkQuery(2, 2)).allowed
+    assert judge.ask(NetworkQuery(10, 2)).reason.value == "deny rule"
+    assert not judge.ask(NetworkQuery(99, 1)).allowed
 
 
 def test_profiles_are_named_or_alone() -> None:
@@ -93,11 +100,11 @@ def exercise(data: bytes) -> Policy | None:
     for profile in found.profiles:
         judge = Evaluator(profile)
         judge.file(b"/etc/shadow", "rwx", other=True)
-        judge.link(b"/l/a", b"/t/b")
-        judge.umount(b"/b/")
-        judge.change_profile(b"a//&b")
-        judge.signal(9, 2, b"x//&y")
-        judge.network(NetworkQuery(10, 2))
+        judge.ask(LinkQuery(b"/l/a", b"/t/b"))
+        judge.ask(UmountQuery(b"/b/"))
+        judge.ask(ChangeProfileQuery(b"a//&b"))
+        judge.ask(SignalQuery(9, 2, b"x//&y"))
+        judge.ask(NetworkQuery(10, 2))
         for number in (2, 7, 16, 32, 200):
             judge.raw(RawQuery(number, b"\x09/abc", 1))
     return found

@@ -11,7 +11,7 @@ from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.model import Mode
 from phoenix_hypervisor.policy.names import extents
-from phoenix_hypervisor.policy.queries import RawQuery
+from phoenix_hypervisor.policy.queries import RawQuery, UmountQuery
 from phoenix_hypervisor.policy.reader import profile_names, read_policy
 from unit.policy import tiny
 from unit.policy.samples import blob
@@ -25,7 +25,7 @@ def test_a_tiny_profile_is_read_and_asked() -> None:
     assert judge.file(b"/x", "r").allowed
     assert not judge.file(b"/x", "w").allowed
     assert not judge.file(b"x", "r").allowed
-    assert judge.umount(b"/").reason.value == "unmediated"
+    assert judge.ask(UmountQuery(b"/")).reason.value == "unmediated"
 
 
 def test_the_automaton_may_stand_anywhere_in_the_stream() -> None:

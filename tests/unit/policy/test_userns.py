@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.kinds.userns import granted
+from phoenix_hypervisor.policy.queries import UsernsQuery
 from phoenix_hypervisor.policy.reader import read_policy
 
 DATA = Path(__file__).parents[2] / "data/policy"
@@ -20,5 +22,5 @@ DATA = Path(__file__).parents[2] / "data/policy"
 @pytest.mark.parametrize(("name", "allowed"), [("with", True), ("without", False)])
 def test_userns_needs_its_rule(name: str, allowed: bool) -> None:
     profile = read_policy((DATA / f"userns-{name}-41.bin").read_bytes()).profiles[0]
-    assert Evaluator(profile).userns().allowed is allowed
-    assert Evaluator(profile).userns_granted() is allowed
+    assert Evaluator(profile).ask(UsernsQuery()).allowed is allowed
+    assert granted(Evaluator(profile)) is allowed
