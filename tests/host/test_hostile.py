@@ -59,7 +59,7 @@ def _clean(result: Result, *codes: int) -> None:
         (("--root", "/etc/passwd", "plan"), "--root is not a directory"),
         (("--config", "/nonexistent", "plan"), "--config is not a file"),
         (("--config", "/dev/stdin", "plan"), "--config is not a file"),
-        (("--features", "/nonexistent", "check"), "--features is not a file"),
+        (("--features", "/nonexistent", "check"), "--features is neither a file nor a packed list"),
         (("--features", "/etc/passwd", "check"), "--features is no feature dump"),
         (("setup", "--adopt", "../../etc/shadow"), "no profile source"),
         (("setup", "--adopt", ""), "no profile source"),
