@@ -1,17 +1,18 @@
 """The containers' host: what a Proxmox node has beside a kernel, made in the lab's guest.
 
-Owns the bridge, modules, cgroup options, lxcfs, the NFS server, and how profiles get into the kernel: by Phoenix
-itself.  What of a node is not there is told in docs/workloads.md.  Must not know checks.
+Owns the bridge, modules, cgroup options, lxcfs, the NFS server, and how profiles get into the kernel.  What of a
+node is not there is told in docs/workloads.md.  Must not know checks.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from efficacy.labside import install_profiles
 
 from phoenix_hypervisor.containers.seccomp import COMMON, render
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.lab.guestlink import PHOENIX_HOME, Guest
+from phoenix_hypervisor.lab.guestlink import Guest
 from workloads.cell import SECCOMP
 from workloads.guests import GATEWAY
 
@@ -87,15 +88,13 @@ def add_programs(lab: Guest, device: str) -> list[str]:
 
 
 def install(lab: Guest, sources: list[Path], includes: list[Path], seccomp: Path | None) -> list[str]:
-    """Our profiles into the kernel by Phoenix; then further sources; names of the profiles that are loaded.
+    """The shipped profiles into the kernel, then further sources; names of the profiles that are loaded.
 
     `seccomp` stands in for the companion that Phoenix renders for privileged containers.
     `includes` are directories whose files become abstractions/phoenix/ for `sources`; PhoenixError where a
     source does not compile.
     """
-    lab.install_phoenix()
-    lab.put(f"{PHOENIX_HOME}/etc/phoenix_lxc_configs.json", json.dumps({"lxc_configs": {}}))
-    lab.run(["phoenix", "setup"], timeout=300, check=True)
+    install_profiles(lab)
     for directory in includes:
         for path in sorted(directory.iterdir()):
             lab.put(f"/etc/apparmor.d/abstractions/phoenix/{path.name}", path.read_bytes())
