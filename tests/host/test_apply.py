@@ -209,15 +209,7 @@ def test_features_that_a_profile_switches_off_are_named(host: DirectoryHost) -> 
     host.source("lxc-a")
     host.conf("101", "features: nesting=1,mount=nfs;cifs,fuse=1\n")
     host.declare({"101": "lxc-a"})
-    out = host.apply().out
-    for rule in (
-        "allow_nesting = 1",
-        "mount fstype=nfs,",
-        "mount fstype=cifs,",
-        "mount fstype=fuse,",
-        "userns,",
-    ):
-        assert rule in out
+    assert "mounts of fuse, nfs, cifs, but lxc-a does not" in host.apply().out
 
 
 def test_a_named_container_leaves_the_others_alone(host: DirectoryHost) -> None:

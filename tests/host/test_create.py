@@ -36,7 +36,7 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
     order = [argv[1] for argv in argvs if argv[0] == "pct" or "--replace" in argv]
     assert order == ["--binary", "create", "start"]
     conf = (live.lxc / "950.conf").read_text()
-    assert conf.endswith("unprivileged: 0\nlxc.apparmor.profile: lxc-a\n")
+    assert conf.endswith("unprivileged: 0\nlxc.apparmor.profile: lxc-a\nlxc.apparmor.allow_nesting: 1\n")
     assert live.labels() == {"950": "lxc-a (enforce)"}
     status = live.phoenix("status")
     assert status.out.startswith("1 of 1 containers confined\n")
@@ -131,7 +131,7 @@ def test_what_is_created_stays_stopped_where_that_is_declared(live: LiveHost) ->
         assert live.apply().code == 0
     assert [argv[1] for argv in argvs if argv[0] == "pct"] == ["create"]
     assert live.labels() == {}
-    assert (live.lxc / "950.conf").read_text().endswith("lxc.apparmor.profile: lxc-a\n")
+    assert (live.lxc / "950.conf").read_text().endswith("lxc.apparmor.allow_nesting: 1\n")
     assert live.phoenix("verify").code == 0 and live.apply().recap["changed"] == 0
 
 

@@ -89,6 +89,13 @@ def _not_assigned(note: Note) -> Words:
     return _quoted(f"assigned {have}, declared {want}"), "phoenix apply {it}"
 
 
+def _features_lost(note: Note) -> Words:
+    text = "its features allow mounts of {kinds}, but {profile} does not: they will fail"
+    if not note.data["known"]:
+        text = "its features allow mounts of {kinds}; whether {profile} does is not known here"
+    return text, None
+
+
 def _conf_edited(note: Note) -> Words:
     have, want = _line(note.data["assigned"]), _line(note.data["declared"])
     text = f"Phoenix wrote {want}, now there is {have}: edited by hand, or brought back by a rollback"
@@ -180,7 +187,16 @@ _NOTES: Mapping[Code, Entry] = {
         "restart needed: it runs under {label}",
         "`phoenix apply {ctid} --restart`",
     ),
-    Code.FEATURES_LOST: ("{why}", None),
+    Code.FEATURES_LOST: _features_lost,
+    Code.LINE_KEPT: ("its own line {key} is kept; Phoenix would write another value", None),
+    Code.MADE_FOR_UNPRIVILEGED: (
+        "it is privileged, and {profile} is made for unprivileged containers: it stops far less here",
+        None,
+    ),
+    Code.START_WITHOUT_FILE: (
+        "cannot start: its line lxc.seccomp.profile names {file}, which does not exist",
+        "correct that line or restore the file, or use --no-start",
+    ),
     Code.CONF_INCLUDE: (
         "contains lxc.include; a profile set there can override this line, and Phoenix does not read it",
         None,
@@ -220,6 +236,12 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.ON_ANOTHER_NODE: ("is a {by}, whose Phoenix looks after it", "{next}"),
     Code.MADE_ELSEWHERE: ("does not exist, and node {node} creates it", "run phoenix on {node}"),
     Code.NOT_ASSIGNED: _not_assigned,
+    Code.LINE_BESIDE: ("its line {keys} is not as it should be beside its profile", "phoenix apply {it}"),
+    Code.SECCOMP_MISSING: (
+        "{target} does not exist: a container whose line names it cannot start",
+        "phoenix setup",
+    ),
+    Code.SECCOMP_RULES: ("{why}", "correct {target}"),
     Code.LINE_IN_SNAPSHOT: _in_snapshot,
     Code.CONF_EDITED: _conf_edited,
     Code.MISSING: ("the container does not exist", "phoenix apply {ctid}"),

@@ -18,6 +18,7 @@ from phoenix_hypervisor.cli.output import emit, say, show_findings
 from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.engine.requests import StatusRequest
 from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
+from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.status import Status
@@ -69,6 +70,7 @@ def document(found: Status) -> dict[str, Any]:
                 "ctid": v.ctid,
                 "name": v.name,
                 "declared": v.declared,
+                "unprivileged": v.unprivileged,
                 "wanted_line": v.wanted,
                 "assigned": v.assigned,
                 "exists": v.exists,
@@ -124,6 +126,8 @@ def _verdict_text(verdict: ContainerVerdict) -> str:
         return "not declared"
     if not verdict.exists:
         return "; ".join(words(note)[0] for note in verdict.notes)
+    if verdict.wanted == f"{verdict.declared}{UNPRIVILEGED}":
+        return "as declared (variant: it is unprivileged)"
     return "as declared"
 
 

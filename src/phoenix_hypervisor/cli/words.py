@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
+    NESTING_KEY,
     PROFILE_KEY,
+    SECCOMP_KEY,
     Action,
     AdoptFile,
     AssignLines,
@@ -26,6 +28,7 @@ from phoenix_hypervisor.plan.actions import (
     SweepWhy,
     UnloadProfile,
 )
+from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 
 _LOADS = {
     LoadWhy.MISSING: "load into the kernel (not in the kernel)",
@@ -123,15 +126,29 @@ def _install(action: InstallFile) -> str:
     return f"install {what} (changed)"
 
 
+_REASONS = {
+    NESTING_KEY: "features say nesting=1, and a named profile switches off what Proxmox does for it",
+    SECCOMP_KEY: "a privileged container: these calls have no AppArmor hook",
+}
+
+
+def _beside(line: LineChange, takes_back: bool) -> str:
+    if line.value is None:
+        return f"remove {line.key}"
+    why = f" ({_REASONS[line.key]})" if line.key in _REASONS and not takes_back else ""
+    return f"set {line.key} to {line.value}{why}"
+
+
 def _line(line: LineChange, takes_back: bool) -> str:
     if line.key != PROFILE_KEY:
-        return f"remove {line.key}" if line.value is None else f"set {line.key} to {line.value}"
+        return _beside(line, takes_back)
     if takes_back:
         return f"assign {line.value} again" if line.value is not None else "remove the line again"
     if line.value is None:
         return f"remove the profile line ({line.old})"
+    kind = "; the variant for unprivileged containers" if line.value.endswith(UNPRIVILEGED) else ""
     if line.old is None:
-        return f"assign {line.value}"
+        return f"assign {line.value}{kind}"
     if line.old == line.value:
         return f"make the lines that assign {line.value} one"
-    return f"assign {line.value} (was {line.old})"
+    return f"assign {line.value} (was {line.old}){kind}"

@@ -81,6 +81,7 @@ def load(
         deprecated=deprecated,
         explicit_unconfined=document.get("unconfined_means") == "explicit-line",
         reload_service=document.get("reload") == "service",
+        shipped=shipped_names,
     )
 
 
@@ -249,6 +250,7 @@ def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> Cont
         profile=values["apparmor_profile"],
         start=values["start"],
         unprivileged=values["unprivileged"],
+        seccomp=values["seccomp"] is not False,
         node=values.get("node"),
         template=values.get("template", ""),
         storage_pool=values.get("storage_pool", ""),

@@ -19,10 +19,11 @@ from enum import Enum
 from functools import cache
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY
 
 KEY = b"lxc.apparmor.profile"
-NESTING = b"lxc.apparmor.allow_nesting"
-SECCOMP = b"lxc.seccomp.profile"
+NESTING = NESTING_KEY.encode()
+SECCOMP = SECCOMP_KEY.encode()
 BESIDE = (NESTING, SECCOMP)
 """Raw keys that Phoenix may write beside the profile line, because that line switches off what
 Proxmox would have generated."""

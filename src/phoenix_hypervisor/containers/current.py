@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.features import warn
+from phoenix_hypervisor.containers.features import flag
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
+from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ContainerState,
@@ -30,10 +32,20 @@ from phoenix_hypervisor.plan.model import (
 class Containers:
     """The containers of a host, read through one runtime."""
 
-    def __init__(self, host: Host, runtime: Runtime, written: Mapping[str, str | None] | None = None) -> None:
-        """`written` is the line's value that Phoenix last wrote, by CTID."""
+    def __init__(
+        self,
+        host: Host,
+        runtime: Runtime,
+        written: Mapping[str, str | None] | None = None,
+        beside: Mapping[str, Mapping[str, str]] | None = None,
+        companion: str | None = None,
+    ) -> None:
+        """`written` is the profile line's value that Phoenix last wrote, by CTID, `beside` the other lines
+        that it wrote; `companion` is where the host's seccomp companion is, or will be."""
         self._host = host
         self._written = written or {}
+        self._beside = beside or {}
+        self._companion = companion
         self.runtime = runtime
         self._elsewhere: Mapping[str, Elsewhere] | None = None
         self._processes: dict[str, list[Process]] | None = None
@@ -46,14 +58,11 @@ class Containers:
 
     def declared(self, specs: Iterable[ContainerSpec], desired: Desired) -> list[ContainerState]:
         """The state of each declared container, with its configuration as it would be."""
-        return [
-            self._state(spec.ctid, self.runtime.line_value(spec.profile, desired.explicit_unconfined), spec)
-            for spec in specs
-        ]
+        return [self._state(spec.ctid, spec, desired) for spec in specs]
 
     def found(self, ctids: Iterable[str]) -> list[ContainerState]:
         """The state of containers that are not declared; nothing is wanted of them."""
-        return [self._state(ctid, None, None) for ctid in ctids]
+        return [self._state(ctid) for ctid in ctids]
 
     def assignments(self) -> Assignments:
         """The assigned profile of every container on this node, also of those that are no CTID."""
@@ -82,11 +91,49 @@ class Containers:
         except PhoenixError as error:
             return None, error
 
-    def _state(self, ctid: str, wanted: str | None, spec: ContainerSpec | None) -> ContainerState:
+    def _wanted(
+        self, spec: ContainerSpec, desired: Desired, conf: codec.Conf | None
+    ) -> tuple[str | None, tuple[LineChange, ...], tuple[str, ...]]:
+        """What is declared of a container's lines: the profile's value, and the changes beside it."""
+        unprivileged = spec.unprivileged if conf is None else conf.unprivileged
+        profile = variant(spec.profile, unprivileged, desired.shipped)
+        value = self.runtime.line_value(profile, desired.explicit_unconfined)
+        features = spec.features if conf is None else conf.features
+        facts = LineFacts(
+            profile=value,
+            shipped=desired.shipped,
+            unprivileged=unprivileged,
+            # Plain LXC knows no features; what it is created with brings nesting by an include.
+            nesting=self.runtime.dialect is codec.Dialect.PVE and flag(features, "nesting"),
+            companion=self._companion if spec.seccomp else None,
+            now={} if conf is None else codec.counting(conf, (NESTING_KEY, SECCOMP_KEY)),
+            written=self._beside.get(spec.ctid, {}),
+        )
+        return value, beside(facts), kept(facts)
+
+    def _missing(self, conf: codec.Conf | None, lines: tuple[LineChange, ...]) -> str | None:
+        """The seccomp file that the configuration will name, where it is not there and not ours to bring."""
+        name = None if conf is None else codec.counting(conf, (SECCOMP_KEY,))[SECCOMP_KEY]
+        for line in lines:
+            if line.key == SECCOMP_KEY:
+                name = line.value
+        if name is None or name == self._companion or not name.startswith("/"):
+            return None
+        return None if self._host.exists(name) else name
+
+    def _state(
+        self, ctid: str, spec: ContainerSpec | None = None, desired: Desired | None = None
+    ) -> ContainerState:
         path = self.runtime.conf_path(ctid)
         data, error = self._read(ctid)
+        conf = None if data is None else codec.parse(data, self.runtime.dialect)
+        wanted: str | None = None
+        lines: tuple[LineChange, ...] = ()
+        other_lines: tuple[str, ...] = ()
+        if spec is not None and desired is not None:
+            wanted, lines, other_lines = self._wanted(spec, desired, conf)
         running, init, processes = self._activity(ctid)
-        if error is not None or data is None:
+        if error is not None or data is None or conf is None:
             other = self._other(ctid) if error is None else None
             return ContainerState(
                 ctid=ctid,
@@ -96,16 +143,21 @@ class Containers:
                 fault=f"{path}: {error.message}" if error is not None else None,
                 hint=error.hint if error is not None else None,
                 elsewhere=other,
+                unprivileged=spec is not None and spec.unprivileged,
+                features=spec.features if spec is not None else "",
+                lines=lines,
                 running=running,
                 init=init,
                 processes=processes,
             )
-        conf = codec.parse(data, self.runtime.dialect)
         after, fault, hint = data, None, None
         if spec is not None:
             try:
                 codec.check_editable(conf)
                 after = codec.assign_parsed(conf, wanted)
+                if lines:
+                    changes = {line.key: line.value for line in lines}
+                    after = codec.with_lines(after, changes, self.runtime.dialect)
             except PhoenixError as problem:
                 fault, hint = f"{path}: {problem.message}", problem.hint
         return ContainerState(
@@ -121,12 +173,18 @@ class Containers:
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
             is_template=conf.is_template,
-            warnings=_warnings(ctid, conf, wanted) if spec is not None else (),
+            warnings=_warnings(ctid, conf, wanted, other_lines) if spec is not None else (),
             running=running,
             init=init,
             processes=processes,
             sections=codec.sections_with(data, wanted) if wanted is not None and after is not data else (),
             was_written=ctid in self._written and self._written[ctid] == wanted,
+            unprivileged=conf.unprivileged,
+            features=conf.features,
+            several=len(conf.values) > 1,
+            lines=lines,
+            kept_lines=other_lines,
+            missing_file=self._missing(conf, lines) if spec is not None else None,
         )
 
     def _activity(self, ctid: str) -> tuple[bool | None, ProcessLabel | None, tuple[ProcessLabel, ...]]:
@@ -171,11 +229,13 @@ def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | N
     return Obstacle(text, f"remove the lxc.* lines below [pve:pending] in {path}")
 
 
-def _warnings(ctid: str, conf: codec.Conf, wanted: str | None) -> tuple[Note, ...]:
-    target, found = container(ctid), []
-    lost = warn(wanted, conf.features)
-    if lost is not None:
-        found.append(Note(Code.FEATURES_LOST, target, {"why": lost}))
+def _warnings(
+    ctid: str, conf: codec.Conf, wanted: str | None, kept_lines: tuple[str, ...]
+) -> tuple[Note, ...]:
+    target = container(ctid)
+    found = [Note(Code.LINE_KEPT, target, {"key": key}) for key in kept_lines]
+    if not conf.unprivileged and (wanted or "").endswith(UNPRIVILEGED):
+        found.append(Note(Code.MADE_FOR_UNPRIVILEGED, target, {"profile": wanted}))
     if conf.includes:
         found.append(Note(Code.CONF_INCLUDE, target))
     if conf.pending is not None and conf.next_assigned == wanted:

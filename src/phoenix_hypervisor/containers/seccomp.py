@@ -17,6 +17,9 @@ from dataclasses import dataclass
 COMMON = "/usr/share/lxc/config/common.seccomp"
 """LXC's own rules; an administrator may have edited them, so they are read on each host."""
 
+COMPANION = "/var/lib/phoenix/seccomp/privileged"
+"""Where the companion is installed: the same bytes for every privileged container of a host."""
+
 ENOSYS = 38
 EPERM = 1
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.recovery import kernel_argv
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
@@ -156,7 +157,7 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
         return ContainerFacts(wish=wish, live=live, programs=programs, no_runtime=session.no_runtime)
     if live:
         runtime.require()
-    states = session.containers.declared(specs, session.desired)
+    states = with_losses(session, session.containers.declared(specs, session.desired))
     pairs = tuple(zip(specs, states, strict=True))
     absent = [spec for spec, state in pairs if live and state.data is None and state.elsewhere is None]
     return ContainerFacts(

@@ -16,6 +16,7 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
+from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
 from phoenix_hypervisor.engine.places import beside, config_path
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
@@ -183,4 +184,6 @@ class Session:
 
     @cached_property
     def containers(self) -> Containers:
-        return Containers(self.host, self.runtime, self.store.manifest.assigned)
+        manifest = self.store.manifest
+        companion = COMPANION if self.host.exists(COMMON) else None
+        return Containers(self.host, self.runtime, manifest.assigned, manifest.lines, companion)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -16,6 +17,7 @@ from phoenix_hypervisor.plan.verify import (
     ContainerVerdict,
     ProfileVerdict,
     judge_cache,
+    judge_companion,
     judge_container,
     judge_host,
     judge_profiles,
@@ -69,7 +71,7 @@ def gather(session: Session, ctids: tuple[str, ...]) -> Status:
         raise PhoenixError(f"container {', '.join(unknown)} is neither declared nor on this host")
     chosen = ctids or tuple(sorted({*desired.containers, *present}, key=int))
     specs = [desired.containers[c] for c in chosen if c in desired.containers]
-    states = {s.ctid: s for s in containers.declared(specs, desired)}
+    states = {s.ctid: s for s in with_losses(session, containers.declared(specs, desired))}
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live
     node = containers.runtime.node()
@@ -90,6 +92,7 @@ def gather(session: Session, ctids: tuple[str, ...]) -> Status:
         host=(
             *judge_host(live, session.host.kernel.has_apparmor(), session.no_runtime),
             *judge_journal(session),
+            *judge_companion(session.store.companion()),
         ),
         unmediated=_unmediated(session),
         without_line=session.runtime.without_line(),

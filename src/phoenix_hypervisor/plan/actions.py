@@ -16,7 +16,9 @@ from enum import Enum
 from typing import ClassVar
 
 PROFILE_KEY = "lxc.apparmor.profile"
-MANAGED_KEYS = (PROFILE_KEY, "lxc.apparmor.allow_nesting", "lxc.seccomp.profile")
+NESTING_KEY = "lxc.apparmor.allow_nesting"
+SECCOMP_KEY = "lxc.seccomp.profile"
+MANAGED_KEYS = (PROFILE_KEY, NESTING_KEY, SECCOMP_KEY)
 """The lines of a container's configuration that Phoenix may write; all others are never touched."""
 
 UNRECORDED = {"recorded": False}

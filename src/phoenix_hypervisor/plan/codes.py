@@ -163,9 +163,35 @@ class Code(StrEnum):
     FEATURES_LOST = (
         "features-lost",
         (W,),
-        "A named profile switches off what the runtime generates for features.",
-        "why",
+        "Mounts that its features allow fail under its profile, or may fail: `known` is false then.",
+        "profile kinds known",
     )
+    LINE_KEPT = (
+        "line-kept",
+        (W,),
+        "A line beside the profile line is the operator's own, and is kept with its value.",
+        "key",
+    )
+    MADE_FOR_UNPRIVILEGED = (
+        "made-for-unprivileged",
+        (W,),
+        "A privileged container is assigned a profile that is made for unprivileged ones.",
+        "profile",
+    )
+    START_WITHOUT_FILE = (
+        "start-without-file",
+        (R,),
+        "The seccomp file that the configuration names does not exist.",
+        "file",
+    )
+    LINE_BESIDE = (
+        "line-beside",
+        (F,),
+        "A line that belongs beside the profile line is missing, or has another value.",
+        "keys",
+    )
+    SECCOMP_MISSING = "seccomp-missing", (F,), "The seccomp companion is not installed."
+    SECCOMP_RULES = "seccomp-rules", (F,), "LXC's own seccomp rules cannot be extended.", "why"
     CONF_INCLUDE = (
         "conf-include",
         (W,),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from phoenix_hypervisor.plan.actions import (
-    PROFILE_KEY,
     AssignLines,
     CreateContainer,
     LineChange,
@@ -22,6 +21,7 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
+from phoenix_hypervisor.plan.lines import profile_change
 from phoenix_hypervisor.plan.model import ContainerState, Note, Obstacle, Plan, container
 
 Start = StartContainer | RestartContainer
@@ -45,7 +45,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             creation = facts.creations[spec.ctid]
             creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(creation.process,)))
             refusals += creation.problems
-            if state.wanted is not None:
+            if state.wanted is not None or state.lines:
                 assigns.append(_assign(state))
             if spec.start and facts.wish.start:
                 starts.append(_start(state, facts))
@@ -79,6 +79,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             return Plan(refusals=(told,))
         warnings.append(told)
     refusals += _unloaded(starts, facts, so_far)
+    refusals += _without_file(starts, facts)
     return Plan(
         actions=(*creates, *assigns, *starts),
         skipped=tuple(skipped),
@@ -104,6 +105,16 @@ def _unloaded(starts: Iterable[Start], facts: ContainerFacts, so_far: Plan) -> l
         if action.profile is not None and action.profile not in ("unconfined", "generated")
         for name in action.profile.split("//&")
         if not name.startswith(":") and name not in arriving and name not in (facts.loaded or {})
+    ]
+
+
+def _without_file(starts: Iterable[Start], facts: ContainerFacts) -> list[Note]:
+    """Refuse starts of containers whose seccomp file is not there; LXC's own error names no cause."""
+    missing = {state.ctid: state.missing_file for _, state in facts.pairs if state.missing_file is not None}
+    return [
+        Note(Code.START_WITHOUT_FILE, container(action.target), {"file": missing[action.target]})
+        for action in starts
+        if action.target in missing
     ]
 
 
@@ -144,12 +155,15 @@ def _refusal(state: ContainerState, changes: bool, facts: ContainerFacts) -> Not
 
 
 def _assign(state: ContainerState) -> AssignLines:
+    profile: tuple[LineChange, ...] = (profile_change(state.wanted, state.assigned),)
+    if state.lines and state.assigned == state.wanted and not state.several:
+        profile = ()
     return AssignLines(
         target=state.ctid,
         path=state.path,
         before=state.data,
         after=state.after,
-        lines=(LineChange(key=PROFILE_KEY, value=state.wanted, old=state.assigned),),
+        lines=(*profile, *state.lines),
     )
 
 

@@ -66,6 +66,8 @@ class ContainerSpec:
     """The `apparmor_profile` value, or the schema's default."""
     start: bool
     unprivileged: bool
+    seccomp: bool = True
+    """A privileged one gets the seccomp companion."""
     node: str | None = None
     """The node that creates it where it is missing; None: the one that is asked to."""
     template: str = ""
@@ -100,3 +102,5 @@ class Desired:
     """`unconfined` writes the line instead of leaving it out."""
     reload_service: bool = False
     """Reload apparmor.service instead of loading what changed."""
+    shipped: frozenset[str] = frozenset()
+    """The profiles that there are sources of."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LoadWhy
+from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LineChange, LoadWhy
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 
@@ -75,6 +75,17 @@ class ContainerState:
     """The snapshots and pending changes where the wanted line stands, while it does not count."""
     was_written: bool = False
     """Phoenix itself once made the line as declared."""
+    unprivileged: bool = False
+    features: str = ""
+    """Proxmox's `features` of its configuration, or as declared where it has none."""
+    several: bool = False
+    """More than one profile line counts; they are to be one."""
+    lines: tuple[LineChange, ...] = ()
+    """What becomes of the lines beside the profile line."""
+    kept_lines: tuple[str, ...] = ()
+    """Keys beside the profile line where somebody else's value counts."""
+    missing_file: str | None = None
+    """The seccomp file that the configuration will name, where it is not there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from phoenix_hypervisor.plan.declared import is_ctid
 
 TYPES: Mapping[str, type[Action]] = {one.kind: one for one in get_args(Action)}
 """The types by the word that stands for them in journals and in `plan --json`."""
-INSTALL_PLACES = ("/etc/apparmor.d/",)
+INSTALL_PLACES = ("/etc/apparmor.d/", "/var/lib/phoenix/seccomp/")
 """Where a journal may put a file back or remove one: where Phoenix installs."""
 
 _STAT = re.compile(r"[0-7]{3,4} [0-9]{1,10} [0-9]{1,10}")

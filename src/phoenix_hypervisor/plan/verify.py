@@ -46,6 +46,7 @@ class ContainerVerdict:
     """None: not known."""
     findings: tuple[Finding, ...]
     notes: tuple[Note, ...] = ()
+    unprivileged: bool = False
 
     @property
     def as_declared(self) -> bool:
@@ -120,6 +121,7 @@ def judge_container(
         confined=confined,
         findings=tuple(findings),
         notes=tuple(notes),
+        unprivileged=state.unprivileged,
     )
 
 
@@ -139,6 +141,8 @@ def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Fi
 def _not_assigned(state: ContainerState) -> Finding:
     """The line is not as declared: why, as far as can be told."""
     target = container(state.ctid)
+    if state.lines and state.assigned == state.wanted and not state.several:
+        return Finding(Code.LINE_BESIDE, target, {"keys": tuple(line.key for line in state.lines)})
     data = {"assigned": state.assigned, "declared": state.wanted}
     if state.sections and state.assigned != state.wanted:
         return Finding(Code.LINE_IN_SNAPSHOT, target, {**data, "sections": state.sections})
@@ -148,6 +152,19 @@ def _not_assigned(state: ContainerState) -> Finding:
 def judge_cache(name: str, path: str, newer: bool) -> Finding:
     """A boot-time cache entry of a profile that was not made from the files as they are now."""
     return Finding(Code.STALE_CACHE, path, {"newer": newer}, fault=newer)
+
+
+def judge_companion(state: FileState | None) -> list[Finding]:
+    """The seccomp companion of privileged containers; `state` None: this host has no use for one."""
+    if state is None or (state.installed == state.wanted and state.fault is None):
+        return []
+    if state.fault is not None:
+        return [Finding(Code.SECCOMP_RULES, state.source, {"why": state.fault})]
+    if state.installed is None:
+        return [Finding(Code.SECCOMP_MISSING, state.path)]
+    if state.ownership is Ownership.FOREIGN:
+        return [Finding(Code.FILE_EDITED, state.path, {"path": state.path, "name": state.path})]
+    return [Finding(Code.FILE_DIFFERS, state.path, {"paths": (state.path,)})]
 
 
 def judge_switch(name: str, path: str) -> Finding:

@@ -24,6 +24,7 @@ from phoenix_hypervisor.plan.actions import (
     AdoptFile,
     AssignLines,
     InstallFile,
+    LineChange,
     LoadProfile,
     ReloadService,
     RemoveFile,
@@ -56,6 +57,8 @@ class Manifest:
     """Closure last loaded, by profile name."""
     assigned: Mapping[str, str | None] = field(default_factory=dict)
     """The line's value that Phoenix last wrote, by CTID; None: no line."""
+    lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What Phoenix wrote beside the profile line, by CTID and key."""
     optional: Mapping[str, Any] = field(default_factory=dict)
     """What the parser said of the optional includes: {key, accepted, words}."""
 
@@ -75,11 +78,12 @@ class Manifest:
 
     def noted(self, actions: Iterable[Action]) -> Manifest | None:
         """With what was done on record; None where none of it is the manifest's business."""
-        edit = _Edit(dict(self.files), dict(self.loaded), dict(self.assigned))
+        lines = {ctid: dict(values) for ctid, values in self.lines.items()}
+        edit = _Edit(dict(self.files), dict(self.loaded), dict(self.assigned), lines)
         concerned = [action for action in actions if edit.note(action)]
         if not concerned:
             return None
-        return replace(self, files=edit.files, loaded=edit.loaded, assigned=edit.assigned)
+        return replace(self, files=edit.files, loaded=edit.loaded, assigned=edit.assigned, lines=edit.lines)
 
     def to_bytes(self) -> bytes:
         document = {
@@ -87,6 +91,7 @@ class Manifest:
             "files": {path: list(hashes) for path, hashes in self.files.items()},
             "loaded": dict(self.loaded),
             "assigned": dict(self.assigned),
+            **({"lines": {k: dict(v) for k, v in self.lines.items()}} if self.lines else {}),
             "optional": dict(self.optional),
         }
         return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
@@ -142,6 +147,10 @@ def parse(data: bytes, where: str) -> Manifest:
         files = {str(k): [str(h) for h in v] for k, v in document["files"].items()}
         loaded = {str(k): str(v) for k, v in document["loaded"].items()}
         assigned = {str(k): v if v is None else str(v) for k, v in document.get("assigned", {}).items()}
+        lines = {
+            str(ctid): {str(key): str(value) for key, value in values.items()}
+            for ctid, values in document.get("lines", {}).items()
+        }
         optional = {str(k): v for k, v in document.get("optional", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PhoenixError(
@@ -149,7 +158,7 @@ def parse(data: bytes, where: str) -> Manifest:
             where=where,
             hint="move it away; then `phoenix setup` adopts files that equal the sources and reports others",
         ) from error
-    return Manifest(files=files, loaded=loaded, assigned=assigned, optional=optional)
+    return Manifest(files=files, loaded=loaded, assigned=assigned, lines=lines, optional=optional)
 
 
 def save(host: Host, manifest: Manifest, before: bytes | None) -> bytes:
@@ -171,6 +180,7 @@ class _Edit:
     files: dict[str, Sequence[str]]
     loaded: dict[str, str]
     assigned: dict[str, str | None]
+    lines: dict[str, dict[str, str]]
 
     def note(self, action: Action) -> bool:
         """Record one action that was done; False where it is none of the manifest's business."""
@@ -190,15 +200,26 @@ class _Edit:
             case ReloadService():
                 self.loaded.update(action.closures)
             case AssignLines():
-                line = action.change(PROFILE_KEY)
-                if line is None:
-                    return False
-                self.assigned[action.target] = line.value
+                for line in action.lines:
+                    self._note_line(action.target, line)
             case Stays():
                 return False
             case _:
                 assert_never(action)
         return True
+
+    def _note_line(self, ctid: str, line: LineChange) -> None:
+        """Beside the profile line only what Phoenix wrote counts, so only that goes again with its reason."""
+        if line.key == PROFILE_KEY:
+            self.assigned[ctid] = line.value
+            return
+        values = self.lines.setdefault(ctid, {})
+        if line.value is None:
+            values.pop(line.key, None)
+        else:
+            values[line.key] = line.value
+        if not values:
+            del self.lines[ctid]
 
 
 class Keeper:

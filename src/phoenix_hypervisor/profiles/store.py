@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION, render
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
@@ -76,7 +77,25 @@ class Store:
         """Includes first: a profile must never be installed before what it includes."""
         wanted = self.wanted()
         order = sorted(wanted, key=lambda name: (name in self.sources.profiles, name))
-        return [self._file(name, *wanted[name]) for name in order]
+        companion = self.companion()
+        first = [] if companion is None else [companion]
+        return first + [self._file(name, *wanted[name]) for name in order]
+
+    def companion(self) -> FileState | None:
+        """The seccomp companion made of this host's common.seccomp; None where LXC has none here."""
+        common = self.host.read(COMMON)
+        if common is None:
+            return None
+        installed = self.host.read(COMPANION)
+        try:
+            data = render(common)
+        except ValueError as error:
+            fault = f"{COMMON} cannot be extended: {error}"
+            return FileState(COMPANION, COMMON, b"", installed, Ownership.OURS, False, fault=fault)
+        ours = installed is not None and self.manifest.owns(COMPANION, installed)
+        ownership = Ownership.ABSENT if installed is None else Ownership.OURS if ours else Ownership.FOREIGN
+        recorded = self.manifest.files.get(COMPANION) == [record.digest(data)]
+        return FileState(COMPANION, COMMON, data, installed, ownership, recorded)
 
     def _file(self, name: str, source: str, data: bytes) -> FileState:
         path = f"{APPARMOR_D}/{name}"
@@ -163,13 +182,14 @@ class Store:
 
     def open_places(self) -> list[Note]:
         """As the function of that name, with the places of what is to be installed."""
-        return open_places(self.host, (f"{APPARMOR_D}/{name}" for name in self.wanted()))
+        companion = [COMPANION] if self.host.exists(COMPANION) else []
+        return open_places(self.host, [*companion, *(f"{APPARMOR_D}/{name}" for name in self.wanted())])
 
     # Left behind ------------------------------------------------------------------
 
     def leftovers(self) -> list[str]:
         """Temporary files that a killed run left where Phoenix installs and keeps its records."""
-        own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR}
+        own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR, os.path.dirname(COMPANION)}
         places = sorted({os.path.dirname(name) for name in self.wanted()} | {""} | own)
         found = []
         for place in places:
