@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from phoenix_hypervisor.lab.session import Lab
-from support.lab_host import SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, verify
+from support.lab_host import CONFIG, SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, verify
 
 
 def test_setup_loads_what_it_says(ready: Lab) -> None:
@@ -42,6 +44,25 @@ def test_every_shipped_profile_holds_a_container(ready: Lab, layer: str, privile
     finally:
         for container in boxes:
             container.remove()
+
+
+def test_the_kernel_holds_a_created_container_to_its_limits(ready: Lab) -> None:
+    """What the schema says that a key becomes, LXC takes and the kernel reads so."""
+    limits = {"memory_mb": 256, "swap_mb": 64, "cores": 2}
+    entry = {"name": "limited", "apparmor_profile": SHIPPED[-1], "template": "busybox", "unprivileged": False}
+    ready.put(CONFIG, json.dumps({"lxc_configs": {"980": {**entry, **limits}}}))
+    try:
+        done = phoenix(ready, "apply", "980")
+        assert done.ok, done.stdout + done.stderr
+        cgroup = "/sys/fs/cgroup/lxc.payload.980"
+        found = {name: ready.get(f"{cgroup}/{name}").decode().strip() for name in LIMITS}
+        assert found == LIMITS
+        assert ready.run("lxc-attach -n 980 -- hostname").stdout.strip() == "limited"
+    finally:
+        ready.run("lxc-stop -n 980 -k; lxc-destroy -n 980")
+
+
+LIMITS = {"memory.max": "268435456", "memory.swap.max": "67108864", "cpu.max": "200000 100000"}
 
 
 def test_a_profile_that_is_not_loaded_is_refused_before_lxc(ready: Lab) -> None:

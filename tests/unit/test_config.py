@@ -91,8 +91,8 @@ def test_every_kind_at_once() -> None:
     assert "did you mean apparmor_profile?" in found["/lxc_configs/950/aparmor_profile"]
     assert "did you mean nvidia_driver_version?" in found["/nvidia_driver"]
     assert "did you mean lxc-nvidia-gpu-base?" in found["/lxc_configs/951/apparmor_profile"]
-    assert "10.0.0.1 is also that of container 950" in found["/lxc_configs/951/network_config/ip"]
-    assert "is also that of container 950" in found["/lxc_configs/951/mac_address"]
+    assert "10.0.0.1 is also the address of container 950" in found["/lxc_configs/951/network_config/ip"]
+    assert "is also the address of container 950" in found["/lxc_configs/951/mac_address"]
     assert "deprecated [use lxc-nvidia-gpu-base]" in found["/lxc_configs/952/apparmor_profile"]
     assert "second time" in found["/lxc_configs/953/cores"]
     for pointer in ("951/name", "952/memory_mb", "952/features", "952/gpu_assignment", "99"):
@@ -119,7 +119,7 @@ def test_every_kind_at_once() -> None:
         (b"{}", "lxc_configs is missing"),
         (b'{"lxc_configs": {"950": {"name": "a\\n"}}}', "control character"),
         (b'{"lxc_configs": {"950\\n": {}}}', "control character"),
-        (b'{"lxc_configs": {"950": {"network_config": {"name":"eth0","bridge":"b","ip":"10.0.0.300/24"}}}}', "no IPv4"),
+        (b'{"lxc_configs": {"950": {"network_config": {"name":"eth0","bridge":"b","ip":"10.0.0.300/24"}}}}', "is not an IPv4 address"),
         (b'{"lxc_configs": {"950": []}}', "not of type object"),
         (b'{"lxc_configs": {}, "deprecated_profiles": {"lxc-nvidia-gpu-base": "lxc-nvidia-gpu-docker"}}', "still shipped"),
     ],
@@ -188,9 +188,9 @@ def test_a_profile_that_others_installed_is_accepted() -> None:
 
 
 def test_a_broken_schema_is_one_clear_error() -> None:
-    with pytest.raises(PhoenixError, match="no schema of Phoenix"):
+    with pytest.raises(PhoenixError, match="not a Phoenix schema"):
         Schema(b"{}", "s")
-    with pytest.raises(PhoenixError, match="no schema of Phoenix"):
+    with pytest.raises(PhoenixError, match="not a Phoenix schema"):
         Schema(b"nonsense", "s")
 
 

@@ -149,7 +149,7 @@ class Positions:
                 pointer, _, seen = stack[-1]
                 pending = f"{pointer}/{escape(key)}"
                 if key in seen:
-                    self.repeated.append(Problem("this key stands here a second time", pending, line))
+                    self.repeated.append(Problem("this key appears a second time", pending, line))
                 seen.add(key)
                 self.lines.setdefault(pending, line)
                 expect_key = False

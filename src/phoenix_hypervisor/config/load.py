@@ -64,7 +64,7 @@ def load(
     if _MAYBE_CONTROL.search(data):
         problems += _form_problems(entries)
     problems += [
-        Problem("is no profile name", f"/deprecated_profiles/{escape(name)}")
+        Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}")
         for name in deprecated
         if _CONTROL.search(name) or name in (".", "..")
     ]
@@ -156,7 +156,11 @@ def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) ->
         pointer = f"/deprecated_profiles/{escape(name)}"
         if name in shipped:
             problems.append(
-                Problem(f"{name} is deprecated and still shipped", pointer, hint="remove its source file")
+                Problem(
+                    f"{name} is deprecated and still shipped",
+                    pointer,
+                    hint="remove its source file",
+                )
             )
         if successor in deprecated:
             problems.append(
@@ -197,10 +201,10 @@ def _address_problems(entries: dict[str, Any]) -> list[Problem]:
             address = ip.partition("/")[0]
             found.append(("IP", address, f"{base}/network_config/ip"))
             if not _is_ipv4(address):
-                problems.append(Problem(f"{ip} is no IPv4 address", f"{base}/network_config/ip"))
+                problems.append(Problem(f"{ip} is not an IPv4 address", f"{base}/network_config/ip"))
         gw = network.get("gw") if isinstance(network, dict) else None
         if isinstance(gw, str) and not _is_ipv4(gw):
-            problems.append(Problem(f"{gw} is no IPv4 address", f"{base}/network_config/gw"))
+            problems.append(Problem(f"{gw} is not an IPv4 address", f"{base}/network_config/gw"))
         if isinstance(mac, str):
             found.append(("MAC", mac.lower(), f"{base}/mac_address"))
             if re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
@@ -208,7 +212,7 @@ def _address_problems(entries: dict[str, Any]) -> list[Problem]:
         for kind, value, pointer in found:
             other = seen.setdefault((kind, value), ctid)
             if other != ctid:
-                problems.append(Problem(f"{kind} {value} is also that of container {other}", pointer))
+                problems.append(Problem(f"{kind} {value} is also the address of container {other}", pointer))
     return problems
 
 

@@ -41,7 +41,7 @@ class Schema:
                 raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PhoenixError(
-                "is no schema of Phoenix: it has no default for apparmor_profile",
+                "is not a Phoenix schema: apparmor_profile has no default",
                 where=where,
                 hint="restore the shipped schema file",
             ) from error
@@ -161,7 +161,7 @@ def _explain(error: Any) -> Iterator[Problem]:
             if key not in error.instance:
                 yield Problem(f"{key} is missing", pointer)
     elif error.validator == "anyOf":
-        yield Problem(f"{_shown(error.instance)} is none of what is allowed", pointer, hint=description)
+        yield Problem(f"{_shown(error.instance)} has none of the allowed forms", pointer, hint=description)
     elif error.validator == "enum":
         allowed = ", ".join(map(str, error.validator_value))
         yield Problem(f"{_shown(error.instance)} is not one of {allowed}", pointer)
@@ -172,7 +172,7 @@ def _explain(error: Any) -> Iterator[Problem]:
         hint = ". ".join(text for text in hints if text)
         yield Problem(f"{_shown(error.instance)} is not of type {wanted}", pointer, hint=hint or None)
     elif error.validator == "pattern":
-        yield Problem(f"{_shown(error.instance)} does not have the form wanted", pointer, hint=description)
+        yield Problem(f"{_shown(error.instance)} does not have the required form", pointer, hint=description)
     else:
         yield Problem(error.message, pointer, hint=description)
 
