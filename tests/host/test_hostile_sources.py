@@ -210,12 +210,12 @@ INPUTS: dict[str, tuple[Make, str]] = {
         _mode(lambda h: h.root / "var/lib/phoenix/compiled", 0o1777), "can be written by everybody"),
     "a journal for everybody": (_journal(_entry(), 0o777), "can be written by everybody"),
     # Journals
-    "a journal that writes elsewhere": (_journal(_entry(path="/etc/passwd")), "no place of a profile"),
-    "a journal that climbs": (_journal(_entry(path="/etc/apparmor.d/../shadow")), "no place of a profile"),
+    "a journal that writes elsewhere": (_journal(_entry(path="/etc/passwd")), "is not a place where Phoenix installs"),
+    "a journal that climbs": (_journal(_entry(path="/etc/apparmor.d/../shadow")), "is not a place where Phoenix installs"),
     "a journal that assigns elsewhere": (
-        _journal(_entry(kind="assign", target="../x")), "is no container"),
+        _journal(_entry(kind="assign", target="../x")), "is not a container"),
     "a journal that loads elsewhere": (
-        _journal(_entry(kind="load", target="../../x")), "no profile of ours"),
+        _journal(_entry(kind="load", target="../../x")), "is not a profile of ours"),
     "a journal of another kind": (_journal(_entry(kind="format-disk")), "cannot be read"),
     "a journal without base64": (_journal(_entry(after="%%%")), "cannot be read"),
     # JSON
