@@ -39,8 +39,8 @@ CODES: dict[str, str] = {
     "large-policy": "the compiled policy is larger than the budget",
 }
 
-MAX_SECONDS = 1.0
-MAX_BYTES = 400_000
+MAX_SECONDS = 1.5
+MAX_BYTES = 460_000
 
 _NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
 _OPTIONS = re.compile(r"\boptions?\s*(=|\sin\s)\s*(\([^)]*\)|[^\s,]+)")
