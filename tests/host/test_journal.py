@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from phoenix_hypervisor.engine import journal as journal_module
-from phoenix_hypervisor.engine.recovery import LOCK
+from phoenix_hypervisor.engine.perform import LOCK
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.plan import entries
@@ -224,7 +224,7 @@ def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
     busy: LiveHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between this run's first look and its lock."""
-    from phoenix_hypervisor.engine.recovery import locked as real
+    from phoenix_hypervisor.engine.perform import locked as real
 
     def locked(session: Any) -> Any:
         monkeypatch.undo()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.engine.recovery import LOCK
+from phoenix_hypervisor.engine.perform import LOCK
 from phoenix_hypervisor.host.files import MAX_FILE
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.parser import Parser

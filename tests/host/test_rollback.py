@@ -173,7 +173,7 @@ def test_an_unfinished_transaction_is_the_one_that_is_undone(done: LiveHost) -> 
 
 
 def test_two_at_once_undo_one(done: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.engine.recovery import locked as real
+    from phoenix_hypervisor.engine.perform import locked as real
 
     def locked(session: Any) -> Any:
         monkeypatch.undo()

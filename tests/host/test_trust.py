@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.containers.steps import ContainerSteps
-from phoenix_hypervisor.engine.recovery import LOCK
+from phoenix_hypervisor.engine.perform import LOCK
 from phoenix_hypervisor.plan.actions import AssignLines
 from support.hosts import TOP, DirectoryHost, LiveHost, contents, snapshot
 from support.killed import killed

@@ -15,7 +15,6 @@ from phoenix_hypervisor.plan.facts import (
     ContainerFacts,
     Creation,
     ProfileFacts,
-    Programs,
     Proof,
     Retirement,
     RetirementFacts,
@@ -56,7 +55,8 @@ LIVE = ContainerFacts(
     node="pve1",
     pairs=((SPEC, STATE),),
     creations={"950": Creation(process=("create", "950"))},
-    programs=Programs(start=lambda c: ("start", c), restart=lambda c: (("stop", c), ("start", c))),
+    starts={"950": (("start", "950"),)},
+    restarts={"950": (("stop", "950"), ("start", "950"))},
     loaded={"lxc-a": "enforce"},
 )
 FILES = replace(LIVE, live=False)

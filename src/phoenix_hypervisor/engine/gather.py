@@ -13,7 +13,6 @@ from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.losses import with_losses
-from phoenix_hypervisor.engine.recovery import kernel_argv
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.plan.actions import (
@@ -31,7 +30,6 @@ from phoenix_hypervisor.plan.facts import (
     ContainerFacts,
     Creation,
     ProfileFacts,
-    Programs,
     RetirementFacts,
     Wish,
 )
@@ -121,7 +119,7 @@ def _profiles(session: Session, request: Request) -> ProfileFacts:
         not_shipped=tuple(store.not_shipped()),
         blockers=(*session.open_places(), *_switches(store.switched_off())),
         left_out=() if accepted else tuple(f"{OPTIONAL}/{name}" for name in sorted(session.sources.optional)),
-        argv=kernel_argv(session),
+        argv=session.kernel_argv(),
     )
 
 
@@ -151,10 +149,9 @@ def _switches(found: Sequence[tuple[str, str]]) -> list[Note]:
 
 def _containers(session: Session, request: Request, specs: Sequence[ContainerSpec]) -> ContainerFacts:
     runtime = session.runtime
-    programs = Programs(start=runtime.start_argv, restart=runtime.restart_argv)
     wish, live = request.wish(), session.host.is_live
     if not specs:
-        return ContainerFacts(wish=wish, live=live, programs=programs, no_runtime=session.no_runtime)
+        return ContainerFacts(wish=wish, live=live, no_runtime=session.no_runtime)
     if live:
         runtime.require()
     states = with_losses(session, session.containers.declared(specs, session.desired))
@@ -168,7 +165,12 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
         read_only=runtime.read_only(),
         pairs=pairs,
         creations={spec.ctid: _creation(runtime, spec) for spec in absent},
-        programs=programs,
+        starts={state.ctid: (runtime.start_argv(state.ctid),) for state in states if not state.running},
+        restarts={
+            state.ctid: runtime.restart_argv(state.ctid)
+            for state in (states if wish.restart else ())
+            if state.running
+        },
         loaded=session.store.loaded,
     )
 
@@ -194,7 +196,7 @@ def _retirement(session: Session, request: Request, containers: ContainerFacts) 
             state.ctid: frozenset(process.pid for process in state.processes)
             for _, state in (containers.pairs if found else ())
         },
-        argv=kernel_argv(session),
+        argv=session.kernel_argv(),
     )
 
 
@@ -228,7 +230,7 @@ def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -
         assignments=Containers(host, runtime).assignments(),
         includers=including,
         closures={name: closure_with(host, name, changed) for name in again},
-        argv=kernel_argv(session),
+        argv=session.kernel_argv(),
     )
 
 

@@ -100,7 +100,6 @@ class Phoenix:
         Writes nothing.  A plan that would be refused raises what the method would raise.
         """
         from phoenix_hypervisor.engine import requests, rollback, workflow
-        from phoenix_hypervisor.engine.effects import effects
         from phoenix_hypervisor.engine.recovery import judge_journal
         from phoenix_hypervisor.engine.results import Planned
 
@@ -111,9 +110,8 @@ class Phoenix:
             entry, plan = rollback.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
-        prepared = workflow.prepare(session, _workflow_request(request))
-        blobs = {name: blob for (name, _), (blob, _) in session.proven.items()}
-        return Planned(plan=prepared.plan, effects=effects(session, blobs), findings=findings)
+        prepared = workflow.prepare(session, _workflow_request(request), compare=True)
+        return Planned(plan=prepared.plan, effects=prepared.effects, findings=findings)
 
     def setup(
         self, request: requests.SetupRequest | None = None, progress: results.Progress = _silent

@@ -1,28 +1,23 @@
-"""One transaction at a time: lock, journal, recovery.
+"""Recovery: taking back what a killed run left.
 
-Owns running a plan as a journaled transaction, and taking back what a killed run left.
-Recovery needs the journal and the host only: neither a configuration nor sources, which
-may be broken by then.  Must not decide what a plan holds.
+Owns that, and what is said of a transaction that has not ended.  Needs the journal and the host
+only: neither a configuration nor sources, which may be broken by then.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.containers.steps import ContainerSteps
 from phoenix_hypervisor.engine.journal import Journal
+from phoenix_hypervisor.engine.perform import back, locked, performer, under_way
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import temporary_name
 from phoenix_hypervisor.host.trust import NotTrusted
 from phoenix_hypervisor.plan.actions import (
-    Action,
     AssignLines,
-    ContainerAction,
     CreateContainer,
     LoadProfile,
     RestartContainer,
@@ -32,90 +27,10 @@ from phoenix_hypervisor.plan.actions import (
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
-from phoenix_hypervisor.plan.inverse import KernelArgv, Step, inverse
-from phoenix_hypervisor.plan.model import Finding, Plan
-from phoenix_hypervisor.plan.transaction import Performer, Transaction, take_back
+from phoenix_hypervisor.plan.model import Finding
+from phoenix_hypervisor.plan.transaction import take_back
 from phoenix_hypervisor.plan.verify import HOST, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.steps import ProfileSteps
-
-LOCK = "/run/phoenix/lock"
-"""Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
-LOCK_TIMEOUT = 60.0
-
-
-def locked(session: Session) -> AbstractContextManager[None]:
-    return session.host.lock(LOCK, timeout=LOCK_TIMEOUT, what="Phoenix's lock", private=True)
-
-
-def under_way(session: Session) -> bool:
-    """Whether another Phoenix is at work now."""
-    return session.host.is_locked(LOCK)
-
-
-def who() -> str:
-    """The operator, as sudo or the user id tells."""
-    name = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or ""
-    return f"{name}({os.getuid()})" if name else f"uid {os.getuid()}"
-
-
-def performer(session: Session, runtime: Runtime, desired: Desired) -> Performer:
-    """What does an action on this session's host."""
-    profiles = ProfileSteps(session.host, session.parser_of_installed())
-    containers = ContainerSteps(session.host, runtime, desired)
-
-    def perform(action: Action) -> Action:
-        if isinstance(action, ContainerAction):
-            return containers.perform(action)
-        return profiles.perform(action)
-
-    return perform
-
-
-def kernel_argv(session: Session) -> KernelArgv:
-    """The processes that change the policy of this session's kernel."""
-    parser = session.parser_of_installed()
-    directory = session.host.root.locate(record.COMPILED_DIR)
-    return KernelArgv(parser.load_argv(directory)[:-1], directory, parser.unload_argv())
-
-
-def back(session: Session, actions: Sequence[Action]) -> list[Step]:
-    """What takes `actions` back on this session's host."""
-    return inverse(actions, kernel_argv(session))
-
-
-def run(
-    session: Session,
-    plan: Plan,
-    progress: Callable[[Action], None],
-    *,
-    undoes: int | None = None,
-    runtime: Runtime | None = None,
-) -> None:
-    """Apply a plan as one journaled transaction; Phoenix's lock must be held.  Raises PhoenixError."""
-    if undoes is None:
-        manifest, data = session.store.to_record(), session.store.manifest_bytes
-    else:
-        manifest, data = record.load(session.host)
-    keeper = record.Keeper(session.host, manifest, data)
-    desired = session.desired if undoes is None else Desired({})
-    runtime = session.runtime if runtime is None else runtime
-    journal = Journal(session.host).record(
-        plan.actions,
-        manifest=data,
-        user=who(),
-        command=session.settings.command,
-        runtime=runtime.name,
-        undoes=undoes,
-    )
-    with journal as log:
-        transaction = Transaction(
-            performer(session, runtime, desired),
-            lambda actions: back(session, actions),
-            keeper.settle,
-            log,
-        )
-        transaction.execute(plan, progress, lambda: keeper.announce(plan.actions))
 
 
 def recover(session: Session) -> Recovered | None:

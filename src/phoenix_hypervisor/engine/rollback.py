@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather import gather_rollback
 from phoenix_hypervisor.engine.journal import Journal
-from phoenix_hypervisor.engine.recovery import (
-    back,
-    judge_journal,
-    locked,
-    recover,
-    recover_first,
-    run,
-)
+from phoenix_hypervisor.engine.perform import back, locked, run
+from phoenix_hypervisor.engine.recovery import judge_journal, recover, recover_first
 from phoenix_hypervisor.engine.results import Applied, History, RollbackRefused, TransactionRecord
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError

@@ -25,6 +25,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place, require_given
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import Note, Obstacle
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -134,6 +135,12 @@ class Session:
     def parser_of_installed(self) -> Parser:
         """The parser for what is installed: no sources, so no configuration is needed."""
         return Parser(self.host, "", executable=self.settings.parser, features=self.settings.features)
+
+    def kernel_argv(self) -> KernelArgv:
+        """The processes that change the policy of this session's kernel."""
+        parser = self.parser_of_installed()
+        directory = self.host.root.locate(record.COMPILED_DIR)
+        return KernelArgv(parser.load_argv(directory)[:-1], directory, parser.unload_argv())
 
     @property
     def store(self) -> Store:

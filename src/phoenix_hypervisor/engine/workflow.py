@@ -7,16 +7,19 @@ never stale.  What is read is `engine.gather`'s, what is to be done is decided i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.engine.effects import Effect, effects
 from phoenix_hypervisor.engine.gather import Request, gather
-from phoenix_hypervisor.engine.recovery import locked, recover, run
+from phoenix_hypervisor.engine.perform import locked, run
+from phoenix_hypervisor.engine.recovery import recover
 from phoenix_hypervisor.engine.results import Recovered, Refused
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action, RestartContainer, StartContainer
 from phoenix_hypervisor.plan.decide import decide
+from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import Finding, Plan
 from phoenix_hypervisor.plan.verify import judge_container
 from phoenix_hypervisor.profiles.prove import prove
@@ -30,27 +33,36 @@ class Prepared:
     """A plan, with the proven policy in the actions that load it."""
 
     plan: Plan
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    """What the policy of changed profiles would allow otherwise, by profile; where it was asked for."""
     recovered: Recovered | None = None
     """What a run that was killed meanwhile had left, and is undone now."""
     unconfirmed: tuple[Finding, ...] = ()
     """What was applied and is not as declared nevertheless."""
 
 
-def prepare(session: Session, request: Request) -> Prepared:
-    """Work out the whole plan; nothing is written.
+def prepare(session: Session, request: Request, *, compare: bool = False) -> Prepared:
+    """Work out the whole plan; nothing is written.  `compare` asks for the effects, too.
 
     Raises Refused where anything refuses, and ProblemsError for a configuration or a proof that fails.
     """
     facts = gather(session, request)
     plan = decide(facts)
+    changes: Mapping[str, Effect] = {}
     if plan.unproven and not plan.refusals:
         # The first return: what the plan would load is compiled, and it is decided with that.
-        tests = session.policy_tests(optional=session.store.optional_accepted()[0])
-        proof = prove(session.store, plan.unproven, tests, session.proven)
+        proof, changes = _proof(session, plan, compare)
         plan = decide(facts.proven(proof))
     if plan.refusals:
         raise Refused(plan.refusals)
-    return Prepared(plan)
+    return Prepared(plan, changes)
+
+
+def _proof(session: Session, plan: Plan, compare: bool) -> tuple[Proof, Mapping[str, Effect]]:
+    """What the plan would load, compiled and tested; and what it would change."""
+    tests = session.policy_tests(optional=session.store.optional_accepted()[0])
+    proof = prove(session.store, plan.unproven, tests, session.proven)
+    return proof, effects(session, proof.blobs) if compare else {}
 
 
 def execute(

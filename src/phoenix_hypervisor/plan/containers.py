@@ -168,12 +168,12 @@ def _assign(state: ContainerState) -> AssignLines:
 
 
 def _start(state: ContainerState, facts: ContainerFacts) -> StartContainer:
-    processes = (facts.programs.start(state.ctid),)
+    processes = facts.starts[state.ctid]
     return StartContainer(target=state.ctid, profile=state.wanted, processes=processes)
 
 
 def _restart(state: ContainerState, facts: ContainerFacts) -> RestartContainer:
-    processes = facts.programs.restart(state.ctid)
+    processes = facts.restarts[state.ctid]
     return RestartContainer(target=state.ctid, profile=state.wanted, processes=processes)
 
 

@@ -24,6 +24,9 @@ from phoenix_hypervisor.plan.model import (
 )
 
 Facts = TypeVar("Facts", contravariant=True)
+Processes = tuple[tuple[str, ...], ...]
+"""Argument vectors, in order."""
+
 Decide = Callable[[Facts, Plan], Plan]
 """Facts and the plan so far; returns what is added to it.  Pure."""
 
@@ -92,14 +95,6 @@ class ProfileFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Programs:
-    """The processes of the runtime in use.  Pure."""
-
-    start: Callable[[str], tuple[str, ...]]
-    restart: Callable[[str], tuple[tuple[str, ...], ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
     """How a missing container is made, and why that would fail."""
 
@@ -122,7 +117,10 @@ class ContainerFacts:
     pairs: tuple[tuple[ContainerSpec, ContainerState], ...] = ()
     creations: Mapping[str, Creation] = field(default_factory=dict)
     """By CTID, for those that do not exist."""
-    programs: Programs
+    starts: Mapping[str, Processes] = field(default_factory=dict)
+    """By CTID, the processes that start what does not run."""
+    restarts: Mapping[str, Processes] = field(default_factory=dict)
+    """By CTID, those that restart what runs, where restarts were asked for."""
     loaded: Mapping[str, str] | None = None
     """Mode by name of all that the kernel has; None: AppArmor is off."""
 
