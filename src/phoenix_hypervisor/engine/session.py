@@ -29,10 +29,11 @@ from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import Note, Obstacle
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import Proven, read_tests
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
-from phoenix_hypervisor.profiles.store import Store, open_places
+from phoenix_hypervisor.profiles.store import Store
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest

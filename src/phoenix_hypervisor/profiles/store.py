@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,11 @@ from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION, render
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.trust import open_place
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import FileState, Note, Ownership, ProfileState
 from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
+from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import Sources, to_probe
 
@@ -221,15 +220,3 @@ class Store:
             if directory is not None:
                 directory.close()
         self._directories.clear()
-
-
-def open_places(host: Host, files: Iterable[str]) -> list[Note]:
-    """Where others can write, too: /etc/apparmor.d, the directories of `files` in it, our records."""
-    places = {APPARMOR_D, *(os.path.dirname(path) for path in files)}
-    found = [(host.root.shown(place), open_place(host.root, place)) for place in sorted(places)]
-    hint = "close it to others (`chmod go-w`, `chown root`), and look what they put there"
-    return [
-        Note(Code.OPEN_TO_OTHERS, shown, {"why": why, "next": hint})
-        for shown, why in [*found, *record.open_records(host)]
-        if why is not None
-    ]
