@@ -1,4 +1,4 @@
-"""`python -m efficacy.docker`: real Docker in real containers under our profiles; writes docs/docker.json.
+"""`python -m efficacy.docker`: real Docker and podman in real containers under our profiles; writes docs/docker.json.
 
 Owns the operations, the combinations they are run in and the table.  A row that fails makes it end with 1.
 Must not know rules: which profile allows what is decided by etc/apparmor and by what happens here.
@@ -22,9 +22,8 @@ from efficacy.rows import DOCKER, NESTING, STORAGE
 
 PROFILES = (DOCKER, STORAGE, NESTING)
 DISKS = ("docker-trixie", "docker-forky")
-MASKED = ("systemd-logind.service", "tmp.mount", "docker.service", "docker.socket")
-"""logind and /tmp cannot be mounted under these profiles and are tried for minutes (docs/docker.md); Docker
-is started by the first row, so that it is timed by itself."""
+MASKED = ("docker.service", "docker.socket", "podman.service", "podman.socket", "podman-auto-update.timer")
+"""Docker is started by the first row, so that it is timed by itself."""
 MODULES = "overlay bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE xt_addrtype xt_conntrack"
 LIMIT = 240
 """Seconds for one row, on a busy machine that emulates."""
@@ -47,6 +46,11 @@ BUILD = """
 rm -rf /root/build && mkdir -p /root/build && cd /root/build
 printf 'FROM bb\\nRUN echo built > /tmp/f\\nCOPY Dockerfile /tmp/D\\nRUN cat /tmp/f\\n' > Dockerfile
 DOCKER_BUILDKIT=0 docker build -t built . && docker run --rm RUNTIME built cat /tmp/f | grep -x built
+"""
+PODMAN_BUILD = """
+rm -rf /root/build && mkdir -p /root/build && cd /root/build
+printf 'FROM localhost/pb\\nRUN echo built > /tmp/f\\nRUN cat /tmp/f\\n' > Dockerfile
+podman --runtime NAMED build --network none -t built . && podman --runtime NAMED run --rm --network none built cat /tmp/f | grep -x built
 """
 NETWORK = """
 trap 'docker rm -f web; docker network rm n1' EXIT
@@ -106,6 +110,15 @@ OPERATIONS = (
     Operation("two containers on a bridge", NETWORK),
     Operation("--publish", PUBLISH),
     Operation("--privileged", "docker run --rm RUNTIME --privileged bb echo hello", "hello"),
+    Operation("podman import", "cd /root/image && tar c . | podman import -q - pb", setup=True),
+    Operation("podman run", "podman --runtime NAMED run --rm --network none pb echo hello", "hello"),
+    Operation("podman run with a network", "podman --runtime NAMED run --rm pb echo hello", "hello"),
+    Operation(
+        "podman run --device /dev/nvidia0",
+        "podman --runtime NAMED run --rm --network none --device /dev/nvidia0 pb sh -c 'cat /dev/nvidia0' 2>&1",
+        "No such device",
+    ),
+    Operation("podman build", PODMAN_BUILD),
 )
 
 
@@ -121,7 +134,7 @@ class Place:
     """Operations by name; all where empty."""
 
 
-SHORT = ("docker run", "--device /dev/nvidia0", "docker build", "two containers on a bridge")
+SHORT = ("docker run", "--device /dev/nvidia0", "docker build", "two containers on a bridge", "podman run")
 
 
 def places() -> Iterator[Place]:
@@ -182,7 +195,9 @@ def measure(
         lab.run(["modprobe", "-a", *MODULES.split()], check=True)
         assert lab.image is not None
         for number, place in enumerate(chosen, start=800):
-            versions = {n: made[place.disk].packages[n] for n in ("docker.io", "runc", "crun", "systemd")}
+            versions = {
+                n: made[place.disk].packages[n] for n in ("docker.io", "podman", "runc", "crun", "systemd")
+            }
             rows = [
                 {"release": release, "kernel": lab.image.kernel, **_facts(place), "versions": versions, **row}
                 for row in _place(lab, number, place, devices[place.disk], words, seccomp)
@@ -208,7 +223,7 @@ def _place(
         extra += f"lxc.seccomp.profile = {COMPANION}\n"
     box = make_container(
         lab, number, layer="stock", privileged=setting.privileged, rootfs="debian", nvidia=True, extra=extra,
-        profile=setting.assigned, disk=device, data=("docker", "containerd"), masked=MASKED,
+        profile=setting.assigned, disk=device, data=("docker", "containerd", "containers"), masked=MASKED,
     )  # fmt: skip
     try:
         started = box.start()
@@ -234,7 +249,9 @@ def _row(lab: Any, box: Any, operation: Operation, runtime: str) -> dict[str, An
     if runtime == "crun" and operation.not_crun:
         return {"operation": operation.name, "verdict": "not with crun", "said": operation.not_crun}
     lab.mark()
-    script = operation.do.replace("RUNTIME", f"--runtime {runtime}" if runtime != "runc" else "")
+    script = operation.do.replace("NAMED", runtime).replace(
+        "RUNTIME", f"--runtime {runtime}" if runtime != "runc" else ""
+    )
     started = time.monotonic()
     result = box.attach(f"set -o pipefail 2>/dev/null\n{script}", timeout=LIMIT)
     worked = operation.says in result.stdout if operation.says else result.ok

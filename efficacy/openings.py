@@ -92,7 +92,11 @@ NAMES = rows_of(
     ("write any file of a detached securityfs", "any_file(detached('securityfs'), os.O_WRONLY)"),
     ("end a host's FUSE file system, detached", "t = detached('fusectl')\n"
      "put(listed(t)[-1] + '/abort', '1', t)", {"check": "fuse_aborted"}),
-    ("end a host's FUSE file system by name", "t = '/sys/fs/fuse/connections'\nmount('fusectl', t, 'fusectl')\n"
+    ("end a host's FUSE file system by a second fusectl", "t = mount('fusectl', '/mnt/f', 'fusectl')\n"
+     "put(t + '/' + sorted(os.listdir(t))[-1] + '/abort', '1')", {"check": "fuse_aborted"}),
+    ("end a host's FUSE file system by a bound fusectl", "t = mount('/sys/fs/fuse/connections', '/mnt/f', None, BIND)\n"
+     "put(t + '/' + sorted(os.listdir(t))[-1] + '/abort', '1')", {"check": "fuse_aborted"}),
+    ("end a host's FUSE file system by name", "t = '/sys/fs/fuse/connections'\nos.listdir(t) or mount('fusectl', t, 'fusectl')\n"
      "put(t + '/' + os.listdir(t)[-1] + '/abort', '1')", {"check": "fuse_aborted"}),
     ("a read-only share made writable by a copy of its mount", "t = cloned('/srv/readonly')\n"
      "writable_fd(t)\nput('model', 'phoenix-efficacy', t)", {"check": "read_only_written"}),

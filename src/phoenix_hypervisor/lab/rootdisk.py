@@ -20,6 +20,7 @@ from phoenix_hypervisor.lab.initrd import RootTar
 
 DOCKER_PACKAGES = (
     *("docker.io", "docker-cli", "containerd", "runc", "crun", "iptables"),
+    *("podman", "netavark", "aardvark-dns", "nftables"),
     # dockerd asks for apparmor_parser where it sees AppArmor, as on an ordinary server.
     "apparmor",
     *("systemd-sysv", "dbus", "iproute2", "kmod", "procps", "busybox-static"),
