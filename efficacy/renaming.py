@@ -72,6 +72,21 @@ def _bound() -> Iterator[Shape]:
                f"attempt(copied_renamed, {source!r}, '/mnt/q/{name}', {below!r})", KNOBS)  # fmt: skip
 
 
+def _again() -> Iterator[Shape]:
+    """A part bound under its own name, that renamed, and then each directory of it bound to a name that says nothing."""
+    for source, below, parts in (
+        ("/proc/sys", "sys", ("kernel", "vm", "fs", "user", "debug", "abi", "sunrpc")),
+        ("/sys", "", ("kernel", "module", "power", "devices", "fs")),
+        ("/proc", "", ("sys", "sys/kernel", "sys/vm", "sys/fs")),
+        ("/dev/.lxc/proc", "", ("sys", "sys/vm", "sys/fs", "sys/user")),
+        ("/dev/.lxc/sys", "", ("kernel", "module", "power", "devices")),
+    ):
+        name = source.rpartition("/")[2]
+        yield (f"{source} bound under its own name, renamed, a part of it bound again",
+               "\n".join(f"attempt(bound_again, {source!r}, '/mnt/q/{name}', {below!r}, {part!r})" for part in parts),
+               KNOBS)  # fmt: skip
+
+
 ROOTS = rows_of(
     CLASS,
     ("/ bound with all below to systemd's root, that renamed",
@@ -94,7 +109,7 @@ ROOTS = rows_of(
 
 
 def _all() -> tuple[Row, ...]:
-    return (*rows_of(CLASS, *_mounted(), *_bound(), promises=WALLS), *ROOTS)
+    return (*rows_of(CLASS, *_mounted(), *_bound(), *_again(), promises=WALLS), *ROOTS)
 
 
 ROWS = _all()

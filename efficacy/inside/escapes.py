@@ -118,6 +118,14 @@ def bound_renamed(source: str, place: str, below: str, flags: int) -> None:
     turn(other.rename(place, os.path.dirname(place) + "/z"), below)
 
 
+def bound_again(source: str, place: str, below: str, part: str) -> None:
+    """bound_renamed(), and then a directory of it bound to /mnt/part."""
+    other = Elsewhere.of(place)
+    mount(source, place, None, BIND)
+    new = other.rename(place, os.path.dirname(place) + "/z")
+    turn(mount(os.path.join(new, part), "/mnt/part", None, BIND), os.path.join(below, part))
+
+
 def root_renamed(mounted: str, old: str, new: str, seen: str) -> None:
     """Rename a directory of the container's own from where nothing is mounted on it; it is named back."""
     other = Elsewhere()

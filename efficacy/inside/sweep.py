@@ -180,6 +180,7 @@ class Sweep:
                     with contextlib.suppress(OSError):
                         new = other.rename(target, f"{os.path.dirname(target)}/renamed")
                         self.below("by bind, renamed", fstype, new, directory)
+                        self._parts("by bind, renamed, a part bound", fstype, new, directory)
                         other.rename(new, target)
                         new = target
                 with contextlib.suppress(OSError):
@@ -218,12 +219,15 @@ class Sweep:
                 self._parts("by renamed mount, a part bound", fstype, top)
                 other.rename(new, old)
 
-    def _parts(self, way: str, fstype: str, top: str) -> None:
-        """Bind every directory of a mount under a name that says nothing."""
-        for directory in self.directories(fstype)[1:]:
+    def _parts(self, way: str, fstype: str, top: str, below: str = "") -> None:
+        """Bind every directory of a mount, which shows `below`, under a name that says nothing."""
+        skip = len(below) + 1 if below else 0
+        for directory in self.directories(fstype):
+            if not directory.startswith(f"{below}/" if below else "") or not directory[skip:]:
+                continue
             for target in ("/mnt/part", f"/mnt/q/{os.path.basename(directory)}"):
                 with contextlib.suppress(OSError):
-                    mount(os.path.join(top, directory), target, None, BIND)
+                    mount(os.path.join(top, directory[skip:]), target, None, BIND)
                     self.below(way, fstype, target, directory)
                     umount(target, DETACH)
 
