@@ -54,6 +54,10 @@ def show_answer(settings: Settings, found: Answered) -> None:
     if found.asked is not None:
         document["holds_for"] = f"{_WHOSE[found.asked.name]}, asked {found.asked}"
         lines.append(f"  holds for {document['holds_for']}; for other kernels: --features NAME")
+    note = found.question.note()
+    if note is not None:
+        document["note"] = note
+        lines.append(f"  {note}")
     lines.append(f"  {NOT_JUDGED}")
     _show(settings, lines, document)
 

@@ -26,6 +26,10 @@ class Query:
         """What the kernel that `judge` stands for answers.  Raises PolicyError where none can be asked."""
         raise NotImplementedError
 
+    def note(self) -> str | None:
+        """What to know of an answer to just this question; None where nothing is to be said."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class RawQuery:

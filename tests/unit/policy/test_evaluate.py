@@ -41,7 +41,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (f"{A}//child", {"kind": "link", "path": "/l/a", "target": "/t/b"}, "allowed rule"),
     (f"{A}//child", {"kind": "link", "path": "/l/a", "target": "/y"}, "denied no rule"),
     (A, {"kind": "mount", "source": "proc", "target": "/proc/", "fstype": "proc"}, "allowed rule"),
-    (A, {"kind": "mount", "source": "p", "target": "/proc", "fstype": "proc"}, "denied no rule"),
+    (A, {"kind": "mount", "source": "p", "target": "/procx", "fstype": "proc"}, "denied no rule"),
     (A, {"kind": "mount", "source": "/a/", "target": "/b/", "flags": ["ro", "bind"]}, "allowed rule"),
     (A, {"kind": "mount", "source": "/c/", "target": "/d/", "flags": ["bind", "ro"]}, "allowed rule"),
     (A, {"kind": "mount", "source": "/c/", "target": "/d/", "flags": ["rbind"]}, "denied no rule"),

@@ -106,3 +106,13 @@ def test_every_kind_of_every_module_is_known_to_the_command_line() -> None:
     options = question_options()
     assert {option.field for form in known for option in form.options} == set(options)
     assert options["onexec"]["is_flag"] and options["uid"]["type"] is int
+
+
+def test_a_file_system_is_mounted_on_a_directory_and_what_may_lie_on_a_file_is_said() -> None:
+    new = parse_query({"kind": "mount", "source": "tmpfs", "target": "/proc", "fstype": "tmpfs"})
+    assert isinstance(new, Query) and "--target /proc/ " in str(new) and new.note() is None
+    for fields in ({"kind": "mount", "source": "/a", "flags": "bind"}, {"kind": "umount"}):
+        query = parse_query({**fields, "target": "/proc"})
+        assert isinstance(query, Query)
+        note = query.note()
+        assert note is not None and "/proc/" in note

@@ -17,6 +17,9 @@ from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
 from phoenix_hypervisor.policy.strings import flag_bytes, mount_question
 
+_ON_FILES = constants.MS_REMOUNT | constants.MS_BIND | constants.MS_PROPAGATION | constants.MS_MOVE
+"""With one of these a mount may lie on a file, too."""
+
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator
 
@@ -64,6 +67,9 @@ class MountQuery(Query):
             found = database.perms(state) if state else found
         return judge.by_file_rules(found, perms.MAY_MOUNT).needing("sys_admin")
 
+    def note(self) -> str | None:
+        return _slash(self.target)
+
 
 @dataclass(frozen=True, slots=True)
 class UmountQuery(Query):
@@ -74,6 +80,9 @@ class UmountQuery(Query):
 
     def ask(self, judge: Evaluator) -> Answer:
         return _asked(judge, self.target, perms.MAY_UMOUNT)
+
+    def note(self) -> str | None:
+        return _slash(self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +105,24 @@ def _asked(judge: Evaluator, string: bytes, request: int) -> Answer:
     return judge.by_file_rules(found, request).needing("sys_admin")
 
 
+def _slash(target: bytes) -> str | None:
+    if target.endswith(b"/"):
+        return None
+    return f"holds for a file at {show(target)}; a directory there is asked for as {show(target + b'/')}"
+
+
 def _mount(fields: Fields) -> MountQuery:
     if fields.is_number("flags"):
         flags = fields.number("flags", 0xFFFFFFFF)
     else:
         # As the kernel logs them: "ro, remount, bind".
         flags = constants.mount_flags(word.strip() for word in fields.words("flags"))
+    target = fields.path("target")
+    if not flags & _ON_FILES and not target.endswith(b"/"):
+        target += b"/"  # a file system is mounted on a directory, which the kernel writes so
     return MountQuery(
         source=fields.maybe_path("source"),
-        target=fields.path("target"),
+        target=target,
         fstype=fields.maybe_path("fstype"),
         flags=flags,
         data=fields.maybe_path("data"),
