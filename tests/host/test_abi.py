@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.host.process import find_program
 from phoenix_hypervisor.plan.mediation import read_dump
 from support.hosts import TOP, DirectoryHost
+from support.shipped import ETC, NAMES, PIN, compile_text, text_of
 
-ETC = TOP / "etc" / "apparmor"
 DUMPS = TOP / "src/phoenix_hypervisor/data/features"
 PINNED = "/usr/share/apparmor-features/features"
-PIN = "abi <abi/phoenix>,"
-NAMES = sorted(path.name for path in ETC.iterdir() if path.is_file())
 
 
-def compile_text(text: str, kernel: str) -> bytes:
-    argv = [find_program("apparmor_parser") or "", "-QSK", "--config-file", "/dev/null", "-I", str(ETC)]
-    argv += ["--policy-features", PINNED, "--kernel-features", str(DUMPS / kernel)]
-    done = subprocess.run(argv, input=text.encode(), capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_shipped_profile_pins_the_abi_before_anything_else(name: str) -> None:
-    lines = [line for line in (ETC / name).read_text().splitlines() if line and not line.startswith("#")]
-    assert lines[0] == PIN
+def test_every_shipped_profile_pins_the_abi_before_anything_else() -> None:
+    paths = sorted(ETC.rglob("lxc-*"))
+    assert {path.name for path in paths} == set(NAMES)
+    for path in paths:
+        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        assert lines[0] == PIN, path
 
 
 @pytest.mark.parametrize("kernel", ["bookworm-6.1", "trixie-6.12"])
 @pytest.mark.parametrize("name", NAMES)
 def test_for_debians_kernels_the_pin_changes_not_one_byte(name: str, kernel: str) -> None:
-    text = (ETC / name).read_text()
-    assert compile_text(text, kernel) == compile_text(text.replace(PIN, "", 1), kernel)
+    text, dump = text_of(name), str(DUMPS / kernel)
+    bare = compile_text(text.replace(PIN, "", 1), kernel=dump, pins=PINNED)
+    assert compile_text(text, kernel=dump, pins=PINNED) == bare
 
 
 def test_the_abi_names_what_the_rules_are_written_for() -> None:

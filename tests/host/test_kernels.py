@@ -6,29 +6,24 @@ features without `network/af_unix` answers that with no, whatever its rules say.
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.host.process import find_program
 from phoenix_hypervisor.plan.mediation import read_dump
-from phoenix_hypervisor.policy.assertions import Outcome, PolicyTest, load_tests, run_tests
+from phoenix_hypervisor.policy.assertions import Outcome, PolicyTest, run_tests
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.queries import NetworkQuery, Query, RawQuery, parse_query
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks
 from phoenix_hypervisor.profiles.features import ALIASES, PACKED, packed
+from phoenix_hypervisor.profiles.prove import read_tests
 from support.hosts import TOP, DirectoryHost
+from support.shipped import NAMES, PIN, compile_text, takes_optional, text_of
 
-ETC = TOP / "etc" / "apparmor"
-PIN = "abi <abi/phoenix>,"
-NAMES = sorted(path.name for path in ETC.iterdir() if path.is_file())
 PROXMOX = [name for name in PACKED if name.startswith("proxmox")]
-DEBIAN_PINS = packed("debian-13")
-"""Debian 13 pins these features in parser.conf, but for network_v8/tcp-fast-open."""
 
 
 def feature_file(name: str) -> str:
@@ -37,19 +32,15 @@ def feature_file(name: str) -> str:
     return path
 
 
-def compile_text(text: str, kernel: str, pins: str | None = DEBIAN_PINS) -> bytes:
-    argv = [find_program("apparmor_parser") or "", "-QSK", "--config-file", "/dev/null", "-I", str(ETC)]
-    argv += ["--policy-features", str(pins), "--kernel-features", kernel]
-    done = subprocess.run(argv, input=text.encode(), capture_output=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout
+def made(text: str, kernel: str) -> bytes:
+    """Compiled under Debian 13's pin, which is that kernel's list but for network_v8/tcp-fast-open."""
+    return compile_text(text, kernel=feature_file(kernel), pins=feature_file("debian-13"))
 
 
 @cache
 def compiled(name: str, kernel: str, pinned: bool = True) -> Profile:
-    text = (ETC / name).read_text()
-    text = text if pinned else text.replace(PIN, "", 1)
-    return read_policy(compile_text(text, feature_file(kernel))).profiles[0]
+    text = text_of(name)
+    return read_policy(made(text if pinned else text.replace(PIN, "", 1), kernel)).profiles[0]
 
 
 def how(kernel: str) -> Asks:
@@ -58,8 +49,7 @@ def how(kernel: str) -> Asks:
 
 @cache
 def shipped_tests() -> list[PolicyTest]:
-    files = sorted((TOP / "etc/policy_tests").glob("*.toml"))
-    return [test for path in files for test in load_tests(path.read_bytes(), path.name)]
+    return read_tests(str(TOP / "etc/policy_tests"), optional=takes_optional())
 
 
 def outcome(name: str, kernel: str, *, pinned: bool = True) -> Outcome:
@@ -128,7 +118,7 @@ FINE = [
 
 @pytest.mark.parametrize("kernel", PROXMOX)
 def test_rules_about_addresses_and_peers_are_answered_as_they_are_written(kernel: str) -> None:
-    blob = compile_text(f"{PIN}\n{RULES}", feature_file(kernel))
+    blob = made(f"{PIN}\n{RULES}", kernel)
     judge = Evaluator(read_policy(blob).get("lxc-u"), Asks.PROTOCOL)
     found = []
     for fields, _ in FINE:
@@ -144,7 +134,7 @@ def question(**fields: object) -> Query:
 
 
 def test_debians_kernels_ask_the_same_rules_by_type_only() -> None:
-    blob = compile_text(f"{PIN}\n{RULES}", feature_file("debian-13"))
+    blob = made(f"{PIN}\n{RULES}", "debian-13")
     judge = Evaluator(read_policy(blob).get("lxc-u"))
     assert judge.ask(question(type="stream", access="bind", address="@b")).allowed
     assert not judge.ask(question(type="rdm")).allowed
@@ -193,7 +183,7 @@ def test_a_query_says_for_which_kernel_it_holds(host: DirectoryHost) -> None:
 def test_a_difference_that_only_proxmoxs_kernels_see(host: DirectoryHost, tmp_path: Path) -> None:
     text = "{pin}profile lxc-a {{\n  unix,\n}}\n"
     for name, pin in (("with", f"{PIN}\n"), ("without", "")):
-        blob = compile_text(text.format(pin=pin), feature_file("proxmox-9"))
+        blob = made(text.format(pin=pin), "proxmox-9")
         (tmp_path / name).write_bytes(blob)
     host.declare({})
     words = ("policy", "diff", str(tmp_path / "without"), str(tmp_path / "with"), "--json")

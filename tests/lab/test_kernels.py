@@ -20,9 +20,8 @@ from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks
 from phoenix_hypervisor.profiles.features import PACKED, packed
 from phoenix_hypervisor.profiles.prove import read_tests
+from support.shipped import NAMES, TOP
 
-TOP = Path(__file__).parents[2]
-NAMES = sorted(path.name for path in (TOP / "etc/apparmor").iterdir() if path.is_file())
 PROXMOX = [name for name in PACKED if name.startswith("proxmox")]
 COMPILE = """set -e
 cd /usr/local/phoenix_hypervisor
