@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -286,6 +287,50 @@ def test_a_table_in_a_pipe_has_a_line_for_each_row(busy: LiveHost) -> None:
     assert all(line == line.rstrip() for line in out.splitlines())
 
 
+# Waiting ---------------------------------------------------------------------------------------
+
+
+def _on_a_terminal(host: DirectoryHost, *words: str, wait: float) -> tuple[int, str, str]:
+    """Exit code, output and what the terminal at standard error got, with a parser that takes `wait` s."""
+    parser = host.folder / "slow"
+    parser.write_text(f'#!/bin/sh\nsleep {wait}\nexec apparmor_parser "$@"\n')
+    parser.chmod(0o755)
+    master, slave = os.openpty()
+    argv = [sys.executable, "-I", str(TOP / "bin/phoenix"), "--root", str(host.root)]
+    argv += ["--config", str(host.config), "--parser", str(parser), *words]
+    env = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=slave, text=True, env=env)
+    os.close(slave)
+    seen = b""
+    with contextlib.suppress(OSError):  # EIO: nobody has it open any more.
+        while piece := os.read(master, 4096):
+            seen += piece
+    os.close(master)
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out, seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("plan",), "planning"),
+        (("setup",), "working"),
+        (("policy", "lint", "--quick"), "looking at lxc-a (1 of 2)"),
+        (("policy", "diff", "lxc-a", "lxc-b"), "comparing"),
+    ],
+)
+def test_a_long_wait_shows_what_is_being_done(two: DirectoryHost, words: tuple[str, ...], text: str) -> None:
+    code, out, seen = _on_a_terminal(two, *words, wait=1.6)
+    assert code in (0, 1, 3) and text not in out
+    assert text in seen
+    assert seen.endswith(("\x1b[2K", "\x1b[?25h", "\r"))  # The line is wiped away, the cursor is back.
+
+
+def test_nothing_is_shown_of_a_wait_where_nobody_watches(two: DirectoryHost) -> None:
+    done = _bash(f"{_phoenix(two)} check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Words -----------------------------------------------------------------------------------------
 
 
@@ -298,9 +343,8 @@ def test_a_misspelt_command_of_a_group_gets_a_suggestion(two: DirectoryHost) -> 
 
 def test_the_kinds_of_question_are_in_the_help(two: DirectoryHost) -> None:
     for command in ("query", "explain"):
-        assert (
-            "KIND is one of capability, change_profile, file," in two.phoenix("policy", command, "--help").out
-        )
+        words = " ".join(two.phoenix("policy", command, "--help").out.split())
+        assert "KIND is one of capability, change-profile, " in words and " file, " in words
 
 
 def test_list_says_what_it_leaves_out(two: DirectoryHost) -> None:

@@ -23,6 +23,7 @@ from phoenix_hypervisor.cli.output import (
     show_findings,
     show_notes,
 )
+from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
@@ -105,16 +106,23 @@ def show_event(settings: Settings, event: Event) -> None:
 def run_apply(settings: Settings, request: ApplyRequest | SetupRequest, *, dry_run: bool) -> int:
     """Apply, or with `dry_run` show the plan; prints, returns the exit code."""
     if dry_run:
-        planned = settings.phoenix().plan(request)
+        with Busy(settings, "planning"):
+            planned = settings.phoenix().plan(request)
         effects = show_planned(settings, planned)
         document = {"dry_run": True, **plan_document(planned.plan), "effects": effects}
         return _finish(settings, planned.plan, document)
     settings.begin_writing()
     phoenix = settings.phoenix()
-    if isinstance(request, SetupRequest):
-        applied = phoenix.setup(request, lambda event: show_event(settings, event))
-    else:
-        applied = phoenix.apply(request, lambda event: show_event(settings, event))
+    with Busy(settings, "working") as busy:
+
+        def progress(event: Event) -> None:
+            with busy.aside():
+                show_event(settings, event)
+
+        if isinstance(request, SetupRequest):
+            applied = phoenix.setup(request, progress)
+        else:
+            applied = phoenix.apply(request, progress)
     _show_left_out(settings, applied.plan)
     document = {"dry_run": False, **plan_document(applied.plan)}
     return _finish(settings, applied.plan, document, applied)
@@ -190,7 +198,8 @@ def plan(
     """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)
     request = ApplyRequest(ctids=check_ctids(ctids) or None, start=not no_start, restart=restart)
-    planned = settings.phoenix().plan(request)
+    with Busy(settings, "planning"):
+        planned = settings.phoenix().plan(request)
     effects = show_planned(settings, planned)
     changes = len(planned.plan.actions)
     if settings.json:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import click
 
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.output import emit, progress_bar, recap, say
+from phoenix_hypervisor.cli.output import emit, recap, say
+from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.errors import EXIT_OK
 
 
@@ -17,8 +18,8 @@ from phoenix_hypervisor.errors import EXIT_OK
 @click.pass_obj
 def check(settings: Settings) -> int:
     """Check configuration, schema and profile sources; compile every profile."""
-    with progress_bar(settings, "compiling") as progress:
-        found = settings.phoenix().check(progress)
+    with Busy(settings, "compiling") as busy:
+        found = settings.phoenix().check(busy.step)
     for path, text in found.checked:
         say(settings, f"ok  {path}: {text}")
     if found.left_out:

@@ -22,6 +22,7 @@ from phoenix_hypervisor.cli.output import (
     show_findings,
     show_notes,
 )
+from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.cli.words import past, summary
 from phoenix_hypervisor.engine.requests import RollbackRequest
@@ -32,7 +33,7 @@ from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.entries import COMMITTED
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine.results import Recovered, TransactionRecord
+    from phoenix_hypervisor.engine.results import Event, Recovered, TransactionRecord
     from phoenix_hypervisor.plan.entries import Entry
     from phoenix_hypervisor.plan.model import Conflict, Plan
 
@@ -121,7 +122,13 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
             show_planned(settings, planned)
             return _finish(settings, planned.plan, planned.undoes, None, dry_run=True)
         settings.begin_writing()
-        applied = settings.phoenix().rollback(request, lambda event: show_event(settings, event))
+        with Busy(settings, "working") as busy:
+
+            def progress(event: Event) -> None:
+                with busy.aside():
+                    show_event(settings, event)
+
+            applied = settings.phoenix().rollback(request, progress)
     except RollbackRefused as error:
         for conflict in error.conflicts:
             click.echo(printable("\n".join(_three_states(conflict, error.transaction))), err=True)

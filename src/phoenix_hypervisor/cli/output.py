@@ -10,8 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +24,7 @@ from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.model import Finding, Note, Plan
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine.results import Step
+    pass
 
 MAX_DIFF_LINES = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -201,24 +200,3 @@ def notes(found: Iterable[Note]) -> list[dict[str, Any]]:
             }
         )
     return listed
-
-
-@contextmanager
-def progress_bar(settings: Settings, doing: str) -> Iterator[Callable[[Step], None]]:
-    """On a terminal, how far a long look has come; it is wiped away at the end.  Called with each step."""
-    if settings.json or settings.quiet or not sys.stderr.isatty():
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True, no_color=settings.no_color or bool(os.environ.get("NO_COLOR")))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(doing, total=None)
-
-        def show(step: Step) -> None:
-            text = f"{doing} {os.path.basename(step.target)}"
-            progress.update(task, completed=step.done, total=step.total, description=text)
-
-        yield show

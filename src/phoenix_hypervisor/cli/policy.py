@@ -15,7 +15,7 @@ import click
 from phoenix_hypervisor.cli import policy_words as words_of
 from phoenix_hypervisor.cli.complete import complete_profiles, complete_question
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.output import progress_bar
+from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.question import kinds, question_options, read_question
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.engine.policy_requests import (
@@ -184,7 +184,9 @@ def _run_batch(settings: Settings, policy: Operand | None, path: str) -> int:
 def listing(settings: Settings, profile: str | None, policy: str | None, **options: Any) -> int:
     """List what a profile allows, shortest examples first."""
     request = ListRequest(profile=profile, policy=_optional(policy), **options)
-    words_of.show_list(settings, settings.phoenix().list(request))
+    with Busy(settings, "searching"):
+        found = settings.phoenix().list(request)
+    words_of.show_list(settings, found)
     return EXIT_OK
 
 
@@ -194,7 +196,9 @@ def listing(settings: Settings, profile: str | None, policy: str | None, **optio
 @click.option("--logging", is_flag=True, help="Also report what is only logged differently.")
 def diff(settings: Settings, a: str, b: str, logging: bool) -> int:
     """Compare two policies (names, sources or compiled files); exit 3 if they differ."""
-    found = settings.phoenix().diff(DiffRequest(a=_operand(a), b=_operand(b), logging=logging))
+    request = DiffRequest(a=_operand(a), b=_operand(b), logging=logging)
+    with Busy(settings, "comparing"):
+        found = settings.phoenix().diff(request)
     words_of.show_diff(settings, found)
     return EXIT_OK if found.equal else EXIT_NO
 
@@ -209,8 +213,8 @@ def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, file
     """Run the tests in policy_tests/; exit 3 if one fails."""
     tests = tuple(map(_operand, files))
     request = PolicyTestRequest(profiles=profiles, policy=_optional(policy), files=tests)
-    with progress_bar(settings, "compiling") as progress:
-        found = settings.phoenix().test(request, progress)
+    with Busy(settings, "compiling") as busy:
+        found = settings.phoenix().test(request, busy.step)
     words_of.show_test(settings, found)
     return EXIT_OK if found.ok else EXIT_NO
 
@@ -221,8 +225,8 @@ def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, file
 def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
     """Find bad habits in profile sources; exit 1 if one is not waived."""
     request = LintRequest(sources=tuple(map(_operand, sources)), quick=quick)
-    with progress_bar(settings, "looking at") as progress:
-        found = settings.phoenix().lint(request, progress)
+    with Busy(settings, "looking at") as busy:
+        found = settings.phoenix().lint(request, busy.step)
     words_of.show_lint(settings, found)
     return EXIT_FAILED if found.open else EXIT_OK
 
@@ -234,5 +238,7 @@ def explain(settings: Settings, words: tuple[str, ...], policy: str | None, **op
     """Show which rule decides: file and line."""
     profile, question = read_question(words, _fields(options))
     request = ExplainRequest(question=question, profile=profile, policy=_optional(policy))
-    words_of.show_explanation(settings, settings.phoenix().explain(request))
+    with Busy(settings, "leaving out rules"):
+        found = settings.phoenix().explain(request)
+    words_of.show_explanation(settings, found)
     return EXIT_OK
