@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 HOME = "/usr/local/phoenix_hypervisor"
 CONFIG = f"{HOME}/etc/phoenix_lxc_configs.json"
-BASE = f"{HOME}/etc/apparmor/lxc-nvidia-gpu-base"
+BASE = tuple(f"{HOME}/etc/apparmor/{place}lxc-nvidia-gpu-base" for place in ("", "if-parser-accepts/"))
+"""The base profile, and what stands in its place where the parser takes it."""
 LIMIT = 240.0
 """Seconds that one command in the guest may take."""
 
@@ -121,8 +122,9 @@ class Demo:
         self._say("\nA profile is edited; the running container is confined by the new policy at once.")
         if not self._inside("950", inside).ok:
             raise PhoenixError("the file could not be read before the profile was edited")
-        source = self._lab.get(BASE).decode()
-        self._lab.put(BASE, source.replace("\n}", f"\n{RULE}}}", 1))
+        for path in BASE:
+            source = self._lab.get(path).decode()
+            self._lab.put(path, source.replace("\n}", f"\n{RULE}}}", 1))
         self._phoenix("plan")
         self._phoenix("apply", "--all")
         if self._inside("950", "cat /etc/secret").ok:
