@@ -8,7 +8,7 @@ Must not import anything else of the package, and must not print.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -55,6 +55,8 @@ class Problem:
     pointer: str = ""
     line: int | None = None
     hint: str | None = None
+    code: str = field(default="", kw_only=True)
+    """Stable, of `plan.codes`."""
 
     def __str__(self) -> str:
         place = self.pointer or "/"

@@ -32,6 +32,7 @@ _ROLES = {
     Role.REFUSAL: "Refusals: the run ends before the first write (exit 1)",
     Role.SKIP: "Skipped: one thing is not done, the run goes on",
     Role.WARNING: "Warnings: done all the same, and somebody should look",
+    Role.FAULT: "Faults of the configuration and of profile sources (exit 1)",
     Role.FINDING: "Findings of `status` and `verify`",
 }
 

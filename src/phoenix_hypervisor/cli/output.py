@@ -88,7 +88,10 @@ def _problems(error: PhoenixError) -> list[dict[str, Any]]:
             for one in notes(error.notes)
         ]
     found = error.problems if isinstance(error, ProblemsError) else ()
-    return [{"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint} for p in found]
+    return [
+        {"message": p.message, "pointer": p.pointer, "line": p.line, "hint": p.hint, "code": p.code or None}
+        for p in found
+    ]
 
 
 def emit_error(error: PhoenixError) -> None:

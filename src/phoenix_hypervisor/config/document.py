@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from phoenix_hypervisor.errors import Problem, ProblemsError
+from phoenix_hypervisor.plan.codes import Code
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes."""
@@ -22,7 +23,9 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
     Raises ProblemsError where there is no object to speak of: not UTF-8, not JSON.
     """
     if len(data) > MAX_CONFIG:
-        raise ProblemsError("cannot be used", [Problem(f"is over {MAX_CONFIG} bytes")], where=where)
+        raise ProblemsError(
+            "cannot be used", [Problem(f"is over {MAX_CONFIG} bytes", code=Code.TOO_LARGE)], where=where
+        )
     repeated = False
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -38,22 +41,26 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
     except json.JSONDecodeError as error:
         raise ProblemsError("is not JSON", [_syntax(text, error)], where=where) from error
     except (RecursionError, ValueError) as error:
-        raise ProblemsError("is not JSON", [Problem(str(error) or "nested too deep")], where=where) from error
+        fault = Problem(str(error) or "nested too deep", code=Code.NOT_JSON)
+        raise ProblemsError("is not JSON", [fault], where=where) from error
     if not isinstance(document, dict):
         what = "a list" if isinstance(document, list) else f"{json.dumps(document):.60}"
-        fault = Problem(f"is {what}; a configuration is an object, written in braces", hint=SMALLEST)
+        text = f"is {what}; a configuration is an object, written in braces"
+        fault = Problem(text, hint=SMALLEST, code=Code.NOT_AN_OBJECT)
         raise ProblemsError("is not a JSON object", [fault], where=where)
     return document, Positions(text).repeated if repeated else []
 
 
 def _decoded(data: bytes, where: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ProblemsError("is not UTF-8", [Problem("is UTF-16", hint="save it as UTF-8")], where=where)
+        fault = Problem("is UTF-16", hint="save it as UTF-8", code=Code.NOT_UTF8)
+        raise ProblemsError("is not UTF-8", [fault], where=where)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        fault = Problem(f"byte 0x{data[error.start]:02x} is not UTF-8", "", line, "save the file as UTF-8")
+        text = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        fault = Problem(text, "", line, "save the file as UTF-8", code=Code.NOT_UTF8)
         raise ProblemsError("is not UTF-8", [fault], where=where) from error
 
 
@@ -67,7 +74,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
     position = error.pos
     before = text[:position].rstrip()
     if not text.strip():
-        return Problem("the file is empty", hint=SMALLEST)
+        return Problem("the file is empty", hint=SMALLEST, code=Code.NOT_JSON)
     if text[position : position + 2] in ("//", "/*") or text[position : position + 1] == "#":
         return _at(text, position, "this is a comment, and JSON has no comments", NO_COMMENTS)
     # Python 3.13 names the comma, earlier ones the bracket after it.
@@ -95,7 +102,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
 def _at(text: str, position: int, message: str, hint: str | None) -> Problem:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return Problem(f"{message} (column {column})", "", line, hint)
+    return Problem(f"{message} (column {column})", "", line, hint, code=Code.NOT_JSON)
 
 
 def _no_constant(name: str) -> None:
@@ -149,7 +156,8 @@ class Positions:
                 pointer, _, seen = stack[-1]
                 pending = f"{pointer}/{escape(key)}"
                 if key in seen:
-                    self.repeated.append(Problem("this key appears a second time", pending, line))
+                    text = "this key appears a second time"
+                    self.repeated.append(Problem(text, pending, line, code=Code.REPEATED_KEY))
                 seen.add(key)
                 self.lines.setdefault(pending, line)
                 expect_key = False

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from phoenix_hypervisor.config.document import Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Network, is_ctid
 
 SPECIAL = ("unconfined", "generated")
@@ -64,7 +66,7 @@ def load(
     if _MAYBE_CONTROL.search(data):
         problems += _form_problems(entries)
     problems += [
-        Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}")
+        Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}", code=Code.WRONG_FORM)
         for name in deprecated
         if _CONTROL.search(name) or name in (".", "..")
     ]
@@ -74,7 +76,8 @@ def load(
         keys = ours.rows()
         specs = {c: _container(c, {**defaults, **entries[c]}, keys) for c in sorted(entries, key=int)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        fault = Problem(f"{schema.where} allows what cannot be used: {error}", "/lxc_configs")
+        text = f"{schema.where} allows what cannot be used: {error}"
+        fault = Problem(text, "/lxc_configs", code=Code.SCHEMA_UNUSABLE)
         raise ProblemsError("the configuration has faults", [fault], where=where) from error
     return Desired(
         containers=specs,
@@ -95,6 +98,7 @@ def _default_problems(ours: Schema, schema: Schema) -> list[Problem]:
             f"default of {p.pointer.rpartition('/')[2]} in {schema.where}: {p.message}",
             "/lxc_configs",
             hint=p.hint,
+            code=Code.SCHEMA_UNUSABLE,
         )
         for p in ours.problems(used)
     ]
@@ -102,7 +106,7 @@ def _default_problems(ours: Schema, schema: Schema) -> list[Problem]:
 
 def _placed(data: bytes, problems: list[Problem]) -> list[Problem]:
     positions = Positions(data.decode("utf-8-sig"))
-    placed = [Problem(p.message, p.pointer, p.line or positions.line(p.pointer), p.hint) for p in problems]
+    placed = [replace(p, line=p.line or positions.line(p.pointer)) for p in problems]
     return sorted(set(placed), key=lambda p: (p.line or 0, p.pointer, p.message))
 
 
@@ -133,7 +137,12 @@ def _profile_problems(
             continue
         if profile in deprecated:
             problems.append(
-                Problem(f"profile {profile} is deprecated", pointer, hint=f"use {deprecated[profile]}")
+                Problem(
+                    f"profile {profile} is deprecated",
+                    pointer,
+                    hint=f"use {deprecated[profile]}",
+                    code=Code.PROFILE_DEPRECATED,
+                )
             )
             continue
         if profile in shipped or profile in SPECIAL:
@@ -145,7 +154,12 @@ def _profile_problems(
         near = difflib.get_close_matches(profile, [*shipped, *SPECIAL, *known], 1)
         hint = f"did you mean {near[0]}?" if near else "shipped: " + ", ".join(sorted(shipped) or ["none"])
         problems.append(
-            Problem(f"profile {profile!r} is neither shipped nor installed nor special", pointer, hint=hint)
+            Problem(
+                f"profile {profile!r} is neither shipped nor installed nor special",
+                pointer,
+                hint=hint,
+                code=Code.PROFILE_UNKNOWN,
+            )
         )
     return problems
 
@@ -160,11 +174,17 @@ def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) ->
                     f"{name} is deprecated and still shipped",
                     pointer,
                     hint="remove its source file",
+                    code=Code.DEPRECATED_SHIPPED,
                 )
             )
         if successor in deprecated:
             problems.append(
-                Problem(f"the successor {successor} is deprecated too", pointer, hint=deprecated[successor])
+                Problem(
+                    f"the successor {successor} is deprecated too",
+                    pointer,
+                    hint=deprecated[successor],
+                    code=Code.SUCCESSOR_UNUSABLE,
+                )
             )
     return problems
 
@@ -180,6 +200,7 @@ def _missing_successors(
             f"the successor {successor} is neither shipped nor installed",
             f"/deprecated_profiles/{escape(name)}",
             hint="shipped: " + ", ".join(sorted(shipped) or ["none"]),
+            code=Code.SUCCESSOR_UNUSABLE,
         )
         for name, successor in deprecated.items()
         if successor in absent
@@ -201,19 +222,24 @@ def _address_problems(entries: dict[str, Any]) -> list[Problem]:
             address = ip.partition("/")[0]
             found.append(("IP", address, f"{base}/network_config/ip"))
             if not _is_ipv4(address):
-                problems.append(Problem(f"{ip} is not an IPv4 address", f"{base}/network_config/ip"))
+                problems.append(_no_address(f"{ip} is not an IPv4 address", f"{base}/network_config/ip"))
         gw = network.get("gw") if isinstance(network, dict) else None
         if isinstance(gw, str) and not _is_ipv4(gw):
-            problems.append(Problem(f"{gw} is not an IPv4 address", f"{base}/network_config/gw"))
+            problems.append(_no_address(f"{gw} is not an IPv4 address", f"{base}/network_config/gw"))
         if isinstance(mac, str):
             found.append(("MAC", mac.lower(), f"{base}/mac_address"))
             if re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
-                problems.append(Problem(f"{mac} is a multicast address", f"{base}/mac_address"))
+                problems.append(_no_address(f"{mac} is a multicast address", f"{base}/mac_address"))
         for kind, value, pointer in found:
             other = seen.setdefault((kind, value), ctid)
             if other != ctid:
-                problems.append(Problem(f"{kind} {value} is also the address of container {other}", pointer))
+                text = f"{kind} {value} is also the address of container {other}"
+                problems.append(Problem(text, pointer, code=Code.ADDRESS_TWICE))
     return problems
+
+
+def _no_address(text: str, pointer: str) -> Problem:
+    return Problem(text, pointer, code=Code.ADDRESS_UNUSABLE)
 
 
 def _is_ipv4(text: str) -> bool:
@@ -226,7 +252,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
         if not is_ctid(ctid) and _CONTROL.search(ctid):
-            problems.append(Problem("a CTID holds a control character", base))
+            problems.append(Problem("a CTID holds a control character", base, code=Code.CONTROL_CHARACTER))
         used = entry.items() if isinstance(entry, dict) else ()
         pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
         while pending:
@@ -236,7 +262,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
             elif isinstance(value, list):
                 pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
             elif isinstance(value, str) and _CONTROL.search(value):
-                problems.append(Problem("holds a control character", pointer))
+                problems.append(Problem("holds a control character", pointer, code=Code.CONTROL_CHARACTER))
     return problems
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from phoenix_hypervisor.engine.results import Step
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.profiles.features import PACKED
 from phoenix_hypervisor.profiles.prove import prove
@@ -76,7 +77,10 @@ def _proven(session: Session, store: Store) -> Proof:
     tests = session.policy_tests(optional=store.optional_accepted()[0])
     proof = prove(store, store.profiles(), tests)
     if proof.warnings:
-        raise ProblemsError("the parser warns", [Problem(text, path) for path, text in proof.warnings])
+        raise ProblemsError(
+            "the parser warns",
+            [Problem(text, path, code=Code.PARSER_WARNING) for path, text in proof.warnings],
+        )
     return proof
 
 

@@ -100,7 +100,8 @@ class Refused(ProblemsError):
 
     def __init__(self, notes: Sequence[Note], message: str = "refused, and nothing was changed") -> None:
         # Words are made in `cli`; a program's log gets the codes.
-        super().__init__(message, [Problem(f"{note.code} {dict(note.data)}", note.target) for note in notes])
+        problems = [Problem(str(dict(note.data)), note.target, code=note.code) for note in notes]
+        super().__init__(message, problems)
         self.notes = tuple(notes)
 
 

@@ -19,11 +19,14 @@ class Role(Enum):
     """One thing is not done; the run goes on."""
     WARNING = "warning"
     """Done all the same; somebody should look."""
+    FAULT = "fault"
+    """The configuration, or a profile source, cannot be used: the run ends before it looks at the host."""
     FINDING = "finding"
     """`status` and `verify`: something is not as declared, or worth knowing."""
 
 
 R, S, W, F = Role.REFUSAL, Role.SKIP, Role.WARNING, Role.FINDING
+B = Role.FAULT
 
 
 class Code(StrEnum):
@@ -292,3 +295,42 @@ class Code(StrEnum):
     )
     UNDER_WAY = "transaction-under-way", (F,), "Another Phoenix is at work.", "transaction time command"
     JOURNAL_UNREADABLE = "journal-unreadable", (F,), "A journal cannot be read.", "why next"
+
+    # The configuration and the profile sources ----------------------------------
+    TOO_LARGE = "too-large", (B,), "The configuration is larger than Phoenix reads."
+    NOT_UTF8 = "not-utf-8", (B,), "The configuration is not text in UTF-8."
+    NOT_JSON = "not-json", (B,), "The configuration is not JSON; the line and the column say where."
+    NOT_AN_OBJECT = "not-an-object", (B,), "The configuration is JSON, and not an object."
+    REPEATED_KEY = "repeated-key", (B,), "An object names a key twice."
+    UNKNOWN_KEY = "unknown-key", (B,), "A key is not known."
+    KEY_MISSING = "key-missing", (B,), "A key that is needed is missing."
+    WRONG_TYPE = "wrong-type", (B,), "A value has another type than its key."
+    WRONG_FORM = "wrong-form", (B,), "A value does not have the form of its key."
+    NOT_ALLOWED = "not-allowed", (B,), "A value is not one of the allowed ones."
+    CONTROL_CHARACTER = "control-character", (B,), "A value holds a control character."
+    SCHEMA_UNUSABLE = (
+        "schema-unusable",
+        (B,),
+        "The schema beside the configuration allows what cannot be used.",
+    )
+    PROFILE_UNKNOWN = "profile-unknown", (B,), "A declared profile is neither shipped nor installed."
+    PROFILE_DEPRECATED = "profile-deprecated", (B,), "A declared profile is deprecated."
+    DEPRECATED_SHIPPED = "deprecated-shipped", (B,), "A deprecated profile still has a source."
+    SUCCESSOR_UNUSABLE = (
+        "successor-unusable",
+        (B,),
+        "The successor of a deprecated profile is deprecated, or is not there.",
+    )
+    ADDRESS_UNUSABLE = "address-unusable", (B,), "A network address cannot be used."
+    ADDRESS_TWICE = "address-twice", (B,), "Two containers have the same network address."
+    NO_SOURCES = "no-sources", (B,), "There is no directory of profile sources."
+    SOURCE_PLACE = "source-place", (B,), "Something lies where no source can be."
+    SOURCE_NAME = "source-name", (B,), "A source has a name that cannot be used."
+    SOURCE_UNREADABLE = "source-unreadable", (B,), "A source cannot be read as text."
+    SOURCE_WRITABLE = "source-writable", (B,), "Others than its owner can write a source, or its directory."
+    SOURCE_OUTSIDE = "source-outside", (B,), "A source includes what lies outside of /etc/apparmor.d."
+    SOURCE_LOOP = "source-loop", (B,), "Sources include each other."
+    SOURCE_CHANGED = "source-changed", (B,), "A source was changed while it was being compiled."
+    UNPROVEN = "unproven", (B,), "A profile does not compile, or not to what may be loaded."
+    UNPINNED = "unpinned", (B,), "A profile is compiled for features that this kernel does not have."
+    TEST_FAILED = "test-failed", (B,), "Compiled policy does not answer as a policy test expects."

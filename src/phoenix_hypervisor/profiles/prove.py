@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.trust import require_given
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
@@ -68,13 +69,13 @@ def prove(
                 known[name, profile.closure] = compiled
             blob, warnings = known[name, profile.closure]
         except PhoenixError as error:
-            problems.append(Problem(error.message, path, hint=error.hint))
+            problems.append(Problem(error.message, path, hint=error.hint, code=Code.UNPROVEN))
             continue
         blobs[name] = blob
         said += [(path, warning) for warning in warnings]
     for message, paths in unpinned.items():
         # One cause, one message: policy tests would fail by the hundred.
-        problems.append(Problem(message, _together(paths), hint=_PIN))
+        problems.append(Problem(message, _together(paths), hint=_PIN, code=Code.UNPINNED))
     problems += _changed_meanwhile(store, blobs)
     if not problems:
         problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
@@ -91,7 +92,9 @@ def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: 
     profiles = [profile for blob in blobs.values() for profile in read_policy(blob).profiles]
     compiled = {profile.name.decode("utf-8", "surrogateescape"): profile for profile in profiles}
     return [
-        Problem(str(failure).removeprefix(f"{failure.test.where}: "), failure.test.where)
+        Problem(
+            str(failure).removeprefix(f"{failure.test.where}: "), failure.test.where, code=Code.TEST_FAILED
+        )
         for failure in run_tests(tests, compiled, asks).failures
     ]
 
@@ -200,5 +203,6 @@ def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem
         parent, base = os.path.split(path)
         with Directory(parent, parent, parent) as directory:
             if directory.read(base) != data:
-                problems.append(Problem("changed while it was being proven", path, hint="run it again"))
+                text = "changed while it was being proven"
+                problems.append(Problem(text, path, hint="run it again", code=Code.SOURCE_CHANGED))
     return problems

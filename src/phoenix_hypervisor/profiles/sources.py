@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory, open_to_others
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.profiles.includes import include_loop, included, is_skipped, reaching_outside
 
 PROFILE_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
@@ -103,7 +104,8 @@ def read_sources(directory: str) -> Sources:
     problems: list[Problem] = []
     if not os.path.isdir(directory):
         raise ProblemsError(
-            "no profile sources", [Problem("is not a directory", directory, hint="see --config")]
+            "no profile sources",
+            [Problem("is not a directory", directory, hint="see --config", code=Code.NO_SOURCES)],
         )
     with Directory(directory, directory, directory) as top:
         _check_mode(top, problems)
@@ -112,7 +114,11 @@ def read_sources(directory: str) -> Sources:
             if name.startswith("."):
                 continue
             if stat.S_ISLNK(info.st_mode):
-                problems.append(Problem("is a symbolic link", place, hint="put the file itself there"))
+                problems.append(
+                    Problem(
+                        "is a symbolic link", place, hint="put the file itself there", code=Code.SOURCE_PLACE
+                    )
+                )
             elif stat.S_ISDIR(info.st_mode):
                 if name in INCLUDE_DIRS:
                     _read_tree(directory, name, sources.includes, problems)
@@ -120,31 +126,44 @@ def read_sources(directory: str) -> Sources:
                     _read_optional(os.path.join(directory, OPTIONAL), sources, problems)
                 else:
                     hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
-                    problems.append(Problem("a directory that is neither", place, hint=hint))
+                    problems.append(
+                        Problem("a directory that is neither", place, hint=hint, code=Code.SOURCE_PLACE)
+                    )
             elif PROFILE_NAME.fullmatch(name) is None:
                 text = "the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it"
-                problems.append(Problem(text, place))
+                problems.append(Problem(text, place, code=Code.SOURCE_NAME))
             elif is_skipped(name):
                 problems.append(
-                    Problem("the boot passes over files with such an ending", place, hint="rename it")
+                    Problem(
+                        "the boot passes over files with such an ending",
+                        place,
+                        hint="rename it",
+                        code=Code.SOURCE_NAME,
+                    )
                 )
             elif name in RESERVED:
-                problems.append(Problem("is the name of a stock profile of the lxc package", place))
+                problems.append(
+                    Problem("is the name of a stock profile of the lxc package", place, code=Code.SOURCE_NAME)
+                )
             else:
                 _read_file(top, name, name, place, sources.profiles, problems)
     problems += [
         Problem("stands in place of no profile", os.path.join(directory, OPTIONAL, name),
-                hint=f"put a {name} for older parsers into {directory}")
+                hint=f"put a {name} for older parsers into {directory}", code=Code.SOURCE_PLACE)
         for name in sources.optional if "/" not in name and name not in sources.profiles
     ]  # fmt: skip
     folded: dict[str, str] = {}
     for name in [*sources.profiles, *sources.includes, *sources.optional]:
         other = folded.setdefault(name.casefold(), name)
         if other != name:
-            problems.append(Problem(f"differs from {other} only by case", os.path.join(directory, name)))
+            problems.append(
+                Problem(
+                    f"differs from {other} only by case", os.path.join(directory, name), code=Code.SOURCE_NAME
+                )
+            )
     loop = include_loop(sources.includes) or include_loop({**sources.includes, **sources.optional})
     if loop:
-        problems.append(Problem(f"{' and '.join(loop)} include each other", directory))
+        problems.append(Problem(f"{' and '.join(loop)} include each other", directory, code=Code.SOURCE_LOOP))
     if problems:
         raise ProblemsError("the profile sources cannot be used", problems)
     return sources
@@ -165,7 +184,7 @@ def _read_tree(
     path = os.path.join(base, relative)
     if not os.path.isdir(path) or os.path.islink(path):
         if os.path.lexists(path):
-            problems.append(Problem("is not a directory", path))
+            problems.append(Problem("is not a directory", path, code=Code.SOURCE_PLACE))
         return
     with Directory(path, path, path) as directory:
         _check_mode(directory, problems)
@@ -174,15 +193,28 @@ def _read_tree(
             if name.startswith("."):
                 continue
             if _INCLUDE_NAME.fullmatch(name) is None:
-                problems.append(Problem("the name is not one that an include line can carry", place))
+                problems.append(
+                    Problem(
+                        "the name is not one that an include line can carry", place, code=Code.SOURCE_NAME
+                    )
+                )
             elif is_skipped(name):
-                problems.append(Problem("apparmor_parser passes over such a name", place, hint="rename it"))
+                problems.append(
+                    Problem(
+                        "apparmor_parser passes over such a name",
+                        place,
+                        hint="rename it",
+                        code=Code.SOURCE_NAME,
+                    )
+                )
             elif name.endswith(".d") and stat.S_ISDIR(info.st_mode):
                 text = "profiles of the host may include all that lies there, so it would change those too"
-                problems.append(Problem(text, place, hint="put it below abstractions/phoenix"))
+                problems.append(
+                    Problem(text, place, hint="put it below abstractions/phoenix", code=Code.SOURCE_PLACE)
+                )
             elif stat.S_ISDIR(info.st_mode):
                 if depth >= 8:
-                    problems.append(Problem("is nested too deep", place))
+                    problems.append(Problem("is nested too deep", place, code=Code.SOURCE_PLACE))
                 else:
                     _read_tree(base, f"{relative}/{name}", into, problems, depth + 1)
             else:
@@ -195,20 +227,24 @@ def _read_file(
     try:
         data = directory.read(name, MAX_SOURCE)
     except PhoenixError as error:
-        problems.append(Problem(error.message, place))
+        problems.append(Problem(error.message, place, code=Code.SOURCE_UNREADABLE))
         return
     if data is None:
         return
     info = directory.lstat(name)
     writable = open_to_others(info) if info is not None else None
     if writable is not None:
-        problems.append(Problem(writable, place, hint=f"chmod o-w {place}"))
+        problems.append(Problem(writable, place, hint=f"chmod o-w {place}", code=Code.SOURCE_WRITABLE))
     if b"\0" in data:
-        problems.append(Problem("holds a NUL byte", place))
+        problems.append(Problem("holds a NUL byte", place, code=Code.SOURCE_UNREADABLE))
         return
     for path in reaching_outside(data):
         hint = "includes and ABI files lie below /etc/apparmor.d: <PATH> there, or /etc/apparmor.d/PATH"
-        problems.append(Problem(f"includes {path[:200]}, which reaches outside", place, hint=hint))
+        problems.append(
+            Problem(
+                f"includes {path[:200]}, which reaches outside", place, hint=hint, code=Code.SOURCE_OUTSIDE
+            )
+        )
     into[key] = data
 
 
@@ -216,4 +252,6 @@ def _check_mode(directory: Directory, problems: list[Problem]) -> None:
     """Sources that everybody can write would be policy that everybody can write."""
     writable = directory.open_to_others()
     if writable is not None:
-        problems.append(Problem(writable, directory.shown, hint=f"chmod o-w {directory.shown}"))
+        problems.append(
+            Problem(writable, directory.shown, hint=f"chmod o-w {directory.shown}", code=Code.SOURCE_WRITABLE)
+        )
