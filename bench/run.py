@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -136,6 +137,28 @@ def no_op(rows: list[Row], size: int) -> Cost:
     return warm
 
 
+READ_ALL = (
+    "import sys\nfor path in open(sys.argv[1]):\n    with open(path[:-1], 'rb') as file:\n        file.read()"
+)
+
+
+def at_rest(rows: list[Row]) -> None:
+    """CPU of the no-op at 1,000 containers, against a bare Python that reads the same files, in turns."""
+    host, trace, listed = WORK / "host-1000/host", WORK / "opened", WORK / "opened-files"
+    words = phoenix(host, "apply", "--all", "--no-start", "-q")
+    strace = ["strace", "-f", "-qq", "-e", "trace=openat", "-o", str(trace), *words]
+    subprocess.run(strace, check=True, stdout=subprocess.DEVNULL)
+    # Phoenix opens relative to directories that it holds, so files are told by their names.
+    names = set(re.findall(r'"(?:[^"]*/)?([^"/]+)", [^)]*\) = \d', trace.read_text()))
+    paths = [path for path in sorted(host.rglob("*")) if path.name in names and path.is_file()]
+    listed.write_text("".join(f"{path}\n" for path in paths))
+    bare = ["/usr/bin/python3", "-I", "-S", "-c", READ_ALL, str(listed)]
+    pairs = [(cost(words).cpu, cost(bare).cpu) for _ in range(9)]
+    ours, least = (statistics.median(column) for column in zip(*pairs, strict=True))
+    shown = f"{ours * 1000:.0f} ms against {least * 1000:.0f} ms, {len(paths):,} files: {ours / least:.1f}x"
+    rows.append(Row("no-op at 1,000 / bare python3 -I -S, CPU", shown, "3x", ours / least <= 3))
+
+
 def one_changed(rows: list[Row]) -> None:
     """setup with one changed profile of 100, against the parser's own time on that file."""
     host = hosts.build(WORK / "setup-100", 1, 100)
@@ -243,6 +266,7 @@ def main() -> int:
     thousand = no_op(rows, 1000)
     ratio = per_shell / (thousand.wall / 1000)
     rows.append(Row("shell per container at 100 / ours at 1,000", f"{ratio:.0f}x", "100x", ratio >= 100))
+    at_rest(rows)
     ten = no_op(rows, 10000)
     growth = ten.wall / thousand.wall
     rows.append(Row("10,000 against 1,000 containers", f"{growth:.1f}x", "11x", growth <= 11))
