@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from phoenix_hypervisor.config.load import load
-from phoenix_hypervisor.config.reference import renewed
+from phoenix_hypervisor.config.reference import code, renewed
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.containers.runtimes.lxc import PlainLxc
 from phoenix_hypervisor.containers.runtimes.proxmox import Proxmox
@@ -121,3 +122,39 @@ def test_the_reference_is_what_the_schema_says() -> None:
     assert path.read_text() == renewed(path.read_text(), SCHEMA), "run make reference"
     for key in KEYS.values():
         assert f"| `{key.name}` | {key.kind} |" in path.read_text()
+
+
+def test_the_validator_is_what_the_schema_says() -> None:
+    path = TOP / "src/phoenix_hypervisor/config/validator.py"
+    assert path.read_text() == code(packaged_schema()), "run `make reference`"
+
+
+def test_the_validator_agrees_with_the_slow_one() -> None:
+    """Every key, once with a value of each kind: both say the same."""
+    samples: list[object] = [
+        None,
+        True,
+        False,
+        0,
+        16,
+        -1,
+        1.0,
+        1.5,
+        "",
+        "x",
+        "lxc-a",
+        "auto",
+        "0",
+        [],
+        ["a=1"],
+        {},
+    ]
+    slow = jsonschema.Draft7Validator(SCHEMA.document)
+    for key in SCHEMA.document["definitions"]["container"]["properties"]:
+        for value in samples:
+            document = {"lxc_configs": {"950": {key: value}}}
+            assert SCHEMA.is_valid(document) is slow.is_valid(document), (key, value)
+    for key in SCHEMA.document["properties"]:
+        for value in samples:
+            document = {"lxc_configs": {}, key: value}
+            assert SCHEMA.is_valid(document) is slow.is_valid(document), (key, value)

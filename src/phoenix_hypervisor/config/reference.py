@@ -6,6 +6,7 @@ Owns how a row of the schema is shown.  Pure: a schema comes in, text goes out.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,3 +54,37 @@ def _row(name: str, kind: str, default: object, meaning: str, *more: str) -> str
     shown = "" if default is None else f"`{json.dumps(default)}`"
     cells = [f"`{name}`", kind, shown, meaning, *more]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+_VALIDATOR_HEAD = '''"""What the packaged schema checks, as code.  Written by `make reference`: do not edit it.
+
+Owns nothing of its own: fastjsonschema made it from the schema, so that a run need not load and ask
+fastjsonschema for it.  Must be what `config.reference.code` gives: a test compares them.
+"""
+
+# ruff: noqa
+# mypy: ignore-errors
+from __future__ import annotations
+
+import re
+
+
+class Invalid(Exception):
+    """The document does not fit the schema; `config.schema` finds out where."""
+
+
+'''
+
+
+def code(schema: bytes) -> str:
+    """The module that checks documents against `schema`: `validate` raises `Invalid`."""
+    import fastjsonschema
+
+    text: str = fastjsonschema.compile_to_code(
+        json.loads(schema), use_default=False, detailed_exceptions=False
+    )
+    body = text[text.index("REGEX_PATTERNS") :]
+    body = re.sub(r"raise JsonSchemaValueException\(.*\)$", "raise Invalid", body, flags=re.M)
+    # JSON has no Decimal, and all faults at once are `config.schema`'s to find.
+    body = body.replace("(JsonSchemaValueException, JsonSchemaValuesException)", "Invalid")
+    return _VALIDATOR_HEAD + body.replace("float, Decimal", "float").rstrip("\n") + "\n"

@@ -68,6 +68,8 @@ class Schema:
 
     def is_valid(self, document: object) -> bool:
         """The fast gate: one generated function.  Raises PhoenixError for a broken schema."""
+        if self.is_packaged():
+            return self._fits_packaged(document)
         import fastjsonschema
 
         try:
@@ -77,6 +79,18 @@ class Schema:
         try:
             validate(document)
         except fastjsonschema.JsonSchemaException:
+            return False
+        except RecursionError as error:
+            raise self._endless() from error
+        return True
+
+    def _fits_packaged(self, document: object) -> bool:
+        # Loading fastjsonschema brings in urllib and ssl: half of what is loaded for a run at rest.
+        from phoenix_hypervisor.config import validator
+
+        try:
+            validator.validate(document)  # type: ignore[no-untyped-call]
+        except validator.Invalid:
             return False
         except RecursionError as error:
             raise self._endless() from error
