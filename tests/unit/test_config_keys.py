@@ -152,9 +152,9 @@ def test_the_validator_agrees_with_the_slow_one() -> None:
     slow = jsonschema.Draft7Validator(SCHEMA.document)
     for key in SCHEMA.document["definitions"]["container"]["properties"]:
         for value in samples:
-            document = {"lxc_configs": {"950": {key: value}}}
-            assert SCHEMA.is_valid(document) is slow.is_valid(document), (key, value)
+            one: dict[str, object] = {"lxc_configs": {"950": {key: value}}}
+            assert SCHEMA.is_valid(one) is slow.is_valid(one), (key, value)
     for key in SCHEMA.document["properties"]:
         for value in samples:
-            document = {"lxc_configs": {}, key: value}
+            document: dict[str, object] = {"lxc_configs": {}, key: value}
             assert SCHEMA.is_valid(document) is slow.is_valid(document), (key, value)

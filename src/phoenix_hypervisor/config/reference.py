@@ -56,7 +56,7 @@ def _row(name: str, kind: str, default: object, meaning: str, *more: str) -> str
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-_VALIDATOR_HEAD = '''"""What the packaged schema checks, as code.  Written by `make reference`: do not edit it.
+_VALIDATOR_HEAD = '''"""What the packaged schema checks, as code.  `make reference` writes it: do not edit it.
 
 Owns nothing of its own: fastjsonschema made it from the schema, so that a run need not load and ask
 fastjsonschema for it.  Must be what `config.reference.code` gives: a test compares them.

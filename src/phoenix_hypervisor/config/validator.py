@@ -1,4 +1,4 @@
-"""What the packaged schema checks, as code.  Written by `make reference`: do not edit it.
+"""What the packaged schema checks, as code.  `make reference` writes it: do not edit it.
 
 Owns nothing of its own: fastjsonschema made it from the schema, so that a run need not load and ask
 fastjsonschema for it.  Must be what `config.reference.code` gives: a test compares them.
