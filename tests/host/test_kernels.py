@@ -18,7 +18,7 @@ from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.queries import NetworkQuery, Query, RawQuery, parse_query
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks
-from phoenix_hypervisor.profiles.features import ALIASES, PACKED, packed
+from phoenix_hypervisor.profiles.features import ALIASES, PACKED, packed, same_lists
 from phoenix_hypervisor.profiles.prove import read_tests
 from support.hosts import TOP, DirectoryHost
 from support.shipped import NAMES, PIN, compile_text, takes_optional, text_of
@@ -64,6 +64,7 @@ def test_each_packed_kernel_asks_as_its_tree_does() -> None:
     }
     assert set(ALIASES.values()) <= set(PACKED) and packed("proxmox-9") == packed(ALIASES["proxmox-9"])
     assert packed("proxmox") is None
+    assert ["proxmox-8-6.8", "proxmox-9-6.14"] in same_lists(PACKED) and len(same_lists(PACKED)) == 6
 
 
 @pytest.mark.parametrize("kernel", PACKED)

@@ -13,7 +13,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
-from phoenix_hypervisor.profiles.features import PACKED
+from phoenix_hypervisor.profiles.features import PACKED, packed, same_lists
 from phoenix_hypervisor.profiles.prove import prove
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
@@ -51,7 +51,7 @@ def check(session: Session, progress: Callable[[Step], None]) -> Checked:
     kernels = tuple(PACKED) if session.settings.features is None else ()
     store = Store(session.host, session.sources, session.parser, recorded=False)
     proof = Proof()
-    progress(Step(0, 1 + len(kernels), session.parser.features.shown))
+    progress(Step(0, 1 + len(same_lists(kernels)), session.parser.features.shown))
     try:
         proof = _proven(session, store)
     except ProblemsError as error:
@@ -87,14 +87,17 @@ def _proven(session: Session, store: Store) -> Proof:
 def _prove_for(session: Session, kernels: tuple[str, ...], progress: Callable[[Step], None]) -> None:
     """Prove every profile for other kernels; each fault is told once, with the kernels it is seen for."""
     found: dict[Problem, list[str]] = {}
-    for number, name in enumerate(kernels, 1):
-        progress(Step(number, 1 + len(kernels), name))
-        parser = session.parser_for(name)
+    alike, kernel = same_lists(kernels), session.parser.features.kernel
+    for number, names in enumerate(alike):
+        progress(Step(1 + number, 1 + len(alike), ", ".join(names)))
+        if kernel is not None and kernel in map(packed, names):
+            continue  # proven already: it is the kernel in force
+        parser = session.parser_for(names[0])
         try:
             _proven(session, Store(session.host, session.sources, parser, recorded=False))
         except ProblemsError as error:
             for problem in error.problems:
-                found.setdefault(problem, []).append(name)
+                found.setdefault(problem, []).extend(names)
     if found:
         problems = [replace(p, message=f"for {', '.join(names)}: {p.message}") for p, names in found.items()]
         raise ProblemsError("check failed", problems, where=session.config_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,17 @@ def packed(name: str) -> str | None:
     if file is None:
         return None
     return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "features", file)
+
+
+def same_lists(names: Iterable[str]) -> list[list[str]]:
+    """The packed names in groups that have one and the same list: what is proven for one holds for all."""
+    found: dict[bytes, list[str]] = {}
+    for name in names:
+        path = packed(name)
+        assert path is not None
+        with open(path, "rb") as file:
+            found.setdefault(file.read(), []).append(name)
+    return list(found.values())
 
 
 def packaged_dump(major: int) -> str:
