@@ -406,7 +406,9 @@ def test_no_journal_is_written_that_would_not_be_read(
     assert "change fewer profiles" in result.err
     assert world(busy) == before
     action = InstallFile(target="x", path="/etc/apparmor.d/../shadow", before=None, after=b"", profile=None)
-    header = entries.Header(1, "t", "u", (), "lxc", (action,), None)
+    header = entries.Header(
+        id=1, time="t", user="u", command=(), runtime="lxc", actions=(action,), manifest=None
+    )
     with pytest.raises(PhoenixError, match="is not a place where Phoenix installs"):
         entries.header_line(header)
 

@@ -195,7 +195,9 @@ def test_a_difference_that_only_proxmoxs_kernels_see(host: DirectoryHost, tmp_pa
 
 
 def test_all_that_is_asked_of_a_socket_has_a_form_on_the_command_line() -> None:
-    asked = NetworkQuery(1, 1, 0x40, protocol=3, address=b"\0a b", peer_address=b"\0c", peer=b"lxc-x")
+    asked = NetworkQuery(
+        family=1, type=1, access=0x40, protocol=3, address=b"\0a b", peer_address=b"\0c", peer=b"lxc-x"
+    )
     assert str(asked) == (
         "network unix stream --access connect --protocol 3 --address '@a b' --peer-address @c --peer lxc-x"
     )

@@ -66,7 +66,7 @@ def automata(draw: st.DrawFn) -> Dfa:
     following = array("H", [draw(number) for _ in range(width)])
     ec = array("B", [draw(st.integers(0, 7)) for _ in range(256)]) if draw(st.booleans()) else None
     zeros = array("I", [0] * states)
-    return Dfa(base, default, following, check, ec, zeros, zeros)
+    return Dfa(base=base, default=default, next=following, check=check, ec=ec, accept=zeros, accept2=zeros)
 
 
 @settings(max_examples=60)

@@ -153,13 +153,13 @@ def actions_of(kind: type[Action]) -> st.SearchStrategy[Action]:
 ACTIONS = st.one_of([actions_of(kind) for kind in TYPES.values()])
 HEADERS = st.builds(
     Header,
-    st.integers(1, 99),
-    st.text(max_size=9),
-    st.text(max_size=9),
-    st.tuples(st.text(max_size=9)),
-    st.sampled_from(["lxc", "proxmox"]),
-    st.lists(ACTIONS, max_size=4).map(tuple),
-    st.none() | st.binary(max_size=20),
+    id=st.integers(1, 99),
+    time=st.text(max_size=9),
+    user=st.text(max_size=9),
+    command=st.tuples(st.text(max_size=9)),
+    runtime=st.sampled_from(["lxc", "proxmox"]),
+    actions=st.lists(ACTIONS, max_size=4).map(tuple),
+    manifest=st.none() | st.binary(max_size=20),
 )
 
 
@@ -189,7 +189,9 @@ def test_journals(header: Header, data: st.DataObject) -> None:
 @given(st.binary(max_size=200) | VALUES.map(lambda v: json.dumps(v).encode() + b"\n"))
 def test_journals_of_any_bytes(data: bytes) -> None:
     read_journal(data)
-    header = entries.header_line(Header(1, "t", "u", (), "lxc", (), None))
+    header = entries.header_line(
+        Header(id=1, time="t", user="u", command=(), runtime="lxc", actions=(), manifest=None)
+    )
     entry = entries.read(header + data, "x")
     assert entry is not None
 

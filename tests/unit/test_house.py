@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
@@ -78,3 +80,35 @@ def test_what_a_container_id_is_stands_once() -> None:
 def test_plan_names_no_program_of_a_runtime() -> None:
     for path in (TOP / "src/phoenix_hypervisor/plan").glob("*.py"):
         assert not re.findall(r"\b(?:pct|pvecm|lxc-start|lxc-create)\b", path.read_text()), path
+
+
+PACKAGE = TOP / "src/phoenix_hypervisor"
+MODULES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+
+
+def _classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for name, module in MODULES.items():
+        yield from ((name, node) for node in ast.walk(module) if isinstance(node, ast.ClassDef))
+
+
+def test_a_dataclass_of_more_than_five_fields_takes_them_by_name() -> None:
+    """Two swapped strings would type-check."""
+    found = []
+    for name, node in _classes():
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if any(text.startswith("dataclass") and "kw_only=True" not in text for text in decorators):
+            fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+            if len(fields) > 5:
+                found.append(f"{name}: {node.name}")
+    assert found == []
+
+
+def test_nothing_is_found_out_by_looking_behind_the_language() -> None:
+    """No module makes its names when asked; nobody reads an object's dictionary or a traceback's frames."""
+    found = []
+    for name, module in MODULES.items():
+        made = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "__getattr__"]
+        behind = ("__dict__", "tb_frame", "tb_next", "f_globals", "f_locals", "f_back")
+        read = [n for n in ast.walk(module) if isinstance(n, ast.Attribute) and n.attr in behind]
+        found += [f"{name}:{node.lineno}" for node in made] + [f"{name}:{node.lineno}" for node in read]
+    assert found == []

@@ -84,7 +84,9 @@ class Log:
 def _transaction(
     perform: Callable[[Action], Action], settled: list[Sequence[Action]], log: Log
 ) -> Transaction:
-    return Transaction(perform, lambda actions: inverse(actions, KERNEL_ARGV), settled.append, log)
+    return Transaction(
+        perform=perform, back=lambda actions: inverse(actions, KERNEL_ARGV), settle=settled.append, log=log
+    )
 
 
 def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:

@@ -197,7 +197,15 @@ def test_a_start_under_a_profile_that_is_not_loaded_is_refused() -> None:
     assert decide_containers(replace(LIVE, loaded={}), arriving).refusals == ()
 
 
-FILE = FileState("/etc/apparmor.d/lxc-a", "src/lxc-a", b"new", None, Ownership.ABSENT, False, "lxc-a")
+FILE = FileState(
+    path="/etc/apparmor.d/lxc-a",
+    source="src/lxc-a",
+    wanted=b"new",
+    installed=None,
+    ownership=Ownership.ABSENT,
+    recorded=False,
+    profile="lxc-a",
+)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,13 @@ def test_files(state: FileState, adopt: str, expected: list[str] | None) -> None
 
 
 PROFILE = ProfileState(
-    "lxc-a", "src/lxc-a", "c1", "c1", "enforce", True, ("/etc/apparmor.d/lxc-a", "/etc/apparmor.d/tunables/t")
+    name="lxc-a",
+    source="src/lxc-a",
+    closure="c1",
+    loaded_closure="c1",
+    mode="enforce",
+    kernel_known=True,
+    includes=("/etc/apparmor.d/lxc-a", "/etc/apparmor.d/tunables/t"),
 )
 
 
@@ -290,7 +304,9 @@ def test_names_that_others_own(changed: dict[str, Any], expected: list[str]) -> 
     assert codes(decide_profiles(facts, Plan()).refusals) == expected
 
 
-OLD = Retirement("lxc-old", "lxc-a", "/etc/apparmor.d/lxc-old", b"x", True, None)
+OLD = Retirement(
+    name="lxc-old", successor="lxc-a", path="/etc/apparmor.d/lxc-old", data=b"x", loaded=True, keep=None
+)
 
 
 def retire(
@@ -371,7 +387,14 @@ def test_verdicts() -> None:
 
 def test_profile_verdicts() -> None:
     same = replace(FILE, installed=b"new")
-    include = FileState("/etc/apparmor.d/tunables/t", "t", b"1", b"1", Ownership.OURS, True)
+    include = FileState(
+        path="/etc/apparmor.d/tunables/t",
+        source="t",
+        wanted=b"1",
+        installed=b"1",
+        ownership=Ownership.OURS,
+        recorded=True,
+    )
 
     def codes_of(file: FileState, profile: ProfileState, tunable: FileState = include) -> list[str]:
         return codes(judge_profiles([file, tunable], [profile], {})[0].findings)

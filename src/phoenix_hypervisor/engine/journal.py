@@ -148,7 +148,16 @@ class Journal:
             self._trust()
             numbers = self._numbers(directory)
             number = max(numbers, default=0) + 1
-            header = Header(number, now(), user, tuple(command), runtime, tuple(actions), manifest, undoes)
+            header = Header(
+                id=number,
+                time=now(),
+                user=user,
+                command=tuple(command),
+                runtime=runtime,
+                actions=tuple(actions),
+                manifest=manifest,
+                undoes=undoes,
+            )
             line = entries.header_line(header)
             if len(line) > MAX_JOURNAL // 2:
                 raise PhoenixError(

@@ -86,9 +86,9 @@ def run(
     )
     with journal as log:
         transaction = Transaction(
-            performer(session, runtime, desired),
-            lambda actions: back(session, actions),
-            keeper.settle,
-            log,
+            perform=performer(session, runtime, desired),
+            back=lambda actions: back(session, actions),
+            settle=keeper.settle,
+            log=log,
         )
         transaction.execute(plan, progress, lambda: keeper.announce(plan.actions))

@@ -24,7 +24,7 @@ class Record:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
     """One AppArmor decision that the kernel logged."""
 

@@ -39,7 +39,7 @@ TURN_LIMIT = 600.0
 """Seconds that a command waits for another command in the same lab."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A detached lab that is running."""
 
@@ -58,7 +58,14 @@ def running(cache: Cache, name: str) -> Running | None:
         return None
     try:
         said = json.loads((directory / "keeper.json").read_bytes())
-        return Running(name, said["release"], said["accel"], said["keeper"], said["qemu"], directory)
+        return Running(
+            name=name,
+            release=said["release"],
+            accel=said["accel"],
+            keeper=said["keeper"],
+            qemu=said["qemu"],
+            directory=directory,
+        )
     except (OSError, ValueError, KeyError):
         return None
 

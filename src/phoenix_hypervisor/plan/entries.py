@@ -36,7 +36,7 @@ _SEALED = re.compile(rb',"sha256":"[^"]{64}"\}', re.DOTALL)
 DAMAGED = "its first line is not what was written: the file is damaged"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What is known before the first step."""
 
@@ -165,14 +165,14 @@ def _header(document: dict[str, Any]) -> Header:
     if not isinstance(command, list) or not isinstance(document["actions"], list):
         raise TypeError("not a list")
     return Header(
-        _number(document["id"]),
-        str(document["time"]),
-        str(document["user"]),
-        tuple(str(word) for word in command),
-        str(document["runtime"]),
-        tuple(read_action(one) for one in document["actions"]),
-        unpacked(document["manifest"]),
-        None if undoes is None else _number(undoes),
+        id=_number(document["id"]),
+        time=str(document["time"]),
+        user=str(document["user"]),
+        command=tuple(str(word) for word in command),
+        runtime=str(document["runtime"]),
+        actions=tuple(read_action(one) for one in document["actions"]),
+        manifest=unpacked(document["manifest"]),
+        undoes=None if undoes is None else _number(undoes),
     )
 
 

@@ -125,7 +125,7 @@ class ContainerFacts:
     """Mode by name of all that the kernel has; None: AppArmor is off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retirement:
     """A deprecated profile that is still installed or loaded."""
 

@@ -127,7 +127,7 @@ class Ownership(Enum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """One file that Phoenix wants in /etc/apparmor.d."""
 
@@ -145,7 +145,7 @@ class FileState:
     """Mode and owner, `MODE UID GID`, of a file that is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileState:
     """One shipped profile; `closure` hashes its source and everything it includes."""
 

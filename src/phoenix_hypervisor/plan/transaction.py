@@ -80,7 +80,7 @@ def _where(error: PhoenixError) -> str:
     return f"{error.where}: " if error.where else ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Transaction:
     """One plan being applied."""
 

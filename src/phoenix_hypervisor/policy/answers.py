@@ -20,7 +20,7 @@ class Reason(StrEnum):
     UNCONFINED = "unconfined"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The kernel's decision.
 

@@ -41,7 +41,7 @@ class GlobQuery:
         return f"file --glob {show(self.glob)} --access {constants.file_letters(self.access)}{who}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyTest:
     """One `[[test]]`: questions with one expected answer."""
 
@@ -60,7 +60,7 @@ class PolicyTest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A question that was not answered as expected."""
 
@@ -253,7 +253,14 @@ def _ask(test: PolicyTest, name: str, judge: _Judge, query: Query | GlobQuery) -
     expected = ("allowed" if test.allowed else "denied") + (f" ({test.reason.value})" if test.reason else "")
     got = ("allowed" if answer.allowed else "denied") + f" ({answer.reason.value})"
     got += " because the profile only complains" if answer.complain else ""
-    return Failure(test, name, str(query), expected, got, f"{show(name.encode())} {witness}")
+    return Failure(
+        test=test,
+        profile=name,
+        query=str(query),
+        expected=expected,
+        answer=got,
+        witness=f"{show(name.encode())} {witness}",
+    )
 
 
 def _as_expected(test: PolicyTest, answer: Answer) -> bool:

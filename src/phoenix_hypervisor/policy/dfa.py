@@ -43,7 +43,7 @@ _WIDTHS = {
 }
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Dfa:
     """One automaton over bytes.  `row(s)[byte]` is the next state; rows are built when first walked."""
 

@@ -34,7 +34,7 @@ TARGETS = 5000
 """How many states are tried for the target of a link."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One thing that two profiles decide differently."""
 
@@ -85,11 +85,11 @@ def diff_policies(a: Policy, b: Policy, *, logging: bool = False, asks: Asks = A
             label = show(name)
             found.append(
                 Difference(
-                    label,
-                    "profile",
-                    "defined" if here else "",
-                    "defined" if there else "",
-                    f"profile {label}",
+                    profile=label,
+                    kind="profile",
+                    only_a="defined" if here else "",
+                    only_b="defined" if there else "",
+                    witness=f"profile {label}",
                 )
             )
     return found
@@ -139,8 +139,14 @@ def _searched(name: str, kind: Kind, a: Profile, b: Profile, logging: bool) -> I
             continue
         if kind.whole and space_a.free != space_b.free:
             query = kind.query(b"", perms.ALL, other)
-            words = ("unmediated", "") if space_a.free else ("", "unmediated")
-            yield Difference(name, kind.name, *words, witness=str(query), query=query)
+            yield Difference(
+                profile=name,
+                kind=kind.name,
+                only_a="unmediated" if space_a.free else "",
+                only_b="" if space_a.free else "unmediated",
+                witness=str(query),
+                query=query,
+            )
             continue
         groups = _groups(kind.grammar(), space_a, space_b, logging)
         plain = _groups(kind.plain(), space_a, space_b, logging) if kind.plain and groups else {}
@@ -212,13 +218,13 @@ def _report(name: str, kind: Kind, key: Key, string: bytes, count: int, other: b
     parts_a = [kind.words(only_a)] if only_a else []
     parts_b = [kind.words(only_b)] if only_b else []
     return Difference(
-        name,
-        f"{kind.name} ({tag})" if tag else kind.name,
-        ", ".join([*parts_a, words_a] if words_a else parts_a),
-        ", ".join([*parts_b, words_b] if words_b else parts_b),
-        str(query),
-        query,
-        count,
+        profile=name,
+        kind=f"{kind.name} ({tag})" if tag else kind.name,
+        only_a=", ".join([*parts_a, words_a] if words_a else parts_a),
+        only_b=", ".join([*parts_b, words_b] if words_b else parts_b),
+        witness=str(query),
+        query=query,
+        count=count,
     )
 
 
@@ -252,7 +258,7 @@ def _targets(profile: Profile) -> Iterator[bytes]:
 def _settings(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
     def setting(word: str, one: str, two: str) -> Iterator[Difference]:
         if one != two:
-            yield Difference(name, word, one, two, "")
+            yield Difference(profile=name, kind=word, only_a=one, only_b=two, witness="")
 
     yield from setting("mode", a.mode.name.lower(), b.mode.name.lower())
     yield from setting("audit", str(a.audit).lower(), str(b.audit).lower())
@@ -281,7 +287,14 @@ def _capabilities(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
         if (one ^ two) >> number & 1:
             query = CapabilityQuery(number)
             ours = bool(one >> number & 1)
-            yield Difference(name, "capability", word * ours, word * (not ours), str(query), query)
+            yield Difference(
+                profile=name,
+                kind="capability",
+                only_a=word * ours,
+                only_b=word * (not ours),
+                witness=str(query),
+                query=query,
+            )
 
 
 def _networks(name: str, a: Profile, b: Profile, asks: Asks) -> Iterator[Difference]:
@@ -292,14 +305,22 @@ def _networks(name: str, a: Profile, b: Profile, asks: Asks) -> Iterator[Differe
         for kind in constants.SOCKET_TYPES.values():
             one, two = network.granted(judge_a, family, kind), network.granted(judge_b, family, kind)
             if one != two:
-                query = NetworkQuery(family, kind, one & ~two or two & ~one)
+                query = NetworkQuery(family=family, type=kind, access=one & ~two or two & ~one)
                 words = _access(one & ~two), _access(two & ~one)
                 found.setdefault(words, []).append(query)
     for (only_a, only_b), queries in found.items():
         first = queries[0]
         if first.access & 0x10:
-            first = NetworkQuery(first.family, first.type)
-        yield Difference(name, "network", only_a, only_b, str(first), first, len(queries))
+            first = NetworkQuery(family=first.family, type=first.type)
+        yield Difference(
+            profile=name,
+            kind="network",
+            only_a=only_a,
+            only_b=only_b,
+            witness=str(first),
+            query=first,
+            count=len(queries),
+        )
 
 
 def _access(mask: int) -> str:
@@ -310,4 +331,11 @@ def _userns(name: str, a: Profile, b: Profile) -> Iterator[Difference]:
     one, two = (userns.granted(Evaluator(p)) for p in (a, b))
     if one != two:
         query = UsernsQuery()
-        yield Difference(name, "userns", "create" * one, "create" * two, str(query), query)
+        yield Difference(
+            profile=name,
+            kind="userns",
+            only_a="create" * one,
+            only_b="create" * two,
+            witness=str(query),
+            query=query,
+        )

@@ -17,8 +17,8 @@ from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery
 from phoenix_hypervisor.policy.raw import PROVED, raw_masks
 from phoenix_hypervisor.policy.sockets import Asks
 
-_FREE = Answer(True, Reason.UNMEDIATED)
-_UNCONFINED = Answer(True, Reason.UNCONFINED)
+_FREE = Answer(allowed=True, reason=Reason.UNMEDIATED)
+_UNCONFINED = Answer(allowed=True, reason=Reason.UNCONFINED)
 
 
 class Evaluator:
@@ -76,21 +76,21 @@ class Evaluator:
         denied = request & ~found.allow
         if not denied and not refused:
             mask = 0xFFFF if self.profile.audit else found.audit
-            return Answer(True, Reason.RULE, audited=bool(request & mask))
+            return Answer(allowed=True, reason=Reason.RULE, audited=bool(request & mask))
         reason = Reason.DENY_RULE if denied & found.quiet else Reason.NO_RULE
         quiet = 0 if self.profile.audit else found.quiet
         if self.complains and denied & ~quiet and not denied & found.kill:
-            return Answer(True, reason, complain=True)
-        return Answer(False, reason)
+            return Answer(allowed=True, reason=reason, complain=True)
+        return Answer(allowed=False, reason=reason)
 
     def by_check(self, found: Perms, request: int) -> Answer:
         """The decision as aa_check_perms takes it, for everything but files and mounts."""
         denied = request & (~found.allow | found.deny)
         audit, quiet = (perms.ALL, 0) if self.profile.audit else (found.audit, found.quiet)
         if not denied:
-            return Answer(True, Reason.RULE, audited=bool(request & audit))
+            return Answer(allowed=True, reason=Reason.RULE, audited=bool(request & audit))
         reason = Reason.DENY_RULE if denied & (found.quiet | found.deny) else Reason.NO_RULE
         complain = perms.ALL if self.complains else found.complain
         if not denied & found.kill and not denied & ~complain and denied & ~quiet:
-            return Answer(True, reason, complain=True)
-        return Answer(False, reason)
+            return Answer(allowed=True, reason=reason, complain=True)
+        return Answer(allowed=False, reason=reason)

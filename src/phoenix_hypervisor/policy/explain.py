@@ -53,7 +53,7 @@ def is_deny(statement: Statement) -> bool:
     return "deny" in statement.text.split()[:3]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Asker:
     """Compiles the source with some of the candidate rules and asks the question."""
 
@@ -99,9 +99,17 @@ def explain(
     if answer.reason in (Reason.UNMEDIATED, Reason.UNCONFINED):
         return Explanation(answer, (), (), f"no rule is asked: {answer.reason.value}", 1)
     if answer.reason is Reason.RULE:
-        asker = _Asker(source, compile, profile, query, asks, allows, base=denies)
+        asker = _Asker(
+            source=source,
+            compile=compile,
+            profile=profile,
+            query=query,
+            asks=asks,
+            candidates=allows,
+            base=denies,
+        )
         return _decided(asker, answer, lambda got: got.allowed and got.reason is Reason.RULE, "")
-    asker = _Asker(source, compile, profile, query, asks, denies)
+    asker = _Asker(source=source, compile=compile, profile=profile, query=query, asks=asks, candidates=denies)
     if answer.reason is Reason.DENY_RULE:
         return _decided(asker, answer, lambda got: got.reason is Reason.DENY_RULE, "")
     without = asker.ask([])

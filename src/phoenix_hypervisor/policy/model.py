@@ -82,7 +82,7 @@ class Family(NamedTuple):
     quiet: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Database:
     """An automaton with the meaning of its states (struct aa_policydb)."""
 
@@ -165,7 +165,7 @@ class Database:
         return self.dfa.walk(self.starts[0], bytes((number,)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Profile:
     """One compiled profile."""
 

@@ -217,7 +217,9 @@ def _database(stream: Stream, *, is_file: bool, is_xmatch: bool = False) -> Data
     else:
         row = dfa.row(start)
         starts = (start, 0, row[Class.FILE] or file_start, *row[Class.FILE + 1 : LAST_CLASS + 1])
-    return Database(dfa, starts, table, is_file and not is_xmatch, transitions)
+    return Database(
+        dfa=dfa, starts=starts, table=table, is_file=is_file and not is_xmatch, transitions=transitions
+    )
 
 
 def _skip_tags(stream: Stream) -> None:

@@ -34,7 +34,7 @@ class Waiver:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
     """One rule, include or block header."""
 
@@ -163,13 +163,13 @@ class _Scanner:
         words = b" ".join(bare.split())
         self.statements.append(
             Statement(
-                kind,
-                words.decode("utf-8", "backslashreplace"),
-                name,
-                text.count(b"\n", 0, at) + 1,
-                "//".join(block for block in self.blocks if block),
-                start,
-                len(self.out),
+                kind=kind,
+                text=words.decode("utf-8", "backslashreplace"),
+                file=name,
+                line=text.count(b"\n", 0, at) + 1,
+                profile="//".join(block for block in self.blocks if block),
+                start=start,
+                end=len(self.out),
             )
         )
 

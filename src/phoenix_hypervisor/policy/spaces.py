@@ -56,7 +56,7 @@ class Space:
     """What `grants` reads, where that is more than a constant."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Kind:
     """How one class of questions is asked."""
 
@@ -164,78 +164,78 @@ _PTRACE = 0x2 | 0x4 | 0x8 | 0x10
 
 KINDS: tuple[Kind, ...] = (
     Kind(
-        "file",
-        lambda: grammar.path(grammar.FILE_BITS),
-        _file_space,
-        FileQuery,
-        constants.file_letters,
+        name="file",
+        grammar=lambda: grammar.path(grammar.FILE_BITS),
+        space=_file_space,
+        query=FileQuery,
+        words=constants.file_letters,
         by_owner=True,
     ),
     Kind(
-        "link",
-        lambda: grammar.two_paths(perms.LINK | perms.LINK_SUBSET),
-        _pair_space(perms.LINK),
-        lambda string, access, other: LinkQuery(*_pair(string), other),
-        lambda mask: "link" if mask & perms.LINK else "subset",
+        name="link",
+        grammar=lambda: grammar.two_paths(perms.LINK | perms.LINK_SUBSET),
+        space=_pair_space(perms.LINK),
+        query=lambda string, access, other: LinkQuery(*_pair(string), other),
+        words=lambda mask: "link" if mask & perms.LINK else "subset",
         by_owner=True,
     ),
     Kind(
-        "change_profile",
-        lambda: grammar.label(perms.CHANGE_PROFILE),
-        _file_space,
-        lambda string, access, other: ChangeProfileQuery(string),
-        _fixed("change"),
+        name="change_profile",
+        grammar=lambda: grammar.label(perms.CHANGE_PROFILE),
+        space=_file_space,
+        query=lambda string, access, other: ChangeProfileQuery(string),
+        words=_fixed("change"),
     ),
     Kind(
-        "change_profile on exec",
-        lambda: grammar.label(perms.ONEXEC, behind_path=True),
-        _file_space,
-        lambda string, access, other: RawQuery(Class.FILE, string),
-        _fixed("change on exec"),
+        name="change_profile on exec",
+        grammar=lambda: grammar.label(perms.ONEXEC, behind_path=True),
+        space=_file_space,
+        query=lambda string, access, other: RawQuery(Class.FILE, string),
+        words=_fixed("change on exec"),
     ),
     Kind(
-        "mount",
-        grammar.mount,
-        _class_space(Class.MOUNT),
-        _mount_query,
-        _fixed("mount"),
+        name="mount",
+        grammar=grammar.mount,
+        space=_class_space(Class.MOUNT),
+        query=_mount_query,
+        words=_fixed("mount"),
         plain=lambda: grammar.mount(grammar.COMMON_TYPES),
     ),
     Kind(
-        "umount",
-        lambda: grammar.path(perms.MAY_UMOUNT),
-        _class_space(Class.MOUNT),
-        lambda string, access, other: UmountQuery(string),
-        _fixed("umount"),
+        name="umount",
+        grammar=lambda: grammar.path(perms.MAY_UMOUNT),
+        space=_class_space(Class.MOUNT),
+        query=lambda string, access, other: UmountQuery(string),
+        words=_fixed("umount"),
     ),
     Kind(
-        "pivot_root",
-        lambda: grammar.two_paths(perms.MAY_PIVOT_ROOT, directories=True),
-        _class_space(Class.MOUNT),
-        lambda string, access, other: PivotRootQuery(*_pair(string)),
-        _fixed("pivot_root"),
+        name="pivot_root",
+        grammar=lambda: grammar.two_paths(perms.MAY_PIVOT_ROOT, directories=True),
+        space=_class_space(Class.MOUNT),
+        query=lambda string, access, other: PivotRootQuery(*_pair(string)),
+        words=_fixed("pivot_root"),
     ),
     Kind(
-        "signal",
-        lambda: grammar.label(_SIGNAL, heads=grammar.SIGNAL_BYTES),
-        _class_space(Class.SIGNAL),
-        lambda string, access, other: SignalQuery(string[0], access & -access, string[1:]),
-        _table_words(dict(constants.SIGNAL_ACCESS)),
+        name="signal",
+        grammar=lambda: grammar.label(_SIGNAL, heads=grammar.SIGNAL_BYTES),
+        space=_class_space(Class.SIGNAL),
+        query=lambda string, access, other: SignalQuery(string[0], access & -access, string[1:]),
+        words=_table_words(dict(constants.SIGNAL_ACCESS)),
     ),
     Kind(
-        "ptrace",
-        lambda: grammar.label(_PTRACE),
-        _class_space(Class.LABEL, behind=bytes((Class.PTRACE,))),
-        lambda string, access, other: PtraceQuery(access & -access, string),
-        _table_words(dict(constants.PTRACE_ACCESS)),
+        name="ptrace",
+        grammar=lambda: grammar.label(_PTRACE),
+        space=_class_space(Class.LABEL, behind=bytes((Class.PTRACE,))),
+        query=lambda string, access, other: PtraceQuery(access & -access, string),
+        words=_table_words(dict(constants.PTRACE_ACCESS)),
     ),
     *(
         Kind(
-            word,
-            lambda: grammar.anything(perms.ALL & ~perms.LOCK),
-            _class_space(number),
-            lambda string, access, other, number=number: RawQuery(number, string),  # type: ignore[misc]
-            lambda mask: f"{mask:#x}",
+            name=word,
+            grammar=lambda: grammar.anything(perms.ALL & ~perms.LOCK),
+            space=_class_space(number),
+            query=lambda string, access, other, number=number: RawQuery(number, string),  # type: ignore[misc]
+            words=lambda mask: f"{mask:#x}",
             whole=True,
         )
         for word, number in (
@@ -245,11 +245,11 @@ KINDS: tuple[Kind, ...] = (
         )
     ),
     Kind(
-        "attachment",
-        lambda: grammar.path(perms.EXEC),
-        _attach_space,
-        lambda string, access, other: RawQuery(Class.XMATCH, string),
-        _fixed("attach"),
+        name="attachment",
+        grammar=lambda: grammar.path(perms.EXEC),
+        space=_attach_space,
+        query=lambda string, access, other: RawQuery(Class.XMATCH, string),
+        words=_fixed("attach"),
     ),
 )
 

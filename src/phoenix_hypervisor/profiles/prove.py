@@ -185,7 +185,7 @@ def _useless_pin(blob: bytes, asks: Asks) -> str | None:
             return f"is compiled without {', '.join(missing)}: everything of it is allowed"
         if asks is not Asks.PROTOCOL or profile.start(Class.NETWORK_V7) or profile.start(Class.NETWORK_V9):
             continue
-        sockets = [NetworkQuery(AF_UNIX, one) for one in SOCKET_TYPES.values()]
+        sockets = [NetworkQuery(family=AF_UNIX, type=one) for one in SOCKET_TYPES.values()]
         meant, found = Evaluator(profile), Evaluator(profile, asks)
         if any(meant.ask(one).allowed for one in sockets) and not any(
             found.ask(one).allowed for one in sockets

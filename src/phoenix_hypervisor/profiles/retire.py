@@ -44,17 +44,17 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
         keep = keep or _reason_to_keep(store, name, data)
         found.append(
             Retirement(
-                name,
-                successor,
-                path,
-                data,
-                loaded,
-                keep,
-                carriers(labels, name),
-                foreign,
-                store.in_kernel(name),
-                store.manifest.loaded.get(name),
-                store.stat_installed(name) if foreign else None,
+                name=name,
+                successor=successor,
+                path=path,
+                data=data,
+                loaded=loaded,
+                keep=keep,
+                processes=carriers(labels, name),
+                foreign=foreign,
+                compiled=store.in_kernel(name),
+                closure=store.manifest.loaded.get(name),
+                stat=store.stat_installed(name) if foreign else None,
             )
         )
     return found

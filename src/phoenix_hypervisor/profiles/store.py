@@ -90,11 +90,26 @@ class Store:
             data = render(common)
         except ValueError as error:
             fault = f"{COMMON} cannot be extended: {error}"
-            return FileState(COMPANION, COMMON, b"", installed, Ownership.OURS, False, fault=fault)
+            return FileState(
+                path=COMPANION,
+                source=COMMON,
+                wanted=b"",
+                installed=installed,
+                ownership=Ownership.OURS,
+                recorded=False,
+                fault=fault,
+            )
         ours = installed is not None and self.manifest.owns(COMPANION, installed)
         ownership = Ownership.ABSENT if installed is None else Ownership.OURS if ours else Ownership.FOREIGN
         recorded = self.manifest.files.get(COMPANION) == [record.digest(data)]
-        return FileState(COMPANION, COMMON, data, installed, ownership, recorded)
+        return FileState(
+            path=COMPANION,
+            source=COMMON,
+            wanted=data,
+            installed=installed,
+            ownership=ownership,
+            recorded=recorded,
+        )
 
     def _file(self, name: str, source: str, data: bytes) -> FileState:
         path = f"{APPARMOR_D}/{name}"
@@ -111,7 +126,17 @@ class Store:
         recorded = list(self.manifest.files.get(path, ())) == [record.digest(data)]
         profile = name if name in self.sources.profiles else None
         owner = self.stat_installed(name) if ownership is Ownership.FOREIGN else None
-        return FileState(path, source, data, installed, ownership, recorded, profile, fault, owner)
+        return FileState(
+            path=path,
+            source=source,
+            wanted=data,
+            installed=installed,
+            ownership=ownership,
+            recorded=recorded,
+            profile=profile,
+            fault=fault,
+            stat=owner,
+        )
 
     def _directory(self, relative: str) -> Directory | None:
         if relative not in self._directories:
@@ -143,15 +168,15 @@ class Store:
             mode = None if self.loaded is None else self.loaded.get(name)
             found.append(
                 ProfileState(
-                    name,
-                    path,
-                    closure,
-                    self.manifest.loaded.get(name),
-                    mode,
+                    name=name,
+                    source=path,
+                    closure=closure,
+                    loaded_closure=self.manifest.loaded.get(name),
+                    mode=mode,
                     # A live kernel that lists no profiles has none; a directory says nothing.
-                    self.loaded is not None or self.host.is_live,
-                    own,
-                    differing(self.host, name, self.compiled(name)) if mode is not None else None,
+                    kernel_known=self.loaded is not None or self.host.is_live,
+                    includes=own,
+                    differs=differing(self.host, name, self.compiled(name)) if mode is not None else None,
                 )
             )
         return found

@@ -117,8 +117,8 @@ def test_operations_name_the_capabilities_they_need() -> None:
     }
     admin = ("sys_admin",)
     assert needs == {"umount": admin, "pivot_root": admin, "mount": admin, "capability": ()}
-    assert judge.ask(NetworkQuery(constants.family("packet"), 3)).needs == ("net_raw",)
-    assert judge.ask(NetworkQuery(constants.family("inet"), 1)).needs == ()
+    assert judge.ask(NetworkQuery(family=constants.family("packet"), type=3)).needs == ("net_raw",)
+    assert judge.ask(NetworkQuery(family=constants.family("inet"), type=1)).needs == ()
 
 
 def test_classes_the_compiler_was_not_told_about_are_unmediated() -> None:
@@ -126,7 +126,7 @@ def test_classes_the_compiler_was_not_told_about_are_unmediated() -> None:
     for answer in (
         judge.ask(UmountQuery(b"/")),
         judge.ask(SignalQuery(9, 2, b"x")),
-        judge.ask(NetworkQuery(2, 1)),
+        judge.ask(NetworkQuery(family=2, type=1)),
         judge.ask(UsernsQuery()),
         judge.ask(PtraceQuery(8, b"x")),
     ):

@@ -60,10 +60,10 @@ def test_a_table_of_network_families() -> None:
     assert families[2] == (1 << 1, 0, 0)
     assert families[10] == (0, 0, 1 << 2)
     judge = Evaluator(policy("network-308").profiles[0])
-    assert judge.ask(NetworkQuery(2, 1)).allowed
-    assert not judge.ask(NetworkQuery(2, 2)).allowed
-    assert judge.ask(NetworkQuery(10, 2)).reason.value == "deny rule"
-    assert not judge.ask(NetworkQuery(99, 1)).allowed
+    assert judge.ask(NetworkQuery(family=2, type=1)).allowed
+    assert not judge.ask(NetworkQuery(family=2, type=2)).allowed
+    assert judge.ask(NetworkQuery(family=10, type=2)).reason.value == "deny rule"
+    assert not judge.ask(NetworkQuery(family=99, type=1)).allowed
 
 
 def test_profiles_are_named_or_alone() -> None:
@@ -104,7 +104,7 @@ def exercise(data: bytes) -> Policy | None:
         judge.ask(UmountQuery(b"/b/"))
         judge.ask(ChangeProfileQuery(b"a//&b"))
         judge.ask(SignalQuery(9, 2, b"x//&y"))
-        judge.ask(NetworkQuery(10, 2))
+        judge.ask(NetworkQuery(family=10, type=2))
         for number in (2, 7, 16, 32, 200):
             judge.raw(RawQuery(number, b"\x09/abc", 1))
     return found

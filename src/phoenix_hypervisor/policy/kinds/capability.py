@@ -29,12 +29,14 @@ class CapabilityQuery(Query):
         caps = judge.profile.capabilities
         bit = 1 << self.number
         if caps.allow & bit:
-            return Answer(True, Reason.RULE, audited=judge.profile.audit or bool(caps.audit & bit))
+            return Answer(
+                allowed=True, reason=Reason.RULE, audited=judge.profile.audit or bool(caps.audit & bit)
+            )
         quiet = bool(caps.quiet & bit)
         reason = Reason.DENY_RULE if quiet else Reason.NO_RULE
         if judge.complains and (not quiet or judge.profile.audit):
-            return Answer(True, reason, complain=True)
-        return Answer(False, reason)
+            return Answer(allowed=True, reason=reason, complain=True)
+        return Answer(allowed=False, reason=reason)
 
 
 FORMS = (

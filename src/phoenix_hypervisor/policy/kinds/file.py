@@ -68,7 +68,7 @@ def _used(judge: Evaluator, state: int, mask: int, other: bool) -> Answer:
                 return replace(answer, transition=transition(database, found.xindex))
         elif judge.complains and mask == perms.EXEC:
             # profile_transition goes on in a learning profile, whatever the rule says.
-            return Answer(True, answer.reason, complain=True)
+            return Answer(allowed=True, reason=answer.reason, complain=True)
     return answer
 
 

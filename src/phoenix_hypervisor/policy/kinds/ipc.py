@@ -52,7 +52,7 @@ class PtraceQuery(Query):
     def ask(self, judge: Evaluator) -> Answer:
         tracee = bool(self.access & _TRACEE)
         if tracee and self.peer == b"unconfined" and not judge.unconfined:
-            return Answer(True, Reason.UNCONFINED)
+            return Answer(allowed=True, reason=Reason.UNCONFINED)
         database, _ = judge.mediated(Class.PTRACE)
         if database is None:
             # Without ptrace rules a tracer is asked for the capability instead.

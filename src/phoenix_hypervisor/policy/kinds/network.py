@@ -24,7 +24,7 @@ _RAW_NEEDS = {("inet", 3), ("inet6", 3), ("appletalk", 3), ("ieee802154", 3), ("
 _FAMILY_NEEDS = {"packet": "net_raw", "llc": "net_raw", "xdp": "net_raw", "key": "net_admin"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkQuery(Query):
     """Make a socket or use it; what stands behind `access` matters to some kernels only (sockets.Asks)."""
 
@@ -89,7 +89,7 @@ def granted(judge: Evaluator, family: int, kind: int) -> int:
     policy = profile.policy
     if judge.unconfined:
         return _EVERY
-    query = NetworkQuery(family, kind, _EVERY)
+    query = NetworkQuery(family=family, type=kind, access=_EVERY)
     start, fine = sockets.start(policy, family, judge.asks) if policy is not None else (0, False)
     if policy is not None and start and fine:
         found = sockets.unix(policy, start, query, profile.name)
@@ -123,9 +123,9 @@ def _socket(fields: Fields, family: int) -> NetworkQuery:
     for word in fields.words("access"):
         access |= constants.from_table(word, "network access", constants.NETWORK_ACCESS)
     return NetworkQuery(
-        family,
-        kind,
-        access or _CREATE,
+        family=family,
+        type=kind,
+        access=access or _CREATE,
         protocol=fields.number("protocol", 0xFFFF, 0),
         address=_abstract(fields, "address"),
         peer_address=_abstract(fields, "peer_address"),
