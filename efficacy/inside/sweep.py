@@ -116,7 +116,9 @@ class Sweep:
     def roots(self) -> Iterator[tuple[str, str]]:
         """Where the container has each file system by name."""
         for fstype, place in (*OWN.items(), *ON_TOP.items(), *NESTING.items()):
-            if fstype in self.files and os.path.isdir(place):
+            if fstype in self.files and any(
+                os.path.lexists(f"{place}/{path}") for path in self.files[fstype][:3]
+            ):
                 yield fstype, place
 
     # The ways ------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class Sweep:
             for directory in self.directories(fstype):
                 self.tick("by bind")
                 source = os.path.join(place, directory).rstrip("/")
-                for target in _targets(source):
+                for target in _targets(source, deep=directory.count("/") > 1):
                     self._bound(other, fstype, source, directory, target)
             target = "/tmp/sweep-file"
             with open(target, "w"):
@@ -180,7 +182,8 @@ class Sweep:
                     with contextlib.suppress(OSError):
                         new = other.rename(target, f"{os.path.dirname(target)}/renamed")
                         self.below("by bind, renamed", fstype, new, directory)
-                        self._parts("by bind, renamed, a part bound", fstype, new, directory)
+                        if directory.count("/") < 2 and not target.startswith("/mnt/part"):
+                            self._parts("by bind, renamed, a part bound", fstype, new, directory)
                         other.rename(new, target)
                         new = target
                 with contextlib.suppress(OSError):
@@ -298,10 +301,11 @@ def _places(files: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
             yield fstype, place
 
 
-def _targets(source: str) -> Iterator[str]:
+def _targets(source: str, *, deep: bool) -> Iterator[str]:
     """Under a name that says nothing, under its own last name, and where runtimes and systemd have it."""
     yield "/mnt/part"
     yield f"/mnt/q/{os.path.basename(source)}"
-    yield source
-    yield f"/run/systemd/mount-rootfs{source}"
-    yield f"/var/lib/docker/s{source}"
+    if not deep:
+        yield source
+        yield f"/run/systemd/mount-rootfs{source}"
+        yield f"/var/lib/docker/s{source}"
