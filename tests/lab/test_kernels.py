@@ -18,11 +18,13 @@ from phoenix_hypervisor.plan.mediation import read_dump
 from phoenix_hypervisor.policy.assertions import run_tests
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks
-from phoenix_hypervisor.profiles.features import PACKED, packed
+from phoenix_hypervisor.profiles.features import PACKED, packed, same_lists
 from phoenix_hypervisor.profiles.prove import read_tests
 from support.shipped import NAMES, TOP
 
-PROXMOX = [name for name in PACKED if name.startswith("proxmox")]
+PROXMOX = [names[0] for names in same_lists(name for name in PACKED if name.startswith("proxmox"))]
+BARE = "lxc-nesting-v1"
+"""Compiled without its pin as well: a small one, because the guest is emulated."""
 COMPILE = """set -e
 cd /usr/local/phoenix_hypervisor
 rm -rf /tmp/kernels && mkdir /tmp/kernels
@@ -34,10 +36,9 @@ for kernel in {kernels}; do
     [ -e $source ] || source=$top/$name
     apparmor_parser -QKS --kernel-features src/phoenix_hypervisor/data/features/$kernel \\
       $include $source > /tmp/kernels/$kernel.$name
-    sed '/^abi /d' $source | apparmor_parser -QKS \\
-      --kernel-features src/phoenix_hypervisor/data/features/$kernel $include \\
-      > /tmp/kernels/$kernel.$name.unpinned
   done
+  sed '/^abi /d' $top/{bare} | apparmor_parser -QKS \\
+    --kernel-features src/phoenix_hypervisor/data/features/$kernel $include > /tmp/kernels/$kernel.bare
 done
 tar -C /tmp/kernels -cf /tmp/kernels.tar .
 """
@@ -48,7 +49,8 @@ def test_on_proxmoxs_kernels_the_shipped_profiles_hold_as_parser_4_compiles_them
     labs: Callable[[str], Lab], tell: Callable[[str], None]
 ) -> None:
     lab = labs("trixie")
-    lab.run(COMPILE.format(kernels=" ".join(PROXMOX), names=" ".join(NAMES)), check=True, timeout=900)
+    script = COMPILE.format(kernels=" ".join(PROXMOX), names=" ".join(NAMES), bare=BARE)
+    lab.run(script, check=True, timeout=1200)
     tests = read_tests(str(TOP / "etc/policy_tests"), optional=True)
     sizes = []
     with tarfile.open(fileobj=io.BytesIO(lab.get("/tmp/kernels.tar"))) as archive:
@@ -62,9 +64,9 @@ def test_on_proxmoxs_kernels_the_shipped_profiles_hold_as_parser_4_compiles_them
                 sizes.append(len(blob))
                 profile = read_policy(blob).profiles[0]
                 assert run_tests(tests, {name: profile}, how).failures == (), (kernel, name)
-                bare = read_policy(_member(archive, f"{kernel}.{name}.unpinned")).profiles[0]
-                failed = {failure.test.name for failure in run_tests(tests, {name: bare}, how).failures}
-                assert "unix sockets are made and used" in failed, (kernel, name)
+            bare = read_policy(_member(archive, f"{kernel}.bare")).profiles[0]
+            failed = {failure.test.name for failure in run_tests(tests, {BARE: bare}, how).failures}
+            assert "unix sockets are made and used" in failed, kernel
     assert max(sizes) <= 2_000_000, "the budget for kernels with permstable32"
     tell(f"compiled by parser 4.1 for {len(PROXMOX)} kernels of Proxmox: {min(sizes)} to {max(sizes)} bytes")
 
