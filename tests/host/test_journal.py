@@ -232,7 +232,7 @@ def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
             busy.apply("--all", "--no-start")
         return real(session)
 
-    monkeypatch.setattr("phoenix_hypervisor.engine.workflow.locked", locked)
+    monkeypatch.setattr("phoenix_hypervisor.engine.perform.locked", locked)
     document = busy.apply("--all", "--no-start", "--json").document
     assert document["recovered"]["id"] == 2 and document["changed"] > 0
     assert busy.phoenix("verify").code == 3  # Nothing was started.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.cli.words import sign, summary
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
@@ -74,9 +73,15 @@ def _error_text(error: PhoenixError) -> str:
 
     if not isinstance(error, Refused):
         return str(error)
-    problems = [(note.target, *words(note)) for note in error.notes]
+    problems = [(note.target, *_words(note)) for note in error.notes]
     lines = [f"  {Problem(text, target, hint=hint)}" for target, text, hint in problems]
     return "\n".join([error.message, *lines])
+
+
+def _words(note: Note) -> tuple[str, str | None]:
+    from phoenix_hypervisor.cli.notes import words
+
+    return words(note)
 
 
 def _problems(error: PhoenixError) -> list[dict[str, Any]]:
@@ -154,7 +159,7 @@ def difference(old: bytes | None, new: bytes | None, before: str, after: str) ->
 
 def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str) -> None:
     for note in notes:
-        text, hint = words(note)
+        text, hint = _words(note)
         code = f"{note.code}: " if isinstance(note, Finding) else ""
         say(settings, f"{title} {note.target}: {code}{text}" + (f"  ({hint})" if hint else ""), fg=color)
 
@@ -162,7 +167,7 @@ def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str
 def show_findings(settings: Settings, findings: Iterable[Finding]) -> None:
     """What is wrong with the host, each in a line."""
     for finding in findings:
-        text, hint = words(finding)
+        text, hint = _words(finding)
         say(settings, f"{finding.code}: {text} ({hint})", fg="red")
 
 
@@ -192,7 +197,7 @@ def notes(found: Iterable[Note]) -> list[dict[str, Any]]:
     """Notes as --json prints them: the code and its data for programs, the words for people."""
     listed = []
     for note in found:
-        text, hint = words(note)
+        text, hint = _words(note)
         listed.append(
             {
                 "code": str(note.code),

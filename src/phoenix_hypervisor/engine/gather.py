@@ -9,20 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
-from phoenix_hypervisor.plan.actions import (
-    MANAGED_KEYS,
-    AssignLines,
-    InstallFile,
-    LoadProfile,
-    RemoveFile,
-    UnloadProfile,
-)
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.decide import HostFacts
 from phoenix_hypervisor.plan.declared import ContainerSpec
@@ -33,13 +23,8 @@ from phoenix_hypervisor.plan.facts import (
     RetirementFacts,
     Wish,
 )
-from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Assignments, FileState, Note, Obstacle
-from phoenix_hypervisor.plan.rollback import Line, RollbackFacts
-from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.drift import known_policy
+from phoenix_hypervisor.plan.model import Assignments, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.profiles.installed import closure_with, includers
 from phoenix_hypervisor.profiles.retire import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 
@@ -197,61 +182,4 @@ def _retirement(session: Session, request: Request, containers: ContainerFacts) 
             for _, state in (containers.pairs if found else ())
         },
         argv=session.kernel_argv(),
-    )
-
-
-# Rollback ---------------------------------------------------------------------------
-
-
-def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -> RollbackFacts:
-    """What undoing `steps` decides from.  Raises PhoenixError for a host that cannot be read."""
-    host = session.host
-    manifest, _ = record.load(host)
-    loaded = host.kernel.loaded_profiles() or {}
-    backs = [step.back for step in steps]
-    files = [back for back in backs if isinstance(back, InstallFile | RemoveFile)]
-    loads = [back.target for back in backs if isinstance(back, LoadProfile)]
-    unloads = [back.target for back in backs if isinstance(back, UnloadProfile)]
-    paths = [back.path for back in files] + [f"{APPARMOR_D}/{name}" for name in loads]
-    changed = {back.path: back.after if isinstance(back, InstallFile) else None for back in files}
-    including = {back.path: includers(host, manifest, back.path) for back in files if back.profile is None}
-    again = sorted({name for names in including.values() for name in names})
-    return RollbackFacts(
-        steps=steps,
-        live=host.is_live,
-        kernel=host.is_live and host.kernel.has_apparmor(),
-        read_only=runtime.read_only(),
-        files={path: host.read(path) for path in paths},
-        lines={back.target: _line(runtime, back) for back in backs if isinstance(back, AssignLines)},
-        former={name: known_policy(host, name, loaded.get(name)) for name in (*loads, *unloads, *again)},
-        recorded=manifest.loaded,
-        loaded=loaded,
-        labels=host.kernel.labels() if unloads else {},
-        assignments=Containers(host, runtime).assignments(),
-        includers=including,
-        closures={name: closure_with(host, name, changed) for name in again},
-        argv=session.kernel_argv(),
-    )
-
-
-def _line(runtime: Runtime, back: AssignLines) -> Line:
-    """A configuration as it is now, and as it is with only its lines put back."""
-    ctid, dialect = back.target, runtime.dialect
-    try:
-        data = runtime.read_conf(ctid)
-        if data is None:
-            return Line()
-        conf = codec.parse(data, dialect)
-        codec.check_editable(conf)
-        if back.after is None:
-            merged = codec.with_lines(data, {line.key: line.value for line in back.lines}, dialect)
-        else:
-            merged = codec.lines_put_back(data, back.after, [line.key for line in back.lines], dialect)
-    except PhoenixError as error:
-        return Line(fault=Obstacle(error.message, error.hint))
-    return Line(
-        data=data,
-        values=codec.counting(conf, MANAGED_KEYS),
-        merged=merged,
-        lock=runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
     )

@@ -15,7 +15,6 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.lines import names_a_profile
 from phoenix_hypervisor.plan.model import ContainerState, Note, container
-from phoenix_hypervisor.profiles.prove import prove
 
 ANYWHERE = b"/mnt/any/"
 """Stands for any place: Proxmox's rules name no target."""
@@ -54,6 +53,7 @@ def _denied(session: Session, name: str, asked: Iterable[Sequence[str]]) -> froz
     from phoenix_hypervisor.policy.evaluate import Evaluator
     from phoenix_hypervisor.policy.queries import MountQuery
     from phoenix_hypervisor.policy.reader import read_policy
+    from phoenix_hypervisor.profiles.prove import prove
 
     found = next(profile for profile in session.store.profiles() if profile.name == name)
     blob = session.store.compiled(name) if found.loaded_closure == found.closure else None

@@ -10,7 +10,6 @@ import os
 
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.journal import Journal
-from phoenix_hypervisor.engine.perform import back, locked, performer, under_way
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -28,8 +27,6 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
 from phoenix_hypervisor.plan.model import Finding
-from phoenix_hypervisor.plan.transaction import take_back
-from phoenix_hypervisor.plan.verify import HOST, judge_unfinished
 from phoenix_hypervisor.profiles import manifest as record
 
 
@@ -43,6 +40,9 @@ def recover(session: Session) -> Recovered | None:
     entry = journal.unfinished()
     if entry is None:
         return None
+    from phoenix_hypervisor.engine.perform import back, performer
+    from phoenix_hypervisor.plan.transaction import take_back
+
     record.require_own_records(session.host)
     if journal.is_alive(entry):
         raise PhoenixError(
@@ -103,6 +103,8 @@ def recover_first(session: Session) -> Recovered | None:
     """As `recover`, taking the lock only where there is something to take back."""
     if Journal(session.host).unfinished() is None:
         return None
+    from phoenix_hypervisor.engine.perform import locked
+
     with locked(session):
         return recover(session)
 
@@ -120,6 +122,9 @@ def judge_journal(session: Session) -> list[Finding]:
         return [*found, _unreadable(Code.JOURNAL_UNREADABLE, error)]
     if entry is None:
         return found
+    from phoenix_hypervisor.engine.perform import under_way
+    from phoenix_hypervisor.plan.verify import judge_unfinished
+
     alive = under_way(session) or Journal(session.host).is_alive(entry)
     return [
         *found,
@@ -128,4 +133,6 @@ def judge_journal(session: Session) -> list[Finding]:
 
 
 def _unreadable(code: Code, error: PhoenixError) -> Finding:
+    from phoenix_hypervisor.plan.verify import HOST
+
     return Finding(code, error.where or HOST, {"why": error.message, "next": error.hint})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.gather import gather_rollback
+from phoenix_hypervisor.engine.gather_rollback import gather_rollback
 from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.perform import back, locked, run
 from phoenix_hypervisor.engine.recovery import judge_journal, recover, recover_first

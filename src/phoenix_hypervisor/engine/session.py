@@ -31,12 +31,12 @@ from phoenix_hypervisor.profiles import manifest as record
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
-from phoenix_hypervisor.profiles.prove import Proven, read_tests
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
 from phoenix_hypervisor.profiles.store import Store
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest
+    from phoenix_hypervisor.profiles.prove import Proven
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes; 10,000 containers take 5 MB."""
@@ -121,6 +121,8 @@ class Session:
 
     def policy_tests(self, *, optional: bool) -> list[PolicyTest]:
         """The policy tests; `optional`: those for parsers that take the optional sources."""
+        from phoenix_hypervisor.profiles.prove import read_tests
+
         require_given(self.beside("policy_tests"))
         return read_tests(self.beside("policy_tests"), optional=optional)
 

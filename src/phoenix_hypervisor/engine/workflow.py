@@ -9,20 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.engine.effects import Effect, effects
 from phoenix_hypervisor.engine.gather import Request, gather
-from phoenix_hypervisor.engine.perform import locked, run
-from phoenix_hypervisor.engine.recovery import recover
 from phoenix_hypervisor.engine.results import Recovered, Refused
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action, RestartContainer, StartContainer
 from phoenix_hypervisor.plan.decide import decide
-from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import Finding, Plan
-from phoenix_hypervisor.plan.verify import judge_container
-from phoenix_hypervisor.profiles.prove import prove
+
+if TYPE_CHECKING:
+    # What proves, performs and confirms is imported where it is done: most runs change nothing.
+    from phoenix_hypervisor.engine.effects import Effect
+    from phoenix_hypervisor.plan.facts import Proof
 
 CONFIRM_TIMEOUT = 10.0
 """Seconds until a started container must run under its profile."""
@@ -60,6 +59,9 @@ def prepare(session: Session, request: Request, *, compare: bool = False) -> Pre
 
 def _proof(session: Session, plan: Plan, compare: bool) -> tuple[Proof, Mapping[str, Effect]]:
     """What the plan would load, compiled and tested; and what it would change."""
+    from phoenix_hypervisor.engine.effects import effects
+    from phoenix_hypervisor.profiles.prove import prove
+
     tests = session.policy_tests(optional=session.store.optional_accepted()[0])
     proof = prove(session.store, plan.unproven, tests, session.proven)
     return proof, effects(session, proof.blobs) if compare else {}
@@ -71,6 +73,9 @@ def execute(
     """Apply under Phoenix's own lock; the plan is made anew there, so that it is never stale."""
     if not prepared.plan.actions:
         return prepared
+    from phoenix_hypervisor.engine.perform import locked, run
+    from phoenix_hypervisor.engine.recovery import recover
+
     with locked(session):
         fresh = session.again()
         recovered = recover(fresh)
@@ -82,6 +87,9 @@ def execute(
 
 def _unconfirmed(session: Session, plan: Plan) -> tuple[Finding, ...]:
     """What a start has not brought about: `pct start` succeeds too where HA is only asked to start it."""
+    from phoenix_hypervisor.containers.current import Containers
+    from phoenix_hypervisor.plan.verify import judge_container
+
     started = [a.target for a in plan.actions if isinstance(a, StartContainer | RestartContainer)]
     end = time.monotonic() + CONFIRM_TIMEOUT
     while started:

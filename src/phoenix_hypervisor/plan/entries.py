@@ -18,14 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.plan import recorded, recorded_v1
 from phoenix_hypervisor.plan.actions import Action
-from phoenix_hypervisor.plan.recorded import packed, unpacked
 
 JOURNAL_DIR = "/var/lib/phoenix/journal"
 VERSION = 2
-_READERS = {1: recorded_v1.read_action, VERSION: recorded.read_action}
-"""How an action is read, by the journal's version."""
 COMMITTED, UNDONE, UNFINISHED = "committed", "undone", "unfinished"
 _KEYS = frozenset(
     ("version", "id", "time", "user", "command", "runtime", "undoes", "manifest", "actions", "sha256")
@@ -72,6 +68,8 @@ def header_line(header: Header) -> bytes:
 
     Raises PhoenixError where `read` would not take it again: then nothing could be undone.
     """
+    from phoenix_hypervisor.plan import recorded
+
     try:
         for action in header.actions:
             recorded.check(action)
@@ -87,7 +85,7 @@ def header_line(header: Header) -> bytes:
             "command": list(header.command),
             "runtime": header.runtime,
             "undoes": header.undoes,
-            "manifest": packed(header.manifest),
+            "manifest": recorded.packed(header.manifest),
             "actions": [recorded.document(action) for action in header.actions],
         }
     )
@@ -113,6 +111,8 @@ def begin_line(number: int) -> bytes:
 
 def done_line(number: int, planned: Action, performed: Action) -> bytes:
     """With what is not as the header has it: bytes only where they are others."""
+    from phoenix_hypervisor.plan import recorded
+
     return _line({"done": number, **recorded.changes(planned, performed)})
 
 
@@ -135,7 +135,7 @@ def read(data: bytes, where: str) -> Entry | None:
             return None
         raise unreadable(where, str(error)) from error
     try:
-        if document["version"] not in _READERS:
+        if document["version"] not in (1, VERSION):
             raise unreadable(where, f"version {document['version']!r}")
         if not document.keys() <= _KEYS:
             # A damaged name must not make it one without a hash.
@@ -160,7 +160,11 @@ def unreadable(where: str, why: str) -> PhoenixError:
 
 
 def _header(document: dict[str, Any]) -> Header:
-    undoes, read_action = document["undoes"], _READERS[document["version"]]
+    # Only where a journal is read: a run that changes nothing reads none.
+    from phoenix_hypervisor.plan import recorded, recorded_v1
+
+    undoes = document["undoes"]
+    read_action = recorded.read_action if document["version"] == VERSION else recorded_v1.read_action
     command = document["command"]
     if not isinstance(command, list) or not isinstance(document["actions"], list):
         raise TypeError("not a list")
@@ -171,12 +175,14 @@ def _header(document: dict[str, Any]) -> Header:
         command=tuple(str(word) for word in command),
         runtime=str(document["runtime"]),
         actions=tuple(read_action(one) for one in document["actions"]),
-        manifest=unpacked(document["manifest"]),
+        manifest=recorded.unpacked(document["manifest"]),
         undoes=None if undoes is None else _number(undoes),
     )
 
 
 def _follow(header: Header, rest: bytes) -> Entry:
+    from phoenix_hypervisor.plan import recorded
+
     begun, state, torn = 0, UNFINISHED, False
     left: tuple[str, ...] = ()
     actions = list(header.actions)
