@@ -42,26 +42,35 @@ trap 'lxc-stop -k -P {OVERLAID} -n nested' EXIT
 systemd-run -q --scope -p Delegate=yes lxc-start -P {OVERLAID} -n nested -f $n/config -l WARN -o /dev/stderr
 lxc-attach -P {OVERLAID} -n nested -- /bin/echo hello | grep hello
 """
-NAMES = (
+TREE = (
     "linux/arch/x86/kernel/cpu/common.c linux/kernel/sched/core.c linux/kernel/Makefile linux/mm/Kconfig "
     "linux/fs/proc/base.c linux/fs/proc/Makefile linux/fs/sysfs/dir.c linux/drivers/block/loop.c "
     "linux/drivers/power/state.c linux/tools/testing/selftests/vm/config linux/tools/testing/selftests/vm/settings "
     "linux/Documentation/admin-guide/sysrq.rst linux/drivers/tty/sysrq.c linux/drivers/scsi/scsi.c "
     "linux/include/uapi/linux/uevent.h linux/security/apparmor/Kconfig linux/sound/core/control.c "
-    "node_modules/proc/index.js node_modules/sys/kernel/index.js node_modules/module/x/parameters/a.json "
-    "node_modules/power/state node_modules/kernel/config node_modules/bus/usb/devices/list "
-    "node_modules/class/net/index.js node_modules/firmware/acpi/tables.json node_modules/mtrr node_modules/wakeup "
-    "venv/lib/sys/kernel/x.py venv/lib/proc/sys/vm/drop_caches venv/lib/sys/class/leds/a venv/lib/debug/x "
-    "venv/lib/fs/ext4/sda/x venv/proc/irq/1/smp_affinity venv/sys/module/a/parameters/b venv/sysrq-trigger "
-    "venv/core_pattern venv/uevent venv/trace venv/options/a venv/sda venv/release_agent"
+    "node_modules/proc/index.js node_modules/sys/kernel/index.js node_modules/kernel/config "
+    "node_modules/class/net/index.js node_modules/firmware/acpi/tables.json node_modules/module/x/parameters/a.json "
+    "venv/lib/sys/kernel/x.py venv/lib/sys/class/leds/a venv/lib/debug/x venv/trace venv/options/a"
 )
-_TREE = f"""
+"""Names of a Linux source tree, of node_modules and of a Python environment."""
+SWITCHES = (
+    "core_pattern release_agent uevent sysrq-trigger mtrr wakeup sda power/state bus/usb/devices/list proc/irq/1/smp_affinity "
+    "proc/sys/vm/drop_caches sys/module/a/parameters/b fs/ext4/sda/x"
+)
+"""Names of the kernel's own switches."""
+
+
+def made(names: str) -> str:
+    """Makes, writes, renames and removes files of these names below a home directory."""
+    return f"""
 cd /home/worker; rm -rf src; mkdir src; cd src; bad=
-for f in {NAMES}; do
-  mkdir -p "$(dirname $f)" && echo a > $f && echo b >> $f && mv $f $f.new && mv $f.new $f && rm $f || bad="$bad $f"
+for f in {names}; do
+  {{ mkdir -p "$(dirname $f)" && echo a > $f && echo b >> $f && mv $f $f.new && mv $f.new $f && rm $f; }} 2>/dev/null ||
+    bad="$bad $f"
 done
 cd ..; rm -rf src; [ -z "$bad" ] || {{ echo "refused:$bad" >&2; false; }}
 """
+
 
 ROWS = (
     Check("bind mount", FILES, "mkdir -p /srv/a /srv/b; echo x > /srv/a/f; mount --bind /srv/a /srv/b; grep x /srv/b/f; "
@@ -146,7 +155,8 @@ ROWS = (
           "/proc/sys/kernel/osrelease /sys/class/net/lo/mtu /sys/devices/system/cpu/online /proc/self/smaps_rollup > /dev/null",
           inits=ALL),
 
-    Check("source trees, node_modules, venv names", TREES, _TREE, limit=60, inits=ALL),
+    Check("names of source trees, node_modules, venv", TREES, made(TREE), inits=ALL),
+    Check("names of the kernel's switches at home", TREES, made(SWITCHES), inits=ALL),
     Check("python -m venv", TREES, "su - worker -c 'rm -rf v; python3 -m venv --without-pip v; v/bin/python -c 1; rm -rf v'",
           limit=60),
     Check("dpkg installs a package", TREES, "d=/srv/pkg; mkdir -p $d/DEBIAN $d/usr/share/w; touch $d/usr/share/w/f\n"
