@@ -42,15 +42,9 @@ ON_TOP = {
 NESTING = {"proc": "/dev/.lxc/proc", "sysfs": "/dev/.lxc/sys"}
 PLACES = (
     "/mnt/s/",
-    "/root/s/",
-    "/var/lib/docker/s/",
     "/var/lib/docker/overlay2/s/merged/",
-    "/var/lib/containerd/s/",
-    "/var/lib/containers/storage/overlay/s/merged/",
     "/run/systemd/mount-rootfs/",
-    "/run/systemd/unit-root/",
     "/usr/lib/x86_64-linux-gnu/lxc/rootfs/",
-    "/var/lib/lxc/s/rootfs/",
     "/newroot/",
 )
 """Where profiles may allow a procfs or sysfs; its last name is proc or sys."""
@@ -195,14 +189,14 @@ class Sweep:
 
     def by_second_mount(self, other: Elsewhere) -> None:
         for fstype, place in _places(self.files):
-            for flags in (0, NOSUID | NODEV | NOEXEC, RDONLY | NOSUID | NODEV | NOEXEC):
+            for flags in (0, RDONLY | NOSUID | NODEV | NOEXEC):
                 with contextlib.suppress(OSError):
                     mount(fstype, place, fstype, flags)
                     with contextlib.suppress(OSError):
                         writable(place)
                     self.below("by second mount", fstype, place)
                     self._parts("by second mount, a part bound", fstype, place)
-                    if place not in (*OWN.values(), *ON_TOP.values(), *NESTING.values()):
+                    if not flags and place not in (*OWN.values(), *ON_TOP.values(), *NESTING.values()):
                         self._renamed(other, fstype, place)
                     umount(place, DETACH)
 
