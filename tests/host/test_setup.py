@@ -439,3 +439,8 @@ def test_sources_beside_a_linked_configuration_are_found(five: DirectoryHost) ->
     words = ["--root", str(five.root), "--config", str(link)]
     assert run([*words, "check"]).code == 0
     assert "lxc-a" in run([*words, "policy", "list", "lxc-none"]).err
+
+
+def test_a_quick_check_proves_for_the_kernel_in_use_only(five: DirectoryHost) -> None:
+    assert five.phoenix("check", "--quick", "--json").document["kernels"] == []
+    assert "proxmox-9-7.0" in five.phoenix("check", "--json").document["kernels"]

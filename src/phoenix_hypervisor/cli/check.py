@@ -14,12 +14,13 @@ from phoenix_hypervisor.errors import EXIT_OK
 
 
 @click.command()
+@click.option("--quick", is_flag=True, help="Prove for the kernel in use only, not for every packed one.")
 @global_options
 @click.pass_obj
-def check(settings: Settings) -> int:
+def check(settings: Settings, quick: bool) -> int:
     """Check configuration, schema and profile sources; compile every profile."""
     with Busy(settings, "compiling") as busy:
-        found = settings.phoenix().check(busy.step)
+        found = settings.phoenix().check(busy.step, quick=quick)
     for path, text in found.checked:
         say(settings, f"ok  {path}: {text}")
     if found.left_out:

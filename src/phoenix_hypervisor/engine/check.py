@@ -35,11 +35,11 @@ class Checked:
     """The packed kernel lists that every profile was proven for, too."""
 
 
-def check(session: Session, progress: Callable[[Step], None]) -> Checked:
+def check(session: Session, progress: Callable[[Step], None], *, quick: bool = False) -> Checked:
     """Check configuration, schema and sources; raises ProblemsError with every fault.
 
     The sources are proven for the kernel in force, and where the operator names none for every
-    packed kernel list.
+    packed kernel list; with `quick` for the kernel in force alone.
     """
     problems: list[Problem] = []
     checked: list[tuple[str, str]] = []
@@ -48,7 +48,7 @@ def check(session: Session, progress: Callable[[Step], None]) -> Checked:
         checked.append((session.config_path, f"{len(desired.containers)} containers"))
     except ProblemsError as error:
         problems += error.problems
-    kernels = tuple(PACKED) if session.settings.features is None else ()
+    kernels = () if quick or session.settings.features is not None else tuple(PACKED)
     store = Store(session.host, session.sources, session.parser, recorded=False)
     proof = Proof()
     progress(Step(0, 1 + len(same_lists(kernels)), session.parser.features.shown))

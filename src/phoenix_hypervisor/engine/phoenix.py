@@ -86,11 +86,14 @@ class Phoenix:
 
     # The host ---------------------------------------------------------------------
 
-    def check(self, progress: Callable[[results.Step], None] = _silent) -> Checked:
-        """Check everything that needs no host: configuration, schema, sources, policy tests."""
+    def check(self, progress: Callable[[results.Step], None] = _silent, *, quick: bool = False) -> Checked:
+        """Check everything that needs no host: configuration, schema, sources, policy tests.
+
+        With `quick` the profiles are proven for the kernel in force alone.
+        """
         from phoenix_hypervisor.engine.check import check
 
-        return check(self._session(), progress)
+        return check(self._session(), progress, quick=quick)
 
     def plan(
         self, request: requests.ApplyRequest | requests.SetupRequest | requests.RollbackRequest | None = None
