@@ -20,6 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _as_wide_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run side by side are told how wide their terminal is, and they have none."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _parser() -> None:
     if shutil.which("apparmor_parser") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("apparmor_parser is not installed")

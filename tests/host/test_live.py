@@ -325,7 +325,7 @@ def test_the_lock_of_proxmox_is_respected(two: LiveHost, monkeypatch: pytest.Mon
 
 
 def test_two_runs_wait_for_each_other(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_hypervisor.engine.recovery.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("phoenix_hypervisor.engine.perform.LOCK_TIMEOUT", 0.2)
     with two.host.lock(LOCK, timeout=1, what="the test", private=True):
         result = two.apply()
     assert result.code == 1 and "Phoenix's lock is held by another process" in result.err
