@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.cache import Cache
-from phoenix_hypervisor.lab.session import Lab
 
 ROUNDS = 5
 VERDICT = "cat /proc/self/attr/current; aa-exec -p lxc-container-default-cgns -- cat /proc/sysrq-trigger"

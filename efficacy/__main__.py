@@ -22,7 +22,7 @@ from efficacy.labside import combination, install_profiles, install_targets, lab
 from efficacy.places import KINDS, LAYERS, PROFILES, TOP, places
 from efficacy.rows import Row
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 
 RELEASES = ("trixie", "bookworm")
 LOCK = threading.Lock()

@@ -181,9 +181,9 @@ def measure(
     release: str, chosen: list[Place], words: tuple[str, ...], output: Path, seccomp: bool
 ) -> Iterator[dict[str, Any]]:
     """Every operation in every chosen place; each place's rows are saved as soon as they are there."""
+    from phoenix_hypervisor.lab.booted import Lab
     from phoenix_hypervisor.lab.cache import Cache
     from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
-    from phoenix_hypervisor.lab.session import Lab
 
     used = [name for name in DISKS if any(place.disk == name for place in chosen)]
     made = {name: ensure_root_disk(Cache(), name, progress=say) for name in used}
@@ -215,7 +215,7 @@ def _facts(place: Place) -> dict[str, str]:
 def _place(
     lab: Any, number: int, place: Place, device: str, words: tuple[str, ...], seccomp: bool
 ) -> Iterator[dict[str, Any]]:
-    from phoenix_hypervisor.lab.containers import make_container
+    from phoenix_hypervisor.lab.guest_containers import make_container
 
     setting = Setting(place.kind, "stock", place.profile)
     extra = "lxc.apparmor.allow_nesting = 1\n"

@@ -21,7 +21,7 @@ from efficacy.places import COMPANION, SOURCES, Place
 from efficacy.rows import Row
 from phoenix_hypervisor.containers.seccomp import COMMON, render
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.lab.containers import make_container
+from phoenix_hypervisor.lab.guest_containers import make_container
 from phoenix_hypervisor.lab.guestlink import Guest
 from phoenix_hypervisor.lab.tools import path_of
 

@@ -77,9 +77,9 @@ def places(release: str, given: argparse.Namespace) -> list[Place]:
 
 def run(release: str, rows: list[checks.Check], given: argparse.Namespace) -> None:
     """All chosen cells of one release in one lab, saved after each."""
+    from phoenix_hypervisor.lab.booted import Lab
     from phoenix_hypervisor.lab.cache import Cache
     from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
-    from phoenix_hypervisor.lab.session import Lab
 
     chosen = places(release, given)
     inits = sorted({"systemd", *(place.init for place in chosen)}, key=lambda one: one != "systemd")

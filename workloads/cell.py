@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_hypervisor.lab import denials as log
-from phoenix_hypervisor.lab.containers import LXC_PATH, Container, make_container
+from phoenix_hypervisor.lab.guest_containers import LXC_PATH, Container, make_container
 from phoenix_hypervisor.lab.guestlink import Guest
 from workloads.checks import PRELUDE, Check
 from workloads.guests import Init

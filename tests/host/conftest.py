@@ -31,6 +31,12 @@ def _parser() -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("apparmor_parser is not installed")
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables as in a pipe: whoever runs the tests may have told how wide their terminal is."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> DirectoryHost:
     return DirectoryHost(tmp_path / "host")

@@ -14,7 +14,7 @@ import pytest
 from phoenix_hypervisor.plan.mediation import read_dump
 from phoenix_hypervisor.policy.assertions import Outcome, PolicyTest, run_tests
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import NetworkQuery, Query, RawQuery, parse_query
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks, asks

@@ -11,8 +11,8 @@ import pytest
 
 from phoenix_hypervisor.engine.perform import LOCK
 from phoenix_hypervisor.host.files import MAX_FILE
-from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
 from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.profiles.records import MAX_COMPILED
 from support.hosts import CREATION, DOUBLES, SECURITYFS, LiveHost, contents, profile, snapshot, world
 
 # The whole way ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.host.process import find_program
-from phoenix_hypervisor.policy.model import Class
+from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.profiles.features import packed
 from support.hosts import TOP, DirectoryHost

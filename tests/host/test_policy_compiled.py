@@ -18,7 +18,7 @@ from phoenix_hypervisor.policy.diff import diff_policies
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.explain import explain
 from phoenix_hypervisor.policy.globs import matches
-from phoenix_hypervisor.policy.lint import Finding, lint
+from phoenix_hypervisor.policy.lint import Habit, lint
 from phoenix_hypervisor.policy.queries import Query, RawQuery, parse_query
 from phoenix_hypervisor.policy.reader import looks_compiled, profile_names, read_policy
 from phoenix_hypervisor.policy.source import read_source
@@ -167,7 +167,7 @@ def test_explain_names_what_would_decide_next() -> None:
     assert places == {"t:6", "t:7"}
 
 
-def findings(text: bytes, **options: Any) -> list[Finding]:
+def findings(text: bytes, **options: Any) -> list[Habit]:
     return lint(read_source("t", text), compile_text, name="t", **options)
 
 

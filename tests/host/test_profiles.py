@@ -17,8 +17,8 @@ import pytest
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.assertions import run_tests
 from phoenix_hypervisor.policy.diff import diff_profiles
-from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.product import Search
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement, read_source
 from phoenix_hypervisor.policy.spaces import kind

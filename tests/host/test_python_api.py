@@ -25,7 +25,7 @@ from phoenix_hypervisor.engine.policy_requests import (
     QueryRequest,
 )
 from phoenix_hypervisor.engine.requests import ApplyRequest, RollbackRequest, SetupRequest, StatusRequest
-from phoenix_hypervisor.engine.results import RollbackRefused, Step
+from phoenix_hypervisor.engine.results import RollbackRefused, Stage
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.policy.queries import Query, RawQuery, parse_query
 from support.hosts import TOP, DirectoryHost, LiveHost, profile, snapshot
@@ -217,7 +217,7 @@ def test_progress_tells_each_action_and_first_what_was_recovered(live: LiveHost)
 
 
 def test_steps_of_a_long_look_are_told(phoenix: Phoenix) -> None:
-    steps: list[Step] = []
+    steps: list[Stage] = []
     phoenix.check(steps.append)
     phoenix.lint(LintRequest(quick=True), steps.append)
     phoenix.test(progress=steps.append)

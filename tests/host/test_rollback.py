@@ -180,7 +180,7 @@ def test_two_at_once_undo_one(done: LiveHost, monkeypatch: pytest.MonkeyPatch) -
         assert done.phoenix("rollback").code == 0
         return real(session)
 
-    monkeypatch.setattr("phoenix_hypervisor.engine.rollback.locked", locked)
+    monkeypatch.setattr("phoenix_hypervisor.engine.undo.locked", locked)
     result = done.phoenix("rollback")
     assert result.code == 1 and "transaction 2 is rolled back by 3" in result.err
     assert [t["state"] for t in done.phoenix("history", "--json").document["transactions"]] == [

@@ -246,7 +246,7 @@ def test_pct_writing_the_configuration_anew_changes_nothing_for_us(two: LiveHost
 
 
 def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    from phoenix_hypervisor.profiles.steps import ProfileSteps
+    from phoenix_hypervisor.profiles.install import ProfileSteps
 
     before = world(two)
     real = ProfileSteps.install

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.recipe import RELEASES
-from phoenix_hypervisor.lab.session import Lab
 from support.lab_demand import demand_tools
 from support.lab_host import make_ready
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.cli.main import main
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.queries import MountQuery
 from phoenix_hypervisor.policy.reader import read_policy

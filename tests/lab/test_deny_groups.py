@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.policy.assertions import run_tests
 from phoenix_hypervisor.policy.diff import diff_profiles
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.profiles.prove import read_tests
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from phoenix_hypervisor.lab import machine
+from phoenix_hypervisor.lab import qemu
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.guestlink import Guest
-from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.lab.snapshot import BOOT_LIMIT
 from phoenix_hypervisor.lab.wire import Wire
 from support.lab_host import SMALL, SOURCES, box, declare, phoenix, source, verify
@@ -97,7 +97,7 @@ def test_apparmor_off(lab: Lab, labs: Callable[[str], Lab]) -> None:
     """A boot with apparmor=0: nothing is confined, whatever files and lines say."""
     image = lab.image
     assert image is not None
-    booted = machine.start(image, accel=lab.accel, disk=image.disk, disk_format="raw", append="apparmor=0")
+    booted = qemu.start(image, accel=lab.accel, disk=image.disk, disk_format="raw", append="apparmor=0")
     try:
         assert booted.agent is not None
         wire = Wire(booted.agent)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.plan.mediation import read_dump
 from phoenix_hypervisor.policy.assertions import run_tests
 from phoenix_hypervisor.policy.reader import read_policy

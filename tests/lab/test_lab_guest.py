@@ -9,9 +9,9 @@ from importlib import resources
 import pytest
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.lab.containers import make_container
+from phoenix_hypervisor.lab.booted import Lab
+from phoenix_hypervisor.lab.guest_containers import make_container
 from phoenix_hypervisor.lab.recipe import packaged_features, release_named
-from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.lab.tools import Tool
 from support.lab_demand import demand_tools
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.lab import detached, snapshot
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.build import Image, _root_is_a_mount, cached_image, ensure_image
 from phoenix_hypervisor.lab.cache import Cache
-from phoenix_hypervisor.lab.machine import DEFAULT_MEMORY
+from phoenix_hypervisor.lab.qemu import DEFAULT_MEMORY
 from phoenix_hypervisor.lab.recipe import RELEASES
-from phoenix_hypervisor.lab.session import Lab
 
 RELEASE = "trixie"
 SOURCE = Path(__file__).resolve().parents[2] / "src"

@@ -20,8 +20,8 @@ import pytest
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.process import ProcessRunner
 from phoenix_hypervisor.host.zstd import decompress
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.recipe import RELEASES, packaged_features
-from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.plan.mediation import read_dump
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.packed import is_packed, plain

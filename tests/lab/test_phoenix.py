@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 from support.lab_host import CONFIG, SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, verify
 
 

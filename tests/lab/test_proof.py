@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.policy.constants import CAPABILITIES
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import CapabilityQuery, MountQuery, RawQuery, parse_query
 from support.lab_access import compile_and_load, disagreements, kernel_answers, questions
 

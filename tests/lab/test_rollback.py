@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from phoenix_hypervisor.lab.containers import Container
-from phoenix_hypervisor.lab.session import Lab
+from phoenix_hypervisor.lab.booted import Lab
+from phoenix_hypervisor.lab.guest_containers import Container
 from support.lab_host import SOURCES, box, declare, phoenix, source, verify
 
 POLICY = """

@@ -12,9 +12,9 @@ from workloads import checks, guests
 from workloads.cell import Place, run_cell
 from workloads.host import install, prepare
 
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.cache import Cache
 from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
-from phoenix_hypervisor.lab.session import Lab
 
 pytestmark = pytest.mark.slow
 

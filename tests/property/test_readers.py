@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.load import load_config
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.errors import PhoenixError
@@ -23,7 +23,7 @@ from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import MANAGED_KEYS, Action, LineChange
 from phoenix_hypervisor.plan.entries import Header
 from phoenix_hypervisor.plan.recorded import TYPES
-from phoenix_hypervisor.profiles import manifest
+from phoenix_hypervisor.profiles import records
 
 FINDS = Path(__file__).parents[1] / "data/fuzz"
 SCHEMA = Schema(packaged_schema(), "the packaged schema")
@@ -68,14 +68,14 @@ def read_conf(data: bytes) -> None:
 
 def read_json(data: bytes) -> None:
     try:
-        load(data, SCHEMA, where="x", shipped={"lxc-a": b""}, installed=list)
+        load_config(data, SCHEMA, where="x", shipped={"lxc-a": b""}, installed=list)
     except PhoenixError as error:
         assert str(error)
 
 
 def read_manifest(data: bytes) -> None:
     try:
-        found = manifest.parse(data, "x")
+        found = records.parse(data, "x")
     except PhoenixError as error:
         assert str(error)
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phoenix_hypervisor.lab.guestlink import Guest
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import RawQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.witness import raw_queries

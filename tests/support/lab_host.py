@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from phoenix_hypervisor.lab.containers import Container, make_container
+from phoenix_hypervisor.lab.booted import Lab
+from phoenix_hypervisor.lab.guest_containers import Container, make_container
 from phoenix_hypervisor.lab.guestlink import Guest, Result
-from phoenix_hypervisor.lab.session import Lab
 
 HOME = "/usr/local/phoenix_hypervisor"
 CONFIG = f"{HOME}/etc/phoenix_lxc_configs.json"

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phoenix_hypervisor.host.process import ProcessRunner
-from phoenix_hypervisor.lab import accel, machine, tools
+from phoenix_hypervisor.lab import accel, qemu, tools
 from phoenix_hypervisor.lab.build import ensure_image
 from phoenix_hypervisor.lab.cache import Cache, locked
-from phoenix_hypervisor.lab.containers import make_container
+from phoenix_hypervisor.lab.guest_containers import make_container
 from phoenix_hypervisor.lab.guestlink import PHOENIX_HOME, Guest
 from phoenix_hypervisor.lab.recipe import release_named
 from phoenix_hypervisor.lab.snapshot import BOOT_LIMIT
@@ -78,7 +78,7 @@ class KeptMachine:
         self._image = ensure_image(self._cache, release_named(release))
         self._stack.enter_context(locked(self._image.use_lock, shared=True, timeout=10, what="the image"))
         self._accel = accel.choose(self._cache, self._image)
-        self._machine: machine.Machine | None = None
+        self._machine: qemu.Machine | None = None
         self._disk = folder / "disk-0.raw"
         _run("cp", "--sparse=always", str(self._image.disk), str(self._disk))
         # In the superblock, so that it holds from the first mount on.
@@ -91,7 +91,7 @@ class KeptMachine:
         form = "raw" if self._boots == 1 else "qcow2"
         _run(*("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(self._disk), str(overlay)))
         self._disk = overlay
-        self._machine = machine.start(
+        self._machine = qemu.start(
             self._image,
             accel=self._accel,
             disk=overlay,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phoenix_hypervisor.config.document import Positions
-from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.load import load_config
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import PhoenixError, ProblemsError
 from phoenix_hypervisor.plan.declared import Desired
@@ -21,7 +21,7 @@ SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
 def read(data: bytes | dict[str, Any], installed: tuple[str, ...] = ()) -> Desired:
     raw = data if isinstance(data, bytes) else json.dumps(data, indent=1).encode()
     schema = Schema(packaged_schema(), "schema")
-    return load(raw, schema, where="config.json", shipped=SHIPPED, installed=lambda: installed)
+    return load_config(raw, schema, where="config.json", shipped=SHIPPED, installed=lambda: installed)
 
 
 def faults(data: bytes | dict[str, Any]) -> dict[str, str]:
@@ -66,7 +66,7 @@ def test_the_default_profile_comes_from_the_schema() -> None:
     assert read(one({})).containers["950"].profile == "lxc-nvidia-gpu-base"
     changed = packaged_schema().replace(b'"default": "lxc-nvidia-gpu-base"', b'"default": "generated"')
     schema = Schema(changed, "schema")
-    desired = load(json.dumps(one({})).encode(), schema, where="c", shipped=SHIPPED)
+    desired = load_config(json.dumps(one({})).encode(), schema, where="c", shipped=SHIPPED)
     assert desired.containers["950"].profile == "generated"
 
 

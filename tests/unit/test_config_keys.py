@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.load import load_config
 from phoenix_hypervisor.config.reference import code, renewed
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.containers.runtimes.lxc import PlainLxc
@@ -27,7 +27,7 @@ FULL: dict[str, Any] = {**CREATION, "apparmor_profile": "generated", "swap_mb": 
 
 def declared(entry: dict[str, Any], schema: Schema = SCHEMA) -> ContainerSpec:
     data = json.dumps({"lxc_configs": {"950": entry}}).encode()
-    return load(data, schema, where="config.json", shipped=("lxc-nvidia-gpu-base",)).containers["950"]
+    return load_config(data, schema, where="config.json", shipped=("lxc-nvidia-gpu-base",)).containers["950"]
 
 
 def arguments(runtime: str, root: Path, entry: dict[str, Any]) -> str:
@@ -104,7 +104,7 @@ def test_a_default_that_cannot_be_used_is_an_error() -> None:
 
 def test_a_note_is_for_people_and_may_have_lines() -> None:
     document = {"note": "all\nof it", "lxc_configs": {"950": {"note": "one\n\tof it"}}}
-    desired = load(json.dumps(document).encode(), SCHEMA, where="c", shipped=("lxc-nvidia-gpu-base",))
+    desired = load_config(json.dumps(document).encode(), SCHEMA, where="c", shipped=("lxc-nvidia-gpu-base",))
     assert desired.containers["950"].values["note"] == "one\n\tof it"
     with pytest.raises(ProblemsError, match="not of type string"):
         declared({"note": ["a", "b"]})

@@ -9,8 +9,8 @@ import pytest
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.lab import rootdisk
 from phoenix_hypervisor.lab.cache import Cache
-from phoenix_hypervisor.lab.containers import NVIDIA_NODES
-from phoenix_hypervisor.lab.machine import _more_disks
+from phoenix_hypervisor.lab.guest_containers import NVIDIA_NODES
+from phoenix_hypervisor.lab.qemu import _more_disks
 
 docker = pytest.importorskip("efficacy.docker")
 

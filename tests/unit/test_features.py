@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.containers.features import flag, lost_filesystems
+from phoenix_hypervisor.containers.generated import flag, lost_filesystems
 
 
 @pytest.mark.parametrize(

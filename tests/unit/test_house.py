@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +113,9 @@ def test_nothing_is_found_out_by_looking_behind_the_language() -> None:
         read = [n for n in ast.walk(module) if isinstance(n, ast.Attribute) and n.attr in behind]
         found += [f"{name}:{node.lineno}" for node in made] + [f"{name}:{node.lineno}" for node in read]
     assert found == []
+
+
+def test_no_two_modules_share_a_name() -> None:
+    """Who searches for one must not find the other."""
+    names = Counter(Path(name).name for name in MODULES if not name.endswith("__init__.py"))
+    assert [name for name, times in names.items() if times > 1] == []

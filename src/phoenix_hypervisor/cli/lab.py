@@ -46,7 +46,7 @@ def build(context: click.Context, release: str, fresh: bool, no_snapshot: bool) 
     from phoenix_hypervisor.lab import accel, recipe, snapshot
     from phoenix_hypervisor.lab.build import ensure_image
     from phoenix_hypervisor.lab.cache import Cache
-    from phoenix_hypervisor.lab.machine import DEFAULT_MEMORY
+    from phoenix_hypervisor.lab.qemu import DEFAULT_MEMORY
 
     cache, progress = Cache(), _progress(context)
     cache.sweep()
@@ -145,8 +145,8 @@ def _guest(context: click.Context, release: str, name: str) -> Any:
     """A context manager: the detached lab's guest, or a lab for this command alone."""
     from phoenix_hypervisor.errors import UsageError
     from phoenix_hypervisor.lab import detached
+    from phoenix_hypervisor.lab.booted import Lab
     from phoenix_hypervisor.lab.cache import Cache
-    from phoenix_hypervisor.lab.session import Lab
 
     cache = Cache()
     found = detached.running(cache, name)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.errors import PhoenixError
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.lab.booted import Lab
     from phoenix_hypervisor.lab.guestlink import Result
-    from phoenix_hypervisor.lab.session import Lab
 
 HOME = "/usr/local/phoenix_hypervisor"
 CONFIG = f"{HOME}/etc/phoenix_lxc_configs.json"
@@ -133,7 +133,7 @@ class Demo:
 
 def run_demo(release: str, progress: Callable[[str], None]) -> int:
     """Build what is missing, boot, and run the demo on it."""
-    from phoenix_hypervisor.lab.session import Lab
+    from phoenix_hypervisor.lab.booted import Lab
 
     begin = time.monotonic()
     with Lab(release, phoenix=True, progress=progress) as lab:

@@ -18,7 +18,7 @@ import click
 
 from phoenix_hypervisor import __version__
 from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.stream import OutputError, take_over
+from phoenix_hypervisor.cli.stdout import OutputError, take_over
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError, UsageError
 

@@ -16,7 +16,7 @@ from phoenix_hypervisor.containers.runtimes.registry import names as runtimes
 from phoenix_hypervisor.engine.phoenix import Phoenix
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.cli.stream import Output
+    from phoenix_hypervisor.cli.stdout import Output
     from phoenix_hypervisor.host.machine import Host
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from phoenix_hypervisor.cli.options import Settings
-    from phoenix_hypervisor.engine.results import Step
+    from phoenix_hypervisor.engine.results import Stage
 
 PATIENCE = 1.0
 """Seconds before anything is shown."""
@@ -49,7 +49,7 @@ class Busy:
     ) -> None:
         self.end()
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Stage) -> None:
         """Say what is being done now."""
         self._text = f"{self._doing} {os.path.basename(step.target)} ({step.done + 1} of {step.total})"
         if self._timer is not None:

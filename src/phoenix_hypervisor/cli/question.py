@@ -20,7 +20,7 @@ def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[
 
     Raises UsageError for words that make no question.
     """
-    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.queries import FORMS, parse_query
 
     words = list(words)

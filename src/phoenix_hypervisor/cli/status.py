@@ -21,7 +21,7 @@ from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine.status import Status
+    from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.plan.model import Finding
     from phoenix_hypervisor.plan.verify import ContainerVerdict
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.features import flag
+from phoenix_hypervisor.containers.generated import flag
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process

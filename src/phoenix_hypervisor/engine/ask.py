@@ -21,7 +21,7 @@ from phoenix_hypervisor.engine.policy_requests import (
     PolicyTestRequest,
     QueryRequest,
 )
-from phoenix_hypervisor.engine.results import Step
+from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import Failure
     from phoenix_hypervisor.policy.diff import Difference
     from phoenix_hypervisor.policy.explain import Explanation
-    from phoenix_hypervisor.policy.lint import Finding
+    from phoenix_hypervisor.policy.lint import Habit
     from phoenix_hypervisor.policy.listing import Found
-    from phoenix_hypervisor.policy.model import Policy, Profile
     from phoenix_hypervisor.policy.perms import Masks
+    from phoenix_hypervisor.policy.profile import Policy, Profile
     from phoenix_hypervisor.policy.queries import Query, RawQuery
     from phoenix_hypervisor.policy.sockets import Asks
 
@@ -105,7 +105,7 @@ class Linted:
 
     sources: tuple[str, ...]
     """The files that were looked at."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Habit, ...]
 
     @property
     def open(self) -> int:
@@ -135,7 +135,7 @@ class Compiled:
     features: str
 
 
-def load(sources: PolicySources, operand: Operand) -> Policy:
+def load_policy(sources: PolicySources, operand: Operand) -> Policy:
     """The policy of a file (source or compiled) or of a profile's name.  Raises PhoenixError."""
     from phoenix_hypervisor.policy.reader import looks_compiled, read_policy
 
@@ -177,13 +177,13 @@ def find(
     from phoenix_hypervisor.policy.reader import read_policy
 
     if policy is not None:
-        return load(sources, policy).get
+        return load_policy(sources, policy).get
 
     def by_name(name: str | None) -> Profile:
         if name is None:
             raise UsageError("name a profile, or a file with --policy")
         if files and sources.is_file(name):
-            found = load(sources, name)
+            found = load_policy(sources, name)
             return found.get(name if name in found.names() else None)
         return read_policy(sources.blob(name.partition("//")[0])).get(name)
 
@@ -216,7 +216,7 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
     """What is within reach: files under a place, or everything."""
     from phoenix_hypervisor.policy import listing as lists
     from phoenix_hypervisor.policy.constants import file_access
-    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.fault import PolicyError
 
     under, limit = request.under, request.limit
     place = (under or "/").encode("utf-8", "surrogateescape")
@@ -239,12 +239,12 @@ def diff(sources: PolicySources, request: DiffRequest) -> Compared:
     """What only one of two policies allows."""
     from phoenix_hypervisor.policy.diff import diff_policies
 
-    one, two = load(sources, request.a), load(sources, request.b)
+    one, two = load_policy(sources, request.a), load_policy(sources, request.b)
     found = diff_policies(one, two, logging=request.logging, asks=sources.asks())
     return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found))
 
 
-def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[[Step], None]) -> Tested:
+def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[[Stage], None]) -> Tested:
     """Run policy tests."""
     from phoenix_hypervisor.policy.assertions import load_tests, run_tests
 
@@ -255,8 +255,8 @@ def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[
     if not operands:
         raise UsageError("there are no profiles to test", hint="name one with --policy, or --config FILE")
     for number, operand in enumerate(operands):
-        progress(Step(number, len(operands), _name(operand)))
-        profiles |= {profile.label: profile for profile in load(sources, operand).profiles}
+        progress(Stage(number, len(operands), _name(operand)))
+        profiles |= {profile.label: profile for profile in load_policy(sources, operand).profiles}
     chosen = set(request.profiles)
     if chosen:
         missing = sorted(chosen - set(profiles))
@@ -268,19 +268,19 @@ def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[
     return Tested(asked=outcome.asked, profiles=len(profiles), failures=outcome.failures, unused=unused)
 
 
-def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Step], None]) -> Linted:
+def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Stage], None]) -> Linted:
     """Bad habits in sources."""
     from phoenix_hypervisor.policy.lint import lint as find_habits
     from phoenix_hypervisor.policy.source import read_source
 
-    per_source: list[tuple[set[str], list[Finding]]] = []
+    per_source: list[tuple[set[str], list[Habit]]] = []
     operands = request.sources or tuple(sources.shipped())
     if not operands:
         raise UsageError("there are no profile sources to look at", hint="name a source, or --config FILE")
     looked_at = []
     for number, operand in enumerate(operands):
         path, text = _load_source(sources, operand)
-        progress(Step(number, len(operands), path))
+        progress(Stage(number, len(operands), path))
         source = read_source(path, text, lambda include: _own_include(sources, include))
         habits = find_habits(
             source,
@@ -310,7 +310,7 @@ def _own_include(sources: PolicySources, path: str) -> tuple[str, bytes] | None:
 _SHARED = ("redundant-rule", "covered-by-file")
 
 
-def _everywhere(per_source: Sequence[tuple[set[str], list[Finding]]]) -> list[Finding]:
+def _everywhere(per_source: Sequence[tuple[set[str], list[Habit]]]) -> list[Habit]:
     """Each finding once; a rule of a shared include is superfluous only where it is so for all."""
     found = dict.fromkeys(one for _, habits in per_source for one in habits)
     return [

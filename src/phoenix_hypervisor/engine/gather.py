@@ -25,7 +25,7 @@ from phoenix_hypervisor.plan.facts import (
 )
 from phoenix_hypervisor.plan.model import Assignments, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.profiles.retire import find
+from phoenix_hypervisor.profiles.retirement import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 
 

@@ -24,7 +24,7 @@ from phoenix_hypervisor.plan.actions import (
 from phoenix_hypervisor.plan.inverse import Step
 from phoenix_hypervisor.plan.model import Obstacle
 from phoenix_hypervisor.plan.rollback import Line, RollbackFacts
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import known_policy
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import closure_with, includers
@@ -33,7 +33,7 @@ from phoenix_hypervisor.profiles.installed import closure_with, includers
 def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -> RollbackFacts:
     """What undoing `steps` decides from.  Raises PhoenixError for a host that cannot be read."""
     host = session.host
-    manifest, _ = record.load(host)
+    manifest, _ = records.read(host)
     loaded = host.kernel.loaded_profiles() or {}
     backs = [step.back for step in steps]
     files = [back for back in backs if isinstance(back, InstallFile | RemoveFile)]

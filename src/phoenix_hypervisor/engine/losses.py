@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from phoenix_hypervisor.containers.features import lost_filesystems
+from phoenix_hypervisor.containers.generated import lost_filesystems
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.lines import names_a_profile

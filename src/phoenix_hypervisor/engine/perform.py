@@ -19,8 +19,8 @@ from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import Step, inverse
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction
-from phoenix_hypervisor.profiles import manifest as record
-from phoenix_hypervisor.profiles.steps import ProfileSteps
+from phoenix_hypervisor.profiles import records
+from phoenix_hypervisor.profiles.install import ProfileSteps
 
 LOCK = "/run/phoenix/lock"
 """Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
@@ -72,8 +72,8 @@ def run(
     if undoes is None:
         manifest, data = session.store.to_record(), session.store.manifest_bytes
     else:
-        manifest, data = record.load(session.host)
-    keeper = record.Keeper(session.host, manifest, data)
+        manifest, data = records.read(session.host)
+    keeper = records.Keeper(session.host, manifest, data)
     desired = session.desired if undoes is None else Desired({})
     runtime = session.runtime if runtime is None else runtime
     journal = Journal(session.host).record(

@@ -15,12 +15,12 @@ from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
-    from phoenix_hypervisor.engine.check import Checked
+    from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.gather import Request
+    from phoenix_hypervisor.engine.inspection import Checked
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
-    from phoenix_hypervisor.engine.status import Status
     from phoenix_hypervisor.host.machine import Host
     from phoenix_hypervisor.plan.model import Finding
 
@@ -86,12 +86,12 @@ class Phoenix:
 
     # The host ---------------------------------------------------------------------
 
-    def check(self, progress: Callable[[results.Step], None] = _silent, *, quick: bool = False) -> Checked:
+    def check(self, progress: Callable[[results.Stage], None] = _silent, *, quick: bool = False) -> Checked:
         """Check everything that needs no host: configuration, schema, sources, policy tests.
 
         With `quick` the profiles are proven for the kernel in force alone.
         """
-        from phoenix_hypervisor.engine.check import check
+        from phoenix_hypervisor.engine.inspection import check
 
         return check(self._session(), progress, quick=quick)
 
@@ -102,7 +102,7 @@ class Phoenix:
 
         Writes nothing.  A plan that would be refused raises what the method would raise.
         """
-        from phoenix_hypervisor.engine import requests, rollback, workflow
+        from phoenix_hypervisor.engine import requests, undo, workflow
         from phoenix_hypervisor.engine.recovery import judge_journal
         from phoenix_hypervisor.engine.results import Planned
 
@@ -110,7 +110,7 @@ class Phoenix:
         findings = tuple(judge_journal(session))
         if isinstance(request, requests.RollbackRequest):
             session.require_closed()
-            entry, plan = rollback.prepare(session, request.transaction)
+            entry, plan = undo.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
         prepared = workflow.prepare(session, _workflow_request(request), compare=True)
@@ -152,7 +152,7 @@ class Phoenix:
 
     def status(self, request: requests.StatusRequest | None = None) -> Status:
         """What is declared, assigned and running; `as_declared` says whether they agree."""
-        from phoenix_hypervisor.engine.status import gather
+        from phoenix_hypervisor.engine.condition import gather
 
         return gather(self._session(), () if request is None else request.ctids)
 
@@ -167,7 +167,7 @@ class Phoenix:
 
     def history(self) -> results.History:
         """The transactions that are kept, newest first."""
-        from phoenix_hypervisor.engine.rollback import read_history
+        from phoenix_hypervisor.engine.undo import read_history
 
         return read_history(self._session())
 
@@ -178,7 +178,7 @@ class Phoenix:
 
         Raises RollbackRefused, with the three states of each file, where something was changed since.
         """
-        from phoenix_hypervisor.engine.rollback import undo
+        from phoenix_hypervisor.engine.undo import undo
 
         return undo(self._session(), None if request is None else request.transaction, progress)
 
@@ -257,7 +257,7 @@ class Phoenix:
     def lint(
         self,
         request: policy_requests.LintRequest | None = None,
-        progress: Callable[[results.Step], None] = _silent,
+        progress: Callable[[results.Stage], None] = _silent,
     ) -> ask.Linted:
         """Bad habits in profile sources."""
         from phoenix_hypervisor.engine.ask import lint
@@ -268,7 +268,7 @@ class Phoenix:
     def test(
         self,
         request: policy_requests.PolicyTestRequest | None = None,
-        progress: Callable[[results.Step], None] = _silent,
+        progress: Callable[[results.Stage], None] = _silent,
     ) -> ask.Tested:
         """Run policy tests."""
         from phoenix_hypervisor.engine.ask import test

@@ -22,9 +22,9 @@ from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.profiles.manifest import compiled
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
+from phoenix_hypervisor.profiles.records import compiled
 from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources, to_probe
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
 from phoenix_hypervisor.plan.model import Finding
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 
 
 def recover(session: Session) -> Recovered | None:
@@ -43,7 +43,7 @@ def recover(session: Session) -> Recovered | None:
     from phoenix_hypervisor.engine.perform import back, performer
     from phoenix_hypervisor.plan.transaction import take_back
 
-    record.require_own_records(session.host)
+    records.require_own_records(session.host)
     if journal.is_alive(entry):
         raise PhoenixError(
             f"transaction {entry.id} of {entry.header.time} is being applied by another process",
@@ -56,7 +56,7 @@ def recover(session: Session) -> Recovered | None:
         runtime.require()
     _sweep(session, entry)
     outcome = take_back(back(session, entry.actions), performer(session, runtime, Desired({})))
-    keeper = record.Keeper.resumed(session.host, entry.header.manifest)
+    keeper = records.Keeper.resumed(session.host, entry.header.manifest)
     keeper.settle(outcome.effective)
     if outcome.failed:
         raise PhoenixError(
@@ -87,8 +87,8 @@ def _sweep(session: Session, entry: Entry) -> None:
     """Remove the temporary files of that run: of what it changed, and of its records."""
     paths = [path for action in entry.header.actions if (path := path_of(action))]
     loads = [action.target for action in entry.header.actions if isinstance(action, LoadProfile)]
-    paths += [f"{record.COMPILED_DIR}/{name}" for name in loads]
-    paths.append(f"{record.STATE_DIR}/manifest.json")
+    paths += [f"{records.COMPILED_DIR}/{name}" for name in loads]
+    paths.append(f"{records.STATE_DIR}/manifest.json")
     for path in dict.fromkeys(paths):
         parent, name = os.path.split(path)
         directory = session.host.directory(parent)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Stage:
     """How far a long look has come: `done` of `total`, now at `target`."""
 
     done: int

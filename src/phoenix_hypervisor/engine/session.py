@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.config.load import load
+from phoenix_hypervisor.config.load import load_config
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
@@ -27,7 +27,7 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import Note, Obstacle
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
@@ -95,7 +95,7 @@ class Session:
 
     @cached_property
     def desired(self) -> Desired:
-        return load(
+        return load_config(
             self.config_bytes,
             self.schema,
             where=self.config_path,
@@ -142,7 +142,7 @@ class Session:
     def kernel_argv(self) -> KernelArgv:
         """The processes that change the policy of this session's kernel."""
         parser = self.parser_of_installed()
-        directory = self.host.root.locate(record.COMPILED_DIR)
+        directory = self.host.root.locate(records.COMPILED_DIR)
         return KernelArgv(parser.load_argv(directory)[:-1], directory, parser.unload_argv())
 
     @property
@@ -176,7 +176,7 @@ class Session:
         else:
             files: list[str] = []
             with suppress(PhoenixError):
-                files = [path for path in record.load(self.host)[0].files if path.startswith(APPARMOR_D)]
+                files = [path for path in records.read(self.host)[0].files if path.startswith(APPARMOR_D)]
             found = open_places(self.host, files)
         with suppress(PhoenixError):
             place = self.runtime.conf_dir

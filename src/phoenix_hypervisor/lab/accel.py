@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.process import ProcessRunner
-from phoenix_hypervisor.lab import machine, tools
+from phoenix_hypervisor.lab import qemu, tools
 from phoenix_hypervisor.lab.build import Image, Progress, silent
 from phoenix_hypervisor.lab.cache import Cache
 
@@ -36,9 +36,9 @@ def choose(cache: Cache, image: Image, *, progress: Progress = silent) -> str:
     """
     forced = os.environ.get("PHOENIX_LAB_ACCEL")
     if forced:
-        if forced not in machine.CPU:
+        if forced not in qemu.CPU:
             raise PhoenixError(
-                f"PHOENIX_LAB_ACCEL is {forced!r}", hint=f"choose one of: {', '.join(machine.CPU)}"
+                f"PHOENIX_LAB_ACCEL is {forced!r}", hint=f"choose one of: {', '.join(qemu.CPU)}"
             )
         return forced
     if not os.access(KVM, os.R_OK | os.W_OK):
@@ -48,7 +48,7 @@ def choose(cache: Cache, image: Image, *, progress: Progress = silent) -> str:
     path = cache.root / f"accel-{image.release}.json"
     try:
         known = json.loads(path.read_bytes())
-        if known["key"] == key and known["accel"] in machine.CPU:
+        if known["key"] == key and known["accel"] in qemu.CPU:
             return str(known["accel"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -63,7 +63,7 @@ def choose(cache: Cache, image: Image, *, progress: Progress = silent) -> str:
 def probe(image: Image) -> bool:
     """Whether a test boot under KVM reached its init within PROBE_LIMIT seconds."""
     try:
-        guest = machine.start(
+        guest = qemu.start(
             image, accel="kvm", disk=image.disk, disk_format="raw", append="phoenix.probe", memory=256
         )
     except PhoenixError:

@@ -22,10 +22,10 @@ from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.lab import recipe
+from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.build import Progress, silent
 from phoenix_hypervisor.lab.cache import Cache, is_locked, locked
 from phoenix_hypervisor.lab.guestlink import Guest
-from phoenix_hypervisor.lab.session import Lab
 from phoenix_hypervisor.lab.snapshot import BOOT_LIMIT
 from phoenix_hypervisor.lab.waiting import is_ready
 from phoenix_hypervisor.lab.wire import Wire

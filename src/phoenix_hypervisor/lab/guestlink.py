@@ -16,7 +16,7 @@ from pathlib import Path
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.lab import denials as log
-from phoenix_hypervisor.lab.features import FEATURES_DIRECTORY, flatten
+from phoenix_hypervisor.lab.kernel_dump import FEATURES_DIRECTORY, flatten
 from phoenix_hypervisor.lab.wire import Wire
 
 RUN_TIMEOUT = 120.0

@@ -19,11 +19,11 @@ from pathlib import Path
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.process import ProcessRunner
-from phoenix_hypervisor.lab import machine, tools
+from phoenix_hypervisor.lab import qemu, tools
 from phoenix_hypervisor.lab.accel import qemu_version
 from phoenix_hypervisor.lab.build import Image, Progress, silent
 from phoenix_hypervisor.lab.cache import Cache, locked
-from phoenix_hypervisor.lab.machine import Machine
+from phoenix_hypervisor.lab.qemu import Machine
 from phoenix_hypervisor.lab.wire import GuestGone, Wire
 
 BOOT_LIMIT = 120.0
@@ -66,9 +66,9 @@ def location(image: Image, accel: str, memory: int) -> Path:
     """
     parts = (
         qemu_version(),
-        machine.MACHINE,
-        machine.CPU[accel],
-        machine.KERNEL_LINE,
+        qemu.MACHINE,
+        qemu.CPU[accel],
+        qemu.KERNEL_LINE,
         warm(),
         str(image.path),
     )
@@ -109,7 +109,7 @@ def cold_boot(
     more_disks: Sequence[Path] = (),
 ) -> Machine:
     """Boot the image itself, writes thrown away."""
-    return machine.start(
+    return qemu.start(
         image,
         accel=accel,
         disk=image.disk,
@@ -124,7 +124,7 @@ def resume(
     image: Image, saved: Saved, *, accel: str, memory: int, listen: socket.socket | None = None
 ) -> Machine:
     """Continue the saved machine, writes thrown away."""
-    guest = machine.start(
+    guest = qemu.start(
         image,
         accel=accel,
         disk=saved.disk,
@@ -151,7 +151,7 @@ def _save(image: Image, saved: Saved, *, accel: str, memory: int) -> None:
     fd = os.open(saved.state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, fd)
-        guest = machine.start(
+        guest = qemu.start(
             image,
             accel=accel,
             disk=saved.disk,

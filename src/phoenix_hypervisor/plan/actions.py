@@ -250,7 +250,7 @@ class RestartContainer(Stays):
 
 
 ProfileAction = AdoptFile | InstallFile | RemoveFile | SweepFile | LoadProfile | UnloadProfile | ReloadService
-"""What `profiles.steps` performs."""
+"""What `profiles.install` performs."""
 ContainerAction = CreateContainer | AssignLines | StartContainer | RestartContainer
 """What `containers.steps` performs."""
 Action = ProfileAction | ContainerAction

@@ -1,6 +1,6 @@
 """When a deprecated profile goes, and why it stays.
 
-Owns that decision; `profiles.retire` finds what is still there.  Judged after the containers:
+Owns that decision; `profiles.retirement` finds what is still there.  Judged after the containers:
 what they are assigned once the plan so far is done.  Pure: facts in, a plan out.
 """
 

@@ -14,11 +14,11 @@ from fnmatch import fnmatchcase
 
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Answer, Reason
-from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.globs import glob_grammar
-from phoenix_hypervisor.policy.model import Profile
 from phoenix_hypervisor.policy.product import Search, Side
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery, parse_query, show
 from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.spaces import Space, kind

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import RawQuery, parse_query
 from phoenix_hypervisor.policy.sockets import Asks
 

@@ -16,8 +16,8 @@ from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.grammar import Grammar, path
 from phoenix_hypervisor.policy.kinds import network, userns
-from phoenix_hypervisor.policy.model import Mode, PathFlag, Policy, Profile
 from phoenix_hypervisor.policy.product import Search, Side
+from phoenix_hypervisor.policy.profile import Mode, PathFlag, Policy, Profile
 from phoenix_hypervisor.policy.queries import (
     CapabilityQuery,
     LinkQuery,

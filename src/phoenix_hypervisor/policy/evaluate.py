@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.answers import Answer, Reason
-from phoenix_hypervisor.policy.errors import PolicyError
-from phoenix_hypervisor.policy.model import Class, Database, Mode, Profile
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import Masks, Perms
+from phoenix_hypervisor.policy.profile import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery
-from phoenix_hypervisor.policy.raw import PROVED, raw_masks
+from phoenix_hypervisor.policy.raw_masks import PROVED, raw_masks
 from phoenix_hypervisor.policy.sockets import Asks
 
 _FREE = Answer(allowed=True, reason=Reason.UNMEDIATED)

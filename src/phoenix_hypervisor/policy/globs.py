@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from functools import cache
 from typing import TypeAlias
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grammar import Grammar, build, path_ends, path_step
 
 Bytes: TypeAlias = frozenset[int]

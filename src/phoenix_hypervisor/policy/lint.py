@@ -18,8 +18,8 @@ from phoenix_hypervisor.policy.diff import equal
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.explain import Compile, is_deny
 from phoenix_hypervisor.policy.grammar import COMMON_TYPES, mount
-from phoenix_hypervisor.policy.model import Policy, Profile
 from phoenix_hypervisor.policy.product import Search, Side
+from phoenix_hypervisor.policy.profile import Policy, Profile
 from phoenix_hypervisor.policy.queries import SignalQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement, waived
@@ -49,7 +49,7 @@ _PLAIN = re.compile(r"(?:[rwamkl]|ix)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Habit:
     """One bad habit in one place."""
 
     code: str
@@ -89,7 +89,7 @@ def lint(
     name: str,
     own: Callable[[str], bool] = lambda file: True,
     thorough: bool = True,
-) -> list[Finding]:
+) -> list[Habit]:
     """Everything to object to in `source` (the file `name`), waived findings included.
 
     `own` tells our files from those of the distribution.  Without `thorough` nothing is
@@ -124,10 +124,10 @@ def lint(
 _COVERING = {"covered-by-file"}
 
 
-def _finding(source: Source, hit: _Hit, name: str) -> Finding:
+def _finding(source: Source, hit: _Hit, name: str) -> Habit:
     waiver = waived(source, hit.code, hit.statement)
     detail = f": {hit.detail}" if hit.detail else ""
-    return Finding(
+    return Habit(
         hit.code,
         CODES[hit.code] + detail,
         hit.statement.place if hit.statement is not None else name,

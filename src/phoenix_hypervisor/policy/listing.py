@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
-from phoenix_hypervisor.policy.model import Mode, Profile
 from phoenix_hypervisor.policy.patterns import Graph, patterns
 from phoenix_hypervisor.policy.product import Node, Search, Side
+from phoenix_hypervisor.policy.profile import Mode, Profile
 from phoenix_hypervisor.policy.spaces import Space, kind
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NoReturn
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 
 Decompress = Callable[[bytes, int], bytes]
 """One Zstandard frame, and the size that its header states, to its content."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from phoenix_hypervisor.policy.dfa import Dfa
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 
 LIMIT = 1_000_000

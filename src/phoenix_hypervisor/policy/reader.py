@@ -12,17 +12,6 @@ import sys
 from array import array
 
 from phoenix_hypervisor.policy.dfa import START, Dfa, unpack_dfa
-from phoenix_hypervisor.policy.model import (
-    LAST_CLASS,
-    Capabilities,
-    Class,
-    Database,
-    Family,
-    Mode,
-    PathFlag,
-    Policy,
-    Profile,
-)
 from phoenix_hypervisor.policy.names import (
     FORCE_COMPLAIN,
     Extent,
@@ -34,6 +23,17 @@ from phoenix_hypervisor.policy.names import (
     profile_names,
 )
 from phoenix_hypervisor.policy.perms import X_INDEX_MASK, X_TABLE, X_TYPE_MASK, PermsTable, map_xindex
+from phoenix_hypervisor.policy.profile import (
+    LAST_CLASS,
+    Capabilities,
+    Class,
+    Database,
+    Family,
+    Mode,
+    PathFlag,
+    Policy,
+    Profile,
+)
 from phoenix_hypervisor.policy.stream import Code, Stream
 
 __all__ = ["extents", "looks_compiled", "profile_hash", "profile_names", "read_policy"]

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
-from phoenix_hypervisor.policy.model import Class, Database
 from phoenix_hypervisor.policy.perms import CONTINUES, NULL, Perms
+from phoenix_hypervisor.policy.profile import Class, Database
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.kinds.network import NetworkQuery

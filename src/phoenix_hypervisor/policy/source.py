@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 
 Resolver = Callable[[str], "tuple[str, bytes] | None"]
 """From the path in an include to a file's name and text, or None to leave the include alone."""

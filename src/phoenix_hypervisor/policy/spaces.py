@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from phoenix_hypervisor.policy import constants, grammar, perms
 from phoenix_hypervisor.policy.grammar import Grammar
-from phoenix_hypervisor.policy.model import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.perms import Perms
 from phoenix_hypervisor.policy.product import Side
+from phoenix_hypervisor.policy.profile import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.queries import (
     ChangeProfileQuery,
     FileQuery,

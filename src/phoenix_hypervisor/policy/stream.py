@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import NoReturn
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 
 _U8 = Struct("<B")
 _U16 = Struct("<H")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
-from phoenix_hypervisor.policy.model import Database
 from phoenix_hypervisor.policy.perms import EVERYTHING, NULL, Perms, accumulate
+from phoenix_hypervisor.policy.profile import Database
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.kinds.mount import MountQuery

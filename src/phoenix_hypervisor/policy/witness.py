@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from phoenix_hypervisor.policy.grammar import anything
-from phoenix_hypervisor.policy.model import Class, Database, Profile
 from phoenix_hypervisor.policy.product import Search, Side
+from phoenix_hypervisor.policy.profile import Class, Database, Profile
 
 
 def raw_queries(profile: Profile) -> Iterator[tuple[int, bytes]]:

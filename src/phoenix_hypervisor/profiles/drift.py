@@ -16,7 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_policy
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
-from phoenix_hypervisor.profiles.manifest import MAX_COMPILED, compiled
+from phoenix_hypervisor.profiles.records import MAX_COMPILED, compiled
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 
@@ -33,7 +33,7 @@ def differing(host: Host, name: str, blob: bytes | None) -> str | None:
 
 def proven(host: Host, name: str, blob: bytes) -> bool:
     """Whether the kernel shows that it has just what is in `blob`; False where it does not tell."""
-    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.names import profile_names
 
     loaded = loaded_policy(host.root, name)
@@ -62,7 +62,7 @@ def known_policy(host: Host, name: str, mode: str | None) -> bytes | None:
 
 def _is_of(blob: bytes, name: str) -> bool:
     """Whether a blob holds nothing but profile `name` and its children."""
-    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.names import profile_names
 
     try:
@@ -73,7 +73,7 @@ def _is_of(blob: bytes, name: str) -> bool:
 
 def _same(loaded: LoadedPolicy, blob: bytes) -> bool | None:
     """None where the kernel shows neither a hash nor what it was given."""
-    from phoenix_hypervisor.policy.errors import PolicyError
+    from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.names import profile_hash
 
     for algorithm, digest in loaded.hashes:

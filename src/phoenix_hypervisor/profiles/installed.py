@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
-from phoenix_hypervisor.profiles.manifest import Manifest
+from phoenix_hypervisor.profiles.records import Manifest
 
 
 def includers(host: Host, manifest: Manifest, path: str) -> list[str]:

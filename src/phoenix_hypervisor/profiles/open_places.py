@@ -12,7 +12,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import open_place
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Note
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 
 
@@ -23,6 +23,6 @@ def open_places(host: Host, files: Iterable[str]) -> list[Note]:
     hint = "close it to others (`chmod go-w`, `chown root`), and look what they put there"
     return [
         Note(Code.OPEN_TO_OTHERS, shown, {"why": why, "next": hint})
-        for shown, why in [*found, *record.open_records(host)]
+        for shown, why in [*found, *records.open_records(host)]
         if why is not None
     ]

@@ -16,7 +16,7 @@ from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import ProfileState
-from phoenix_hypervisor.profiles.manifest import MAX_COMPILED
+from phoenix_hypervisor.profiles.records import MAX_COMPILED
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
 
@@ -152,7 +152,7 @@ def _check_names(name: str, defined: list[str]) -> None:
 
 def _check_kind(blob: bytes) -> None:
     """Refuse what would confine nothing, or processes of the host."""
-    from phoenix_hypervisor.policy.model import Mode
+    from phoenix_hypervisor.policy.profile import Mode
     from phoenix_hypervisor.policy.reader import read_policy
 
     for profile in read_policy(blob).profiles:
@@ -174,7 +174,7 @@ def _useless_pin(blob: bytes, asks: Asks) -> str | None:
     """What the features lack that this was compiled for: the pin is missing, empty or of another kernel."""
     from phoenix_hypervisor.policy.constants import SOCKET_TYPES
     from phoenix_hypervisor.policy.evaluate import Evaluator
-    from phoenix_hypervisor.policy.model import Class
+    from phoenix_hypervisor.policy.profile import Class
     from phoenix_hypervisor.policy.queries import NetworkQuery
     from phoenix_hypervisor.policy.reader import read_policy
     from phoenix_hypervisor.policy.sockets import AF_UNIX, Asks

@@ -1,7 +1,7 @@
 """The profile store: sources on one side, /etc/apparmor.d and the kernel on the other.
 
 Owns reading both into `FileState` and `ProfileState`.  Reads only, and changes nothing that it
-was given; `profiles.prove` compiles and `profiles.steps` writes.
+was given; `profiles.prove` compiles and `profiles.install` writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.model import FileState, Note, Ownership, ProfileState
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_policy, stale_caches, switched_off
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.open_places import open_places
@@ -36,8 +36,8 @@ class Store:
         self.host = host
         self.sources = sources
         self.parser = parser
-        nothing: tuple[record.Manifest, bytes | None] = (record.Manifest(), None)
-        self.manifest, self.manifest_bytes = record.load(host) if recorded else nothing
+        nothing: tuple[records.Manifest, bytes | None] = (records.Manifest(), None)
+        self.manifest, self.manifest_bytes = records.read(host) if recorded else nothing
         self.loaded = host.kernel.loaded_profiles()
         self._optional: Mapping[str, Any] = self.manifest.optional
         self._directories: dict[str, Directory | None] = {}
@@ -57,14 +57,14 @@ class Store:
             self._optional = {"key": key, "accepted": accepted, "words": words}
         return bool(self._optional["accepted"]), str(self._optional["words"])
 
-    def to_record(self) -> record.Manifest:
+    def to_record(self) -> records.Manifest:
         """The manifest, with what the parser was asked meanwhile."""
         return replace(self.manifest, optional=self._optional)
 
     def _optional_key(self) -> str:
         """Changes with the optional files and with the parser's binary."""
-        content = {name: record.digest(data) for name, data in self.sources.optional.items()}
-        return record.digest(json.dumps([content, self.parser.identity()], sort_keys=True).encode())
+        content = {name: records.digest(data) for name, data in self.sources.optional.items()}
+        return records.digest(json.dumps([content, self.parser.identity()], sort_keys=True).encode())
 
     def wanted(self) -> dict[str, tuple[str, bytes]]:
         """Every file that belongs into /etc/apparmor.d: its source path and bytes, by name."""
@@ -101,7 +101,7 @@ class Store:
             )
         ours = installed is not None and self.manifest.owns(COMPANION, installed)
         ownership = Ownership.ABSENT if installed is None else Ownership.OURS if ours else Ownership.FOREIGN
-        recorded = self.manifest.files.get(COMPANION) == [record.digest(data)]
+        recorded = self.manifest.files.get(COMPANION) == [records.digest(data)]
         return FileState(
             path=COMPANION,
             source=COMMON,
@@ -123,7 +123,7 @@ class Store:
         else:
             ours = self.manifest.owns(path, installed)
             ownership = Ownership.OURS if ours else Ownership.FOREIGN
-        recorded = list(self.manifest.files.get(path, ())) == [record.digest(data)]
+        recorded = list(self.manifest.files.get(path, ())) == [records.digest(data)]
         profile = name if name in self.sources.profiles else None
         owner = self.stat_installed(name) if ownership is Ownership.FOREIGN else None
         return FileState(
@@ -194,11 +194,11 @@ class Store:
 
     def load_argv(self, name: str) -> tuple[str, ...]:
         """The process that loads the compiled copy of profile `name`."""
-        return self.parser.load_argv(self.host.root.locate(f"{record.COMPILED_DIR}/{name}"))
+        return self.parser.load_argv(self.host.root.locate(f"{records.COMPILED_DIR}/{name}"))
 
     def compiled(self, name: str) -> bytes | None:
         """The compiled policy that Phoenix last loaded for profile `name`."""
-        return record.compiled(self.host, name)
+        return records.compiled(self.host, name)
 
     def in_kernel(self, name: str) -> bytes | None:
         """What the kernel has of profile `name`, where that is known."""
@@ -213,7 +213,7 @@ class Store:
 
     def leftovers(self) -> list[str]:
         """Temporary files that a killed run left where Phoenix installs and keeps its records."""
-        own = {record.STATE_DIR, record.COMPILED_DIR, record.BACKUP_DIR, os.path.dirname(COMPANION)}
+        own = {records.STATE_DIR, records.COMPILED_DIR, records.BACKUP_DIR, os.path.dirname(COMPANION)}
         places = sorted({os.path.dirname(name) for name in self.wanted()} | {""} | own)
         found = []
         for place in places:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Policy
+from phoenix_hypervisor.policy.profile import Policy
 from phoenix_hypervisor.policy.reader import read_policy
 
 DATA = Path(__file__).parents[2] / "data" / "policy"

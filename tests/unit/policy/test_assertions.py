@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phoenix_hypervisor.policy.assertions import Outcome, load_tests, run_tests
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from unit.policy.samples import DATA, ENCODINGS, policy
 
 SAMPLE = (DATA / "sample-tests.toml").read_bytes()

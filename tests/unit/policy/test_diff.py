@@ -6,7 +6,7 @@ import pytest
 
 from phoenix_hypervisor.policy.diff import Difference, diff_policies, diff_profiles
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Profile
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import RawQuery
 from unit.policy.samples import ENCODINGS, policy
 

@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Reason
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import Masks
 from phoenix_hypervisor.policy.queries import (
     NetworkQuery,
@@ -21,7 +21,7 @@ from phoenix_hypervisor.policy.queries import (
     UsernsQuery,
     parse_query,
 )
-from phoenix_hypervisor.policy.raw import raw_masks
+from phoenix_hypervisor.policy.raw_masks import raw_masks
 from phoenix_hypervisor.policy.reader import read_policy
 from unit.policy.samples import ENCODINGS, blob, evaluator
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.cli.question import kinds, question_options, read_question
-from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.queries import FORMS, MODULES, RawQuery, parse_query
 from phoenix_hypervisor.policy.query import Form, Query
 from phoenix_hypervisor.policy.reader import read_policy

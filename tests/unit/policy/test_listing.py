@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.globs import matches, under
 from phoenix_hypervisor.policy.listing import list_capabilities, list_files, list_mounts, list_targets
 from unit.policy.samples import ENCODINGS, evaluator, policy

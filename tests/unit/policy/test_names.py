@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.reader import extents, looks_compiled, profile_hash, profile_names
 
 DATA = Path(__file__).parents[2] / "data" / "policy"

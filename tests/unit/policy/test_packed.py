@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host import zstd
 from phoenix_hypervisor.host.process import ProcessRunner
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.packed import MAX_PLAIN, is_packed, plain
 
 PREFIX = b"\x01\x03\0\0\0\0\0\0"

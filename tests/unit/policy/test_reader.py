@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Mode, Policy
+from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.policy.profile import Mode, Policy
 from phoenix_hypervisor.policy.queries import (
     ChangeProfileQuery,
     LinkQuery,

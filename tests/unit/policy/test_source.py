@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.source import read_source
 from unit.policy.samples import DATA
 

@@ -7,10 +7,10 @@ from array import array
 import pytest
 
 from phoenix_hypervisor.policy.diff import diff_profiles
-from phoenix_hypervisor.policy.errors import PolicyError
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.model import Mode
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.names import extents
+from phoenix_hypervisor.policy.profile import Mode
 from phoenix_hypervisor.policy.queries import RawQuery, UmountQuery
 from phoenix_hypervisor.policy.reader import profile_names, read_policy
 from unit.policy import tiny

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
 from phoenix_hypervisor.policy.strings import transition

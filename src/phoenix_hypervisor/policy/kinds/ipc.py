@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Answer, Reason
-from phoenix_hypervisor.policy.model import Class
+from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show, words_of
 from phoenix_hypervisor.policy.strings import label_match
 

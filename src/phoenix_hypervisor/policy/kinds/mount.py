@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.errors import PolicyError
-from phoenix_hypervisor.policy.model import Class
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
+from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
 from phoenix_hypervisor.policy.strings import flag_bytes, mount_question
 

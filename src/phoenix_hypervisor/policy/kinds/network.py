@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms, sockets
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import Perms
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, RawQuery, show, words_of
 

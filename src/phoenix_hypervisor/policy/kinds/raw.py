@@ -1,13 +1,13 @@
 """What securityfs `.access` is asked, as a question.
 
-Owns its fields and their reading; `policy.raw` answers.
+Owns its fields and their reading; `policy.raw_masks` answers.
 """
 
 from __future__ import annotations
 
 import binascii
 
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.query import Fields, Form, Option, RawQuery
 
 

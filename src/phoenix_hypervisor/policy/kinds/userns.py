@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.model import Class
+from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Form, Query
 
 if TYPE_CHECKING:

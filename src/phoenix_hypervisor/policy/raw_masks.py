@@ -9,8 +9,8 @@ lib.c (aa_compute_perms) of 6.1.
 from __future__ import annotations
 
 from phoenix_hypervisor.policy import perms
-from phoenix_hypervisor.policy.model import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.perms import NULL, Masks, Perms, file_entry, old_policy_entry
+from phoenix_hypervisor.policy.profile import Class, Database, Mode, Profile
 from phoenix_hypervisor.policy.query import RawQuery
 
 PROVED = (6, 12)

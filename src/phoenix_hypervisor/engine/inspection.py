@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from phoenix_hypervisor.engine.results import Step
+from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
@@ -35,7 +35,7 @@ class Checked:
     """The packed kernel lists that every profile was proven for, too."""
 
 
-def check(session: Session, progress: Callable[[Step], None], *, quick: bool = False) -> Checked:
+def check(session: Session, progress: Callable[[Stage], None], *, quick: bool = False) -> Checked:
     """Check configuration, schema and sources; raises ProblemsError with every fault.
 
     The sources are proven for the kernel in force, and where the operator names none for every
@@ -51,7 +51,7 @@ def check(session: Session, progress: Callable[[Step], None], *, quick: bool = F
     kernels = () if quick or session.settings.features is not None else tuple(PACKED)
     store = Store(session.host, session.sources, session.parser, recorded=False)
     proof = Proof()
-    progress(Step(0, 1 + len(same_lists(kernels)), session.parser.features.shown))
+    progress(Stage(0, 1 + len(same_lists(kernels)), session.parser.features.shown))
     try:
         proof = _proven(session, store)
     except ProblemsError as error:
@@ -84,12 +84,12 @@ def _proven(session: Session, store: Store) -> Proof:
     return proof
 
 
-def _prove_for(session: Session, kernels: tuple[str, ...], progress: Callable[[Step], None]) -> None:
+def _prove_for(session: Session, kernels: tuple[str, ...], progress: Callable[[Stage], None]) -> None:
     """Prove every profile for other kernels; each fault is told once, with the kernels it is seen for."""
     found: dict[Problem, list[str]] = {}
     alike, kernel = same_lists(kernels), session.parser.features.kernel
     for number, names in enumerate(alike):
-        progress(Step(1 + number, 1 + len(alike), ", ".join(names)))
+        progress(Stage(1 + number, 1 + len(alike), ", ".join(names)))
         if kernel is not None and kernel in map(packed, names):
             continue  # proven already: it is the kernel in force
         parser = session.parser_for(names[0])

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from phoenix_hypervisor.policy.dfa import NO_MATCH, Dfa
-from phoenix_hypervisor.policy.errors import PolicyError
+from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.names import Extent
 from phoenix_hypervisor.policy.perms import NULL, Perms, PermsTable, file_entry, policy_entry
 

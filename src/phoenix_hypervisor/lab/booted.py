@@ -19,7 +19,7 @@ from phoenix_hypervisor.lab import snapshot
 from phoenix_hypervisor.lab.build import Image, Progress, ensure_image, silent
 from phoenix_hypervisor.lab.cache import Cache, locked
 from phoenix_hypervisor.lab.guestlink import Guest
-from phoenix_hypervisor.lab.machine import DEFAULT_MEMORY, Machine
+from phoenix_hypervisor.lab.qemu import DEFAULT_MEMORY, Machine
 from phoenix_hypervisor.lab.recipe import DEFAULT_RELEASE, release_named
 from phoenix_hypervisor.lab.wire import GuestGone, Wire
 

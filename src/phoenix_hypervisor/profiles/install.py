@@ -25,7 +25,7 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.labels import carriers
-from phoenix_hypervisor.profiles import manifest as record
+from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
@@ -107,8 +107,8 @@ class ProfileSteps:
 
     def _keep(self, path: str, data: bytes) -> None:
         """A copy of somebody else's file that the operator let us replace or remove."""
-        name = f"{os.path.basename(path)}.{record.digest(data)[:12]}"
-        with self._directory(record.BACKUP_DIR) as directory:
+        name = f"{os.path.basename(path)}.{records.digest(data)[:12]}"
+        with self._directory(records.BACKUP_DIR) as directory:
             if directory.read(name) != data:
                 directory.replace(name, data, before=directory.read(name), mode=0o600)
 
@@ -180,13 +180,13 @@ class ProfileSteps:
         return self._parser.compile(self._host.root.locate(f"{APPARMOR_D}/{name}"), optional=False)[0]
 
     def _copy(self, name: str) -> bytes | None:
-        return record.compiled(self._host, name)
+        return records.compiled(self._host, name)
 
     def _set_copy(self, name: str, blob: bytes | None) -> None:
         old = self._copy(name)
         if old == blob:
             return
-        with self._directory(record.COMPILED_DIR) as directory:
+        with self._directory(records.COMPILED_DIR) as directory:
             if blob is None:
                 directory.remove(name)
             else:

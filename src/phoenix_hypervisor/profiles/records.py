@@ -129,7 +129,7 @@ def _records(host: Host) -> list[str]:
     return [*places, *(f"{COMPILED_DIR}/{name}" for name in names)]
 
 
-def load(host: Host) -> tuple[Manifest, bytes | None]:
+def read(host: Host) -> tuple[Manifest, bytes | None]:
     """The manifest and its bytes (None where there is none yet)."""
     path = f"{STATE_DIR}/{_NAME}"
     data = host.read(path)
@@ -235,7 +235,7 @@ class Keeper:
     def resumed(cls, host: Host, before: bytes | None) -> Keeper:
         """For a transaction that another run began with the manifest `before`."""
         keeper = cls(host, parse(before, "the journal") if before is not None else Manifest(), before)
-        keeper._on_disk = load(host)[1]
+        keeper._on_disk = read(host)[1]
         return keeper
 
     def announce(self, actions: Iterable[Action]) -> None:
