@@ -11,6 +11,7 @@ from typing import Any
 
 from efficacy import swept
 from efficacy.places import PROFILES, SECCOMP, Place, places
+from efficacy.prose import wrapped
 from efficacy.rows import BASE, OURS
 
 SHORT = {name: name.removeprefix("lxc-") for name in PROFILES}
@@ -24,7 +25,7 @@ def write(document: dict[str, Any], claims: list[str], path: Path) -> None:
     for release in document.get("releases", {}):
         parts += _release(document, release)
     parts += _unhooked(document)
-    path.write_text(method.replace("<!-- tables -->\n", "\n".join(parts) + "\n"))
+    path.write_text(wrapped(method.replace("<!-- tables -->\n", "\n".join(parts) + "\n")))
 
 
 def measured(document: dict[str, Any], release: str, kind: str, layer: str, profile: str) -> set[str] | None:

@@ -2,7 +2,7 @@
 """The feature lists of Proxmox's kernels: Debian 13's own dump, and what Ubuntu's trees export otherwise.
 
 Writes `src/phoenix_hypervisor/data/features/proxmox-*`; a test holds them equal to this table.  No
-Proxmox kernel was at hand: the differences were read in the kernels' sources (docs/features.md).
+Proxmox kernel was at hand: the differences were read in the kernels' sources (docs/internals/features.md).
 """
 
 from __future__ import annotations

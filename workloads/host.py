@@ -20,7 +20,7 @@ MODULES = (
     "overlay bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE xt_addrtype xt_conntrack "
     "fuse tun wireguard af_alg algif_hash nfs nfsv4 nfsd dummy loop"
 )
-# A host with systemd mounts cgroup2 with these; the lab's own init does not (docs/lab.md).
+# A host with systemd mounts cgroup2 with these; the lab's own init does not (docs/internals/lab.md).
 CGROUP = """
 mount -o remount,nsdelegate,memory_recursiveprot /sys/fs/cgroup
 for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$c > /sys/fs/cgroup/cgroup.subtree_control || true; done

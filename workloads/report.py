@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from efficacy.prose import wrapped
+
 from workloads.cell import REFERENCE
 from workloads.checks import NESTING, OURS, Check
 
@@ -68,7 +70,7 @@ def text(document: dict[str, Any], checks: Sequence[Check]) -> str:
     lines += _reasons(cells, checks)
     lines += ["", "## The checks", ""]
     lines += _listed(checks)
-    return "\n".join(lines).rstrip() + "\n"
+    return wrapped("\n".join(lines).rstrip())
 
 
 def _summary(cells: Sequence[Cell], checks: Sequence[Check]) -> Iterator[str]:

@@ -276,7 +276,7 @@ def test_recovery_that_fails_is_tried_again(busy: LiveHost) -> None:
         busy.apply("--all", "--no-start")
     busy.fail(parser_replace=1)
     result = busy.apply()
-    assert result.code == 1 and "could not be undone" in result.err and "docs/transactions.md" in result.err
+    assert result.code == 1 and "could not be undone" in result.err and "docs/guide/failures.md" in result.err
     assert "unfinished-transaction" in busy.phoenix("status").out
     busy.no_more_failures()
     busy.config.write_text("{")
@@ -362,7 +362,7 @@ def test_a_journal_that_cannot_be_read_is_reported(busy: LiveHost, damage: str) 
     for arguments in (("apply", "--all", "--no-start"), ("setup",), ("rollback",)):
         result = busy.phoenix(*arguments)
         assert result.code == 1 and words in result.err and "00000002.jsonl" in result.err, result
-        assert "docs/transactions.md" in result.err
+        assert "docs/guide/failures.md" in result.err
         assert (world(busy), path.read_bytes()) == before
 
 

@@ -150,7 +150,7 @@ TRANSITIONS = (
 
 
 def test_exec_transitions_are_named_as_profiles_write_them() -> None:
-    """Their meaning was compared with real executions on both kernels: docs/policy-engine.md."""
+    """Their meaning was compared with real executions on both kernels: docs/internals/policy-engine.md."""
     rules = "".join(f"  /b/{word} {word},\n" for word in TRANSITIONS)
     rules += "".join(f"  /n/{word} {word} -> other,\n" for word in TRANSITIONS if word[0] in "pP")
     judge = Evaluator(read_policy(compile_text(f"profile lxc-t {{\n{rules}}}\n".encode())).get("lxc-t"))

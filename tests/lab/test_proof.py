@@ -27,7 +27,7 @@ HOME = "/usr/local/phoenix_hypervisor"
 SHIPPED = ("lxc-gpu-docker-storage", "lxc-nesting-v1", "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
 FULL = os.environ.get("PHOENIX_PROOF") == "full"
 MUTATIONS = 14 if FULL else 4
-"""For each state; the full proof (docs/policy-engine.md) asks for more."""
+"""For each state; the full proof (docs/internals/policy-engine.md) asks for more."""
 PATHS = 420 if FULL else 120
 KERNELS = {"trixie": (6, 12), "bookworm": (6, 1), "forky": (7, 2), "sid": (7, 2)}
 

@@ -17,6 +17,13 @@ def tracked() -> list[Path]:
     return [TOP / name for name in done.stdout.decode().split("\0") if name]
 
 
+def documents() -> list[Path]:
+    """What people read: at the top, and all below docs/."""
+    found = [*TOP.glob("*.md"), *(TOP / "docs").rglob("*.md")]
+    assert len(found) > 12
+    return sorted(found)
+
+
 def test_every_file_of_the_table_exists() -> None:
     text = (TOP / "ARCHITECTURE.md").read_text()
     section = text.split("## To change", 1)[1].split("\n## ", 1)[0]
@@ -60,9 +67,9 @@ def test_no_registry_host_is_written_anywhere() -> None:
 
 
 def test_every_link_of_the_documents_exists() -> None:
-    for document in [TOP / "README.md", TOP / "ARCHITECTURE.md", *(TOP / "docs").glob("*.md")]:
+    for document in documents():
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+            assert (document.parent / target).exists(), f"{document}: {target}"
 
 
 def test_no_conflict_marker_is_left() -> None:
@@ -119,3 +126,21 @@ def test_no_two_modules_share_a_name() -> None:
     """Who searches for one must not find the other."""
     names = Counter(Path(name).name for name in MODULES if not name.endswith("__init__.py"))
     assert [name for name, times in names.items() if times > 1] == []
+
+
+def prose(document: Path) -> list[tuple[int, str]]:
+    """The lines of a document with their numbers, without tables and code."""
+    found, code = [], False
+    for number, line in enumerate(document.read_text().splitlines(), 1):
+        if line.startswith("```"):
+            code = not code
+        elif not code and not line.startswith(("|", "    ")):
+            found.append((number, line))
+    return found
+
+
+def test_no_line_of_a_document_is_over_110_characters() -> None:
+    """Outside of tables and code; a link that is longer alone cannot be broken."""
+    for document in documents():
+        for number, line in prose(document):
+            assert len(line) <= 110 or " " not in line.strip(), f"{document}:{number}: {len(line)}"

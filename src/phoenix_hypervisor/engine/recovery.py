@@ -63,7 +63,7 @@ def recover(session: Session) -> Recovered | None:
             f"transaction {entry.id} of {entry.header.time} was cut short and could not be undone: "
             + "; ".join(outcome.failed),
             where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
-            hint="remove the cause and run it again; docs/transactions.md tells how to do it by hand",
+            hint="remove the cause and run it again; docs/guide/failures.md tells how to do it by hand",
         )
     left = [*outcome.left, *_stayed(entry, runtime)]
     journal.finish(entry, UNDONE, left)

@@ -155,7 +155,7 @@ def unreadable(where: str, why: str) -> PhoenixError:
     return PhoenixError(
         f"cannot be read ({why[:200]})",
         where=where,
-        hint="docs/transactions.md tells how to recover by hand; then move the file away",
+        hint="docs/guide/failures.md tells how to recover by hand; then move the file away",
     )
 
 

@@ -1,7 +1,7 @@
 """Policy tests: what profiles must and must not allow, written down.
 
 Owns the format of etc/policy_tests/*.toml and running such tests on compiled profiles.
-Must not open files or compile.  The format is explained in docs/policy-engine.md.
+Must not open files or compile.  The format is explained in docs/internals/policy-engine.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the checks, their codes and their waivers (`# lint: allow CODE reason`).  Must not
 compile by itself, nor judge files that are not ours: rules of distribution includes are
-left alone.  The codes are explained in docs/policy-engine.md.
+left alone.  The codes are explained in docs/internals/policy-engine.md.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ PACKED = {
     "proxmox-9-6.17": "proxmox-9-6.17",
     "proxmox-9-7.0": "proxmox-9-7.0",
 }
-"""Packed kernel lists: the file by the name that `--features` takes (whose kernels: docs/features.md)."""
+"""Packed kernel lists: the file by the name that `--features` takes (docs/internals/features.md)."""
 
 ALIASES = {"proxmox-8": "proxmox-8-6.8", "proxmox-9": "proxmox-9-6.17"}
 """Shorter names, for the kernel that a release is used with most."""

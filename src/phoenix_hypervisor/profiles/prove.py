@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.policy.sockets import Asks
 
-_PIN = "pin what its rules are written for: `abi <abi/phoenix>,` as its first line (docs/features.md)"
+_PIN = "write `abi <abi/phoenix>,` as the first line of the profile (docs/internals/features.md)"
 
 Proven = dict[tuple[str, str], tuple[bytes, list[str]]]
 """Compiled policy and warnings by (profile, closure): what need not be compiled again."""

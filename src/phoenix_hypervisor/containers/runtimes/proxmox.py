@@ -1,7 +1,7 @@
 """The Proxmox VE runtime: /etc/pve and `pct`.
 
 Owns Proxmox's paths, locks, quorum test and `pct` argument vectors (measured against
-pve-container 5.3 and 6.1; docs/proxmox.md).  Must not edit a configuration: the codec
+pve-container 5.3 and 6.1; docs/guide/proxmox.md).  Must not edit a configuration: the codec
 and `containers.steps` do.
 """
 
