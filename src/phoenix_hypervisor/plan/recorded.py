@@ -18,17 +18,13 @@ from typing import Any, assert_never, get_args, get_type_hints
 from phoenix_hypervisor.plan.actions import (
     MANAGED_KEYS,
     Action,
-    AdoptFile,
     AssignLines,
-    CreateContainer,
     InstallFile,
     Kernel,
     LineChange,
     LoadWhy,
     RemoveFile,
-    RestartContainer,
-    StartContainer,
-    SweepFile,
+    Stays,
     SweepWhy,
 )
 from phoenix_hypervisor.plan.declared import is_ctid
@@ -89,7 +85,7 @@ def check(action: Action) -> None:
             for line in action.lines:
                 if line.key not in MANAGED_KEYS:
                     raise ValueError(f"{line.key!r:.80} is not a line that Phoenix manages")
-        case AdoptFile() | SweepFile() | CreateContainer() | StartContainer() | RestartContainer():
+        case Stays():
             pass  # Never taken back, so nothing of it is written again.
         case _:
             assert_never(action)
