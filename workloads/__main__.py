@@ -61,7 +61,9 @@ def main() -> int:
         return 0
     document = load(given.output)
     given.output.with_suffix(".md").write_text(report.text(document, checks.load()))
-    return 1 if report.faults(document, checks.load()) else 0
+    found = report.faults(document, checks.load())
+    print("\n".join([*found, f"{len(document['cells'])} cells on file, {len(found)} faults"]))
+    return 1 if found else 0
 
 
 def places(release: str, given: argparse.Namespace) -> list[Place]:

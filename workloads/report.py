@@ -57,6 +57,8 @@ def faults(document: dict[str, Any], checks: Sequence[Check]) -> list[str]:
             found.append(f"{where}: state {cell['state']}")
         if cell["failed_units"]:
             found.append(f"{where}: failed units {', '.join(cell['failed_units'])}")
+        if reference_of(cell, cells) is None:
+            found.append(f"{where}: {REFERENCE} is not measured, so nothing is compared")
         lost = fewer(cell, cells, checks)
         if len(lost) > ALLOWED_FEWER[cell["kind"]]:
             found.append(f"{where}: {len(lost)} checks fewer than {REFERENCE}: {', '.join(lost)}")

@@ -68,9 +68,14 @@ def test_an_unprivileged_guest_may_lose_nothing_and_a_privileged_one_two() -> No
 
 def test_state_and_failed_units_count_but_only_where_the_release_is_the_gate() -> None:
     bad = cell(checks.BASE, "unprivileged", state="degraded", failed_units=["a.service"])
-    assert [fault.split(": ", 1)[1] for fault in faults(bad)] == ["state degraded", "failed units a.service"]
+    found = faults(cell(REFERENCE, "unprivileged"), bad)
+    assert [fault.split(": ", 1)[1] for fault in found] == ["state degraded", "failed units a.service"]
     assert faults({**bad, "release": "bookworm"}) == []
     assert faults({**bad, "profile": REFERENCE}) == []
+
+
+def test_a_cell_without_its_reference_does_not_hold() -> None:
+    assert "nothing is compared" in faults(cell(checks.BASE, "unprivileged"))[0]
 
 
 def test_a_variant_for_unprivileged_containers_is_taken_where_there_is_one() -> None:
