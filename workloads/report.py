@@ -5,6 +5,7 @@ Owns the document's form and the bar. Pure: a document in, text or faults out.  
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ GATE = "trixie"
 """The release that has to hold; the others are measured."""
 ALLOWED_FEWER = {"unprivileged": 0, "privileged": 2}
 """Checks that a profile may lose against the reference, beside those that it is there to forbid."""
+WIDTH = 108
 HEAD = Path(__file__).parent / "head.md"
 
 Cell = dict[str, Any]
@@ -69,9 +71,9 @@ def text(document: dict[str, Any], checks: Sequence[Check]) -> str:
     """The whole of docs/workloads.md."""
     cells: list[Cell] = document["cells"]
     lines = [HEAD.read_text().rstrip(), "", *_summary(cells, checks), "", "## What fails, and why", ""]
-    lines += _reasons(cells, checks)
-    lines += ["", "## The checks", ""]
-    lines += _listed(checks)
+    lines += (part for line in _reasons(cells, checks) for part in _wrapped(line))
+    lines += ["## The checks", ""]
+    lines += (part for line in _listed(checks) for part in _wrapped(line))
     return wrapped("\n".join(lines).rstrip())
 
 
@@ -133,6 +135,15 @@ def _cell_reasons(cell: Cell, cells: Sequence[Cell], checks: Sequence[Check]) ->
         yield f"- **{name}** {verdict}: {said or 'said nothing'}"
         for line in reason.get("denied", [])[:3]:
             yield f"  - `{_short(line)}`"
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of a list, broken where it is longer than a document's may be."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    parts = textwrap.wrap(
+        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return parts or [""]
 
 
 def _short(line: str) -> str:
