@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -190,3 +192,11 @@ def test_a_profile_keeps_its_budget_and_reads_in_a_screen(name: str) -> None:
             assert f"include if exists <local/{name}>" in text
         for path in (folder / "abstractions" / "phoenix").iterdir():
             assert len(path.read_text().splitlines()) <= 60, path.name
+
+
+def test_no_policy_test_is_meant_for_profiles_of_others() -> None:
+    """A site's own source beside the shipped ones must not be held to what ours promise."""
+    for path in sorted((TOP / "etc/policy_tests").rglob("*.toml")):
+        for test in tomllib.loads(path.read_text())["test"]:
+            meant = [pattern for pattern in test["profiles"] if fnmatchcase("lxc-of-a-site", pattern)]
+            assert not meant, (path.name, test["name"])

@@ -7,7 +7,12 @@ import json
 import pytest
 
 from phoenix_hypervisor.lab.booted import Lab
+from phoenix_hypervisor.plan.lines import variant
+from phoenix_hypervisor.profiles.sources import read_sources
+from support.hosts import TOP
 from support.lab_host import CONFIG, SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, verify
+
+SOURCE_NAMES = frozenset(read_sources(str(TOP / "etc/apparmor")).profiles)
 
 
 def test_setup_loads_what_it_says(ready: Lab) -> None:
@@ -31,7 +36,7 @@ def test_every_shipped_profile_holds_a_container(ready: Lab, layer: str, privile
         done = phoenix(ready, "apply", "--all")
         assert done.ok, done.stdout + done.stderr
         for container in boxes:
-            name = names[container.name]
+            name = variant(names[container.name], not privileged, SOURCE_NAMES)
             assert container.label() == f"{name} (enforce)"
             attached = container.attach("cat /proc/self/attr/current; echo x > /tmp/x && cat /tmp/x")
             assert attached.ok and f"{name} (enforce)" in attached.stdout, attached.stderr
@@ -57,7 +62,6 @@ def test_the_kernel_holds_a_created_container_to_its_limits(ready: Lab) -> None:
         cgroup = "/sys/fs/cgroup/lxc.payload.980"
         found = {name: ready.get(f"{cgroup}/{name}").decode().strip() for name in LIMITS}
         assert found == LIMITS
-        assert ready.run("lxc-attach -n 980 -- hostname").stdout.strip() == "limited"
     finally:
         ready.run("lxc-stop -n 980 -k; lxc-destroy -n 980")
 
