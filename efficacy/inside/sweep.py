@@ -229,8 +229,8 @@ class Sweep:
                     umount(target, DETACH)
 
 
-def sweep(files: dict[str, list[str]], limit: float) -> str:
-    """All ways; JSON of what each way tried, opened, and (at most KEPT) which names."""
+def sweep(files: dict[str, list[str]], moved: dict[str, list[str]], limit: float) -> str:
+    """All ways, those by mounts for `moved` alone; JSON of what each way tried, opened, and (at most KEPT) which names."""
     for name in PLACES:
         with contextlib.suppress(OSError):
             folder(name)
@@ -242,6 +242,7 @@ def sweep(files: dict[str, list[str]], limit: float) -> str:
         work.by_name()
         work.by_open_tree()
         work.by_fsopen()
+        work.files = {fstype: paths for fstype, paths in moved.items() if paths}
         work.by_second_mount(other)
         work.by_bind(other)
     ways = {

@@ -46,6 +46,21 @@ def hosts_files(*, unprivileged: bool) -> dict[str, list[str]]:
     return found
 
 
+def for_others(files: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Those that users other than the host's root may write: no name helps an unprivileged container to more."""
+    return {
+        fstype: [path for path in paths if _mode(os.path.join(ROOTS[fstype], path)) & 0o002]
+        for fstype, paths in files.items()
+    }
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
 def writable_below(root: str) -> list[str]:
     """Without what is mounted on top of it, and without processes."""
     device, found, todo = os.stat(root).st_dev, [], [""]

@@ -15,7 +15,7 @@ from typing import Any
 
 from efficacy.outside.judges import Judges
 from efficacy.outside.link import PROGRAM, Inside
-from efficacy.outside.lists import hosts_files
+from efficacy.outside.lists import for_others, hosts_files
 from efficacy.outside.system import SECRET, STATE, read, restore, sh, value_of
 from efficacy.outside.targets import Targets
 from efficacy.syscalls import libc
@@ -84,9 +84,11 @@ class Run:
 
     def sweep(self) -> dict[str, Any]:
         """Every writable file of the host's /proc and /sys, opened under every name (inside/sweep.py)."""
-        files = hosts_files(unprivileged=read(f"/proc/{self.targets.init}/uid_map").split()[1] != "0")
-        env = {"files": files, "seconds": SWEEP_LIMIT - 60}
-        do = "result = sweep(env['files'], env['seconds'])"
+        unprivileged = read(f"/proc/{self.targets.init}/uid_map").split()[1] != "0"
+        files = hosts_files(unprivileged=unprivileged)
+        moved = for_others(files) if unprivileged else files
+        env = {"files": files, "moved": moved, "seconds": SWEEP_LIMIT - 60}
+        do = "result = sweep(env['files'], env['moved'], env['seconds'])"
         order = {"name": "sweep", "do": do, "env": env, "limit": SWEEP_LIMIT}
         answer = self.inside.ask(order)
         if not answer["ok"]:

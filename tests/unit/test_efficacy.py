@@ -136,6 +136,16 @@ def test_the_list_of_writable_files_follows_no_links_and_names_no_read_only_file
     assert sorted(lists.writable_below(str(tmp_path))) == ["a/w", "x"]
 
 
+def test_of_files_that_only_root_may_write_no_name_helps_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, mode in (("mine", 0o600), ("everybody's", 0o666)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    monkeypatch.setitem(lists.ROOTS, "proc", str(tmp_path))
+    assert lists.for_others({"proc": ["mine", "everybody's", "gone"]}) == {"proc": ["everybody's"]}
+
+
 def test_the_companion_goes_with_privileged_containers_of_ours_only() -> None:
     found = [place for place in places() if place.layer == SECCOMP]
     assert {place.profile for place in found} == {rows.BASE, rows.DOCKER, rows.STORAGE}
