@@ -23,7 +23,7 @@ CONTAINERS = {
     # Processes are seen by namespace; net, UTS and IPC settings are the container's own.
     "proc": re.compile(
         r"(\d+|self|thread-self|net)(/|$)|sys/net/|sys/fs/mqueue/"
-        r"|sys/kernel/(hostname|domainname|ns_last_pid|msg\w*|sem\w*|shm\w*)$"
+        r"|sys/kernel/(hostname|domainname|ns_last_pid|auto_msgmni|msg\w*|sem\w*|shm\w*)$"
     ),
     # Interfaces of the container's own network namespace.
     "sysfs": re.compile(r"class/net|devices/virtual/net/|devices/.*/net/"),
@@ -36,6 +36,9 @@ def hosts_files(*, unprivileged: bool) -> dict[str, list[str]]:
     """Paths below each file system's root, of regular files that somebody may write."""
     found = {}
     for fstype, root in ROOTS.items():
+        if unprivileged and fstype == "binfmt_misc":
+            # Since Linux 6.7 an instance of the user namespace's own; before, it cannot be mounted there.
+            continue
         own = CONTAINERS.get(fstype)
         files = sorted(writable_below(root)) if os.path.isdir(root) else []
         found[fstype] = [
