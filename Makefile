@@ -78,7 +78,7 @@ reference: ## Write docs/configuration.md and docs/codes.md anew from the code
 	@$(PYTHON) tools/reference
 
 lock: ## Renew requirements.lock (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --no-annotate --custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
 
 efficacy: apt-test $(STAMP) ## Real operations in real containers under every profile; writes docs/efficacy.md and .json
