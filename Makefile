@@ -1,4 +1,4 @@
-# Every target that is meant to be used stands in `make help`.
+# Every target that is meant to be used is in `make help`.
 # `make demo` and `make test` install what they lack (Debian 12 or 13, as root or with sudo).
 
 PYTHON ?= /usr/bin/python3

@@ -44,7 +44,7 @@ class UsageError(PhoenixError):
 
 
 class LeftAlone(PhoenixError):
-    """Not done on purpose, and not to be tried again: doing it would harm what somebody else did."""
+    """Deliberately skipped; do not retry: it would overwrite someone else's change."""
 
 
 @dataclass(frozen=True, slots=True)

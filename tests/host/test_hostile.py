@@ -60,7 +60,7 @@ def _clean(result: Result, *codes: int) -> None:
         (("--config", "/nonexistent", "plan"), "--config is not a file"),
         (("--config", "/dev/stdin", "plan"), "--config is not a file"),
         (("--features", "/nonexistent", "check"), "--features is neither a file nor a packed list"),
-        (("--features", "/etc/passwd", "check"), "--features is no feature dump"),
+        (("--features", "/etc/passwd", "check"), "--features is not a feature file"),
         (("setup", "--adopt", "../../etc/shadow"), "no profile source"),
         (("setup", "--adopt", ""), "no profile source"),
     ],

@@ -113,7 +113,7 @@ def test_a_killed_run_of_version_1_is_undone(live: LiveHost, command: tuple[str,
         live.declare({"101": "lxc-old", "102": "lxc-a"})
     result = live.phoenix(*command, config=command == ("setup",))
     assert result.code == 0, result.err
-    assert "cut short and has been undone" in result.out
+    assert "interrupted and has been rolled back" in result.out
     before, after = recorded("killed-0-before"), contents(live.root)
     created = "etc/pve/nodes/pve1/lxc/950.conf"
     assert b"lxc.apparmor" not in after.pop(created)

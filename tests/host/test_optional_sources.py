@@ -114,7 +114,7 @@ def test_an_optional_profile_needs_one_for_older_parsers(three: DirectoryHost) -
     three.source("if-parser-accepts/lxc-z", data=b"profile lxc-z {\n}\n")
     refused = three.phoenix("setup")
     assert refused.code == 1
-    assert "stands in place of no profile" in refused.err
+    assert "replaces no profile" in refused.err
 
 
 def test_a_variant_is_known_by_its_name() -> None:

@@ -9,7 +9,7 @@ from support.hosts import LiveHost, world
 UNCONFINED = (
     "arch: amd64\nhostname: a\nmemory: 512\n\n[pve:pending]\nmemory: 1024\nlxc.apparmor.profile: unconfined\n"
 )
-SAID = "[pve:pending] holds raw lxc.* lines"
+SAID = "[pve:pending] contains raw lxc.* lines"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_a_process_that_carries_it_keeps_it(old: LiveHost) -> None:
     assert old.labels()["101"] == "lxc-old (enforce)"
     result = old.apply()
     assert result.code == 0
-    assert "deprecated, kept: 1 running processes carry it" in result.out and "restart needed" in result.out
+    assert "deprecated, kept: 1 running processes use it" in result.out and "restart needed" in result.out
     assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
     assert old.labels()["101"] == "lxc-old (enforce)"
     assert old.apply("--all", "--restart").code == 0

@@ -217,7 +217,7 @@ def _recover(guest: Guest, old: World, report: Report) -> list[str]:
     first = guest.run(["phoenix", "apply", "--all"], timeout=300)
     if first.rc != 0:
         return [*broken, f"apply: exit {first.rc}: {first.stderr[-400:]}"]
-    if unfinished and "was cut short" not in first.stdout + first.stderr:
+    if unfinished and "was interrupted" not in first.stdout + first.stderr:
         broken.append("the recovery is not announced")
     report.announced += unfinished
     checked = guest.run(["phoenix", "verify"], timeout=240)

@@ -176,7 +176,7 @@ def test_a_damaged_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["", " lxc-a", "a\nb", "a b", "a\x00"])
-def test_a_value_that_is_no_line(value: str) -> None:
+def test_invalid_value_is_refused(value: str) -> None:
     with pytest.raises(ConfError):
         edit(parse(b"m: 1\n"), value)
 

@@ -49,7 +49,7 @@ def check_ctids(ctids: tuple[str, ...]) -> tuple[str, ...]:
 def check_start(no_start: bool, restart: bool) -> None:
     """Raise UsageError where the words contradict each other."""
     if no_start and restart:
-        raise UsageError("--no-start and --restart exclude each other", hint="a restart starts, too")
+        raise UsageError("--no-start and --restart exclude each other", hint="a restart includes a start")
 
 
 def show_plan(settings: Settings, plan: Plan) -> None:

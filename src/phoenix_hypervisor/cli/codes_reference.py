@@ -30,8 +30,8 @@ the words, which may change. With `--json` each comes as an object:
 
 _ROLES = {
     Role.REFUSAL: "Refusals: the run ends before the first write (exit 1)",
-    Role.SKIP: "Skipped: one thing is not done, the run goes on",
-    Role.WARNING: "Warnings: done all the same, and somebody should look",
+    Role.SKIP: "Skipped: one thing is not done; the run continues",
+    Role.WARNING: "Warnings: done all the same, but look at it",
     Role.FAULT: "Faults of the configuration and of profile sources (exit 1)",
     Role.FINDING: "Findings of `status` and `verify`",
 }

@@ -172,7 +172,7 @@ def _run(command: click.Command, name: str, words: Sequence[str], settings: Sett
         if settings.verbose:
             raise
         click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
-        click.echo("  next: run it again with -v and report what it prints", err=True)
+        click.echo("  next: run it again with -v, and report the output", err=True)
         return EXIT_FAILED
 
 
@@ -196,7 +196,7 @@ def _unwritten(name: str, settings: Settings, error: OutputError) -> int:
     with suppress(OSError):
         click.echo(f"{name}: the output could not be written: {error}", err=True)
         if settings.writes:
-            hint = "what was done stays done; `phoenix history` and `phoenix status` show it"
+            hint = "the changes were made; `phoenix history` and `phoenix status` show them"
             click.echo(f"  next: {hint}", err=True)
     return EXIT_FAILED
 

@@ -80,7 +80,7 @@ def _stale_cache(note: Note) -> Words:
 
 def _strays(note: Note) -> Words:
     shown = ", ".join(f"PID {pid} under {label}" for pid, label in note.data["processes"])
-    text = f"{note.data['count']} of its processes run otherwise: {shown}"
+    text = f"{note.data['count']} of its processes run under another profile: {shown}"
     return _quoted(text), "end them, or phoenix apply {ctid} --restart"
 
 
@@ -105,7 +105,7 @@ def _conf_edited(note: Note) -> Words:
 def _in_snapshot(note: Note) -> Words:
     have, want = _line(note.data["assigned"]), _line(note.data["declared"])
     where = ", ".join(f"[{name}]" for name in note.data["sections"])
-    text = f"the line {want} stands in {where}, where it does not count; above it: {have}"
+    text = f"the line {want} is in {where}, where it does not count; above it: {have}"
     return _quoted(text), "phoenix apply {it}"
 
 
@@ -120,7 +120,7 @@ _NOTES: Mapping[Code, Entry] = {
     ),
     Code.NAME_DEFINED: (
         "is already defined by {by}",
-        "rename one of them; `--adopt {target}` lets both stand, and the last one loaded wins",
+        "rename one of them; `--adopt {target}` keeps both, and the last one loaded wins",
     ),
     Code.NAME_LOADED: (
         "is already loaded in the kernel by someone else",
@@ -161,7 +161,7 @@ _NOTES: Mapping[Code, Entry] = {
         _NOT_READ,
     ),
     Code.DEPRECATED_RUNNING: (
-        "deprecated, kept: {count} running processes carry it (PID {pids})",
+        "deprecated, kept: {count} running processes use it (PID {pids})",
         "restart needed; then run apply again",
     ),
     Code.CONF_UNUSABLE: ("{why}", "{next}"),
@@ -202,7 +202,7 @@ _NOTES: Mapping[Code, Entry] = {
         None,
     ),
     Code.PENDING_SAME: (
-        "[pve:pending] holds raw lxc.* lines: the next start replaces all raw lines above by them",
+        "[pve:pending] contains raw lxc.* lines; at the next start they replace all raw lines above",
         None,
     ),
     Code.OLD_KEY: ("lxc.aa_profile is LXC 2's name; LXC 3 and later do not start with it", None),
@@ -214,11 +214,14 @@ _NOTES: Mapping[Code, Entry] = {
         "a later transaction loaded another version of it",
         "`phoenix history` lists it: roll that back first",
     ),
-    Code.ASSIGNED: ("would go, but is assigned to container {containers}", "assign another profile first"),
-    Code.PERHAPS_ASSIGNED: ("would go, but container {containers} may be assigned to it", _NOT_READ),
+    Code.ASSIGNED: (
+        "would be removed, but is assigned to container {containers}",
+        "assign another profile first",
+    ),
+    Code.PERHAPS_ASSIGNED: ("would be removed, but container {containers} may be assigned to it", _NOT_READ),
     Code.CARRIED: ("would be unloaded, but PID {pids} runs under it", "stop the container first"),
     Code.INCLUDED: (
-        "would go, but profile {profiles} includes it",
+        "would be removed, but profile {profiles} includes it",
         "roll back the transaction that installed that profile first",
     ),
     Code.NOTHING_TO_UNDO: ("everything is already as it was before that transaction", None),
@@ -233,10 +236,10 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.OPEN_TO_OTHERS: ("{target}: {why}", "{next}"),
     Code.CONF_UNUSABLE: lambda note: ("{why}", note.data["next"] or "correct the file"),
     Code.IS_VM: ("the id belongs to a {by}", "declare another id"),
-    Code.ON_ANOTHER_NODE: ("is a {by}, whose Phoenix looks after it", "{next}"),
+    Code.ON_ANOTHER_NODE: ("is a {by}; Phoenix on that node manages it", "{next}"),
     Code.MADE_ELSEWHERE: ("does not exist, and node {node} creates it", "run phoenix on {node}"),
     Code.NOT_ASSIGNED: _not_assigned,
-    Code.LINE_BESIDE: ("its line {keys} is not as it should be beside its profile", "phoenix apply {it}"),
+    Code.LINE_BESIDE: ("its line {keys} is missing or has another value", "phoenix apply {it}"),
     Code.SECCOMP_MISSING: (
         "{target} does not exist: a container whose line names it cannot start",
         "phoenix setup",
@@ -247,7 +250,7 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.MISSING: ("the container does not exist", "phoenix apply {ctid}"),
     Code.NOT_RUNNING: _not_running,
     Code.LABEL_UNKNOWN: (
-        "PID {pid} has no label that can be read, so nothing says that it is confined",
+        "PID {pid} has no readable label, so it may be unconfined",
         "phoenix doctor says whether AppArmor is on",
     ),
     Code.OLD_LABEL: ("PID {pid} runs under {label}", "phoenix apply {ctid} --restart"),
@@ -261,7 +264,7 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.FILE_DIFFERS: ("{paths} differs from the source", "phoenix setup"),
     Code.NOT_LOADED: ("is not in the kernel", "phoenix setup"),
     Code.NOT_ENFORCED: (
-        "is loaded in {mode} mode, which enforces nothing that can be relied on",
+        "is loaded in {mode} mode, which does not reliably enforce it",
         "aa-enforce {it}",
     ),
     Code.STALE_POLICY: ("the kernel has an older version", "phoenix setup"),
@@ -272,8 +275,8 @@ _FINDINGS: Mapping[Code, Entry] = {
         "boot with apparmor=1 security=apparmor",
     ),
     Code.UNFINISHED: (
-        "transaction {transaction} of {time} ({command}) was cut short",
-        "the next phoenix setup, apply or rollback undoes it first",
+        "transaction {transaction} of {time} ({command}) was interrupted",
+        "the next phoenix setup, apply or rollback rolls it back first",
     ),
     Code.UNDER_WAY: (
         "transaction {transaction} of {time} ({command}) is being applied",

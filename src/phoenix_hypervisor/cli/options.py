@@ -81,7 +81,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "metavar": "FILE",
             "type": click.Path(),
-            "help": "Configuration; profile sources lie in apparmor/ beside it.",
+            "help": "The configuration; profile sources are in apparmor/ beside it.",
         },
     ),
     (

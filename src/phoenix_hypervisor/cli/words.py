@@ -35,10 +35,10 @@ _LOADS = {
     LoadWhy.CHANGED: "load into the kernel (changed)",
     LoadWhy.NEW: "load into the kernel (not yet loaded by Phoenix)",
     LoadWhy.DIFFERS: "load into the kernel (the kernel has another policy)",
-    LoadWhy.INCLUDE: "load again (what it includes goes back)",
+    LoadWhy.INCLUDE: "load again (an include is restored)",
 }
 _SWEEPS = {
-    SweepWhy.LEFTOVER: "remove a killed run's temporary file",
+    SweepWhy.LEFTOVER: "remove an interrupted run's temporary file",
     SweepWhy.CACHE: "remove a stale cache entry",
 }
 
@@ -87,7 +87,7 @@ def summary(action: Action) -> str:
     """What is done, without its target."""
     match action:
         case AdoptFile():
-            return "same bytes as the source: counts as ours"
+            return "equal to the source: recorded as ours"
         case InstallFile():
             return _install(action)
         case RemoveFile(takes_back=True):
@@ -97,7 +97,7 @@ def summary(action: Action) -> str:
         case SweepFile():
             return _SWEEPS[action.why] if action.why is not None else "remove"
         case LoadProfile(takes_back=True):
-            return "load the former policy again"
+            return "load the old policy again"
         case LoadProfile():
             return _LOADS[action.why] if action.why is not None else "load into the kernel"
         case UnloadProfile():
@@ -107,7 +107,7 @@ def summary(action: Action) -> str:
         case CreateContainer():
             return f"create {action.name}"
         case AssignLines():
-            alone = "; others changed the file since, so its line alone" if action.alone else ""
+            alone = "; others changed the file since, so only its line" if action.alone else ""
             return ", ".join(_line(line, action.takes_back) for line in action.lines) + alone
         case StartContainer() | RestartContainer():
             return action.kind + (f" under {action.profile}" if action.profile else "")
@@ -117,7 +117,7 @@ def summary(action: Action) -> str:
 
 def _install(action: InstallFile) -> str:
     if action.takes_back:
-        return "put back" if action.before is None else "put the former file back"
+        return "restore" if action.before is None else "restore the old file"
     what = "profile" if action.profile is not None else "include"
     if action.before is None:
         return f"install {what} (new)"
@@ -150,5 +150,5 @@ def _line(line: LineChange, takes_back: bool) -> str:
     if line.old is None:
         return f"assign {line.value}{kind}"
     if line.old == line.value:
-        return f"make the lines that assign {line.value} one"
+        return f"merge the lines that assign {line.value}"
     return f"assign {line.value} (was {line.old}){kind}"

@@ -225,14 +225,14 @@ def check_editable(conf: Conf) -> None:
     """Raise ConfError where an edit could lose something or would not take effect."""
     if conf.malformed is not None:
         raise ConfError(
-            f"line {conf.malformed} looks like a section header but is none that Proxmox accepts, "
-            "so it is not certain where the container's own settings end",
+            f"line {conf.malformed} looks like a section header, but Proxmox does not accept it as one, "
+            "so it is unclear where the container's own settings end",
             hint="correct or remove that line",
         )
     if len(conf.data) > MAX_CONF:
         raise ConfError(f"is over {MAX_CONF} bytes, more than pmxcfs stores", hint="shorten its description")
     if b"\0" in conf.data:
-        raise ConfError("holds a NUL byte: it is damaged", hint="restore it from a backup")
+        raise ConfError("contains a NUL byte: it is damaged", hint="restore it from a backup")
 
 
 def edit(conf: Conf, value: str | None) -> Edit | None:

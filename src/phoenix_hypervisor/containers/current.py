@@ -214,7 +214,7 @@ def _init(processes: list[Process]) -> Process | None:
     return min(processes, key=lambda p: p.pid, default=None)
 
 
-_PENDING = "[pve:pending] holds raw lxc.* lines"
+_PENDING = "[pve:pending] contains raw lxc.* lines"
 
 
 def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | None:
@@ -225,7 +225,7 @@ def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | N
         under = "with no profile line"
     else:
         under = f"with lxc.apparmor.profile: {conf.next_assigned}"
-    text = f"{_PENDING}: the next start puts them in the place of all raw lines above it, and runs it {under}"
+    text = f"{_PENDING}: at the next start they replace all raw lines above, and the container runs {under}"
     return Obstacle(text, f"remove the lxc.* lines below [pve:pending] in {path}")
 
 

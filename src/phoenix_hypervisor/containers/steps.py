@@ -150,7 +150,7 @@ class ContainerSteps:
         assigned = codec.parse(data, self._runtime.dialect).next_assigned
         if assigned != action.profile:
             raise PhoenixError(
-                f"its profile line is {assigned or 'gone'} again: the configuration was written meanwhile",
+                f"its profile line is {assigned or 'gone'} again: the configuration was changed meanwhile",
                 where=f"container {action.target}",
                 hint="run it again",
             )

@@ -109,7 +109,7 @@ class Phoenix:
         session = self._session()
         findings = tuple(judge_journal(session))
         if isinstance(request, requests.RollbackRequest):
-            session.require_closed()
+            session.refuse_if_writable()
             entry, plan = undo.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request

@@ -60,7 +60,7 @@ def recover(session: Session) -> Recovered | None:
     keeper.settle(outcome.effective)
     if outcome.failed:
         raise PhoenixError(
-            f"transaction {entry.id} of {entry.header.time} was cut short and could not be undone: "
+            f"transaction {entry.id} of {entry.header.time} was interrupted and could not be rolled back: "
             + "; ".join(outcome.failed),
             where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
             hint="remove the cause and run it again; docs/guide/failures.md tells how to do it by hand",

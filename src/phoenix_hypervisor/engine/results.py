@@ -27,7 +27,8 @@ class Recovered:
     left: tuple[str, ...]
 
     def __str__(self) -> str:
-        text = f"transaction {self.entry.id} of {self.entry.header.time} was cut short and has been undone"
+        which = f"transaction {self.entry.id} of {self.entry.header.time}"
+        text = f"{which} was interrupted and has been rolled back"
         return "; ".join([text, *self.left])
 
     def document(self) -> dict[str, object]:

@@ -22,7 +22,7 @@ from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.trust import open_place, require_given
+from phoenix_hypervisor.host.trust import require_given, writable_by_others
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import KernelArgv
@@ -180,13 +180,13 @@ class Session:
             found = open_places(self.host, files)
         with suppress(PhoenixError):
             place = self.runtime.conf_dir
-            why = open_place(self.host.root, place)
+            why = writable_by_others(self.host.root, place)
             if why is not None:
                 data = {"why": why, "next": f"chmod o-w {place}, and look into it"}
                 found.append(Note(Code.OPEN_TO_OTHERS, self.host.root.shown(place), data))
         return found
 
-    def require_closed(self) -> None:
+    def refuse_if_writable(self) -> None:
         """Raise Refused where `open_places` finds any."""
         found = self.open_places()
         if found:

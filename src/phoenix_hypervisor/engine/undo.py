@@ -57,7 +57,7 @@ def _chosen(session: Session, number: int | None) -> Entry:
                     raise PhoenixError(text, hint="containers that it created or started stay as they are")
                 return entry
             state = _state(entry, undone)
-            raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing of it to undo")
+            raise PhoenixError(f"transaction {entry.id} is {state}, so there is nothing to undo")
     raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
 
 
@@ -77,7 +77,7 @@ def prepare(session: Session, number: int | None) -> tuple[Entry, Plan]:
 
 def undo(session: Session, number: int | None, progress: Progress) -> Applied:
     """Undo a transaction as one transaction.  Raises PhoenixError."""
-    session.require_closed()
+    session.refuse_if_writable()
     recovered = recover_first(session)
     if recovered is not None:
         progress(recovered)
@@ -88,7 +88,9 @@ def undo(session: Session, number: int | None, progress: Progress) -> Applied:
     entry, _ = prepare(session, number)
     with locked(session):
         if recover(session) is not None:
-            raise PhoenixError("another run was cut short meanwhile; it is undone", hint="run it again")
+            raise PhoenixError(
+                "another run was interrupted meanwhile; it has been rolled back", hint="run it again"
+            )
         # The transaction that was chosen, whatever others have done or undone since.
         entry, plan = prepare(session, entry.id)
         runtime = session.runtime_named(entry.header.runtime)

@@ -50,7 +50,7 @@ def explain(error: OSError) -> str:
     """What an error of the file system means, in the operator's words."""
     known = {
         errno.ELOOP: "is a symbolic link; Phoenix reads and writes regular files only",
-        errno.EFBIG: "is larger than the file system takes",
+        errno.EFBIG: "is too large for the file system",
         errno.ENOSPC: "no space left",
         errno.EROFS: "the file system is read-only",
     }

@@ -70,7 +70,7 @@ def _open(real: str, what: str, private: bool) -> int:
         raise PhoenixError(
             f"cannot take {what}: {error.strerror}",
             where=real,
-            hint="run it as root; move away what stands in the lock's place",
+            hint="run it as root; move away what is in the lock's place",
         ) from error
     try:
         if private:
@@ -84,9 +84,9 @@ def _open(real: str, what: str, private: bool) -> int:
 def _require_own(info: os.stat_result, place: str, what: str, forbidden: int) -> None:
     if info.st_uid not in (0, os.geteuid()) or stat.S_IMODE(info.st_mode) & forbidden:
         raise PhoenixError(
-            f"cannot take {what}: others could hold it for ever",
+            f"cannot take {what}: others could hold it forever",
             where=place,
-            hint=f"look who made it, then remove {place}",
+            hint=f"find out who made it, then remove {place}",
         )
 
 

@@ -19,7 +19,7 @@ class NotTrusted(PhoenixError):
     """Others could have written what is about to be acted upon; nothing was changed."""
 
 
-def open_place(root: Root, path: str) -> str | None:
+def writable_by_others(root: Root, path: str) -> str | None:
     """Why others decide what stands at host path `path`; None where they do not, or it is missing.
 
     Its own mode, and that of every directory on the way: who may rename there may put another
@@ -42,9 +42,9 @@ def open_place(root: Root, path: str) -> str | None:
     return None
 
 
-def own_place(root: Root, path: str) -> str | None:
-    """As `open_place`, for what Phoenix alone writes: nobody else's, and no group's but our own."""
-    found = open_place(root, path)
+def owned_by_us(root: Root, path: str) -> str | None:
+    """As `writable_by_others`, for what Phoenix alone writes: nobody else's, and no group's but our own."""
+    found = writable_by_others(root, path)
     if found is not None:
         return found
     try:
@@ -60,14 +60,14 @@ def own_place(root: Root, path: str) -> str | None:
 
 def require_own(root: Root, path: str) -> None:
     """Raise NotTrusted unless `path` is missing or ours alone."""
-    found = own_place(root, path)
+    found = owned_by_us(root, path)
     if found is not None:
         shown = root.shown(path)
-        hint = f"look what others put there, then `chown root {shown}; chmod go-w {shown}`"
+        hint = f"check what others put there, then `chown root {shown}; chmod go-w {shown}`"
         raise NotTrusted(found, where=shown, hint=hint)
 
 
-def given_place(path: str) -> str | None:
+def check_operator_path(path: str) -> str | None:
     """Why others decide what a path of the operator's holds: it, or the directory that it lies in.
 
     Both as named and with links followed.  The owner is not asked: root works on files of a
@@ -85,7 +85,7 @@ def given_place(path: str) -> str | None:
 
 
 def require_given(path: str) -> None:
-    """Raise NotTrusted where `given_place` says why."""
-    found = given_place(path)
+    """Raise NotTrusted where `check_operator_path` says why."""
+    found = check_operator_path(path)
     if found is not None:
         raise NotTrusted(found, where=path, hint="chmod o-w it, or move all of it to a place of its own")

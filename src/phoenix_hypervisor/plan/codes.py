@@ -16,7 +16,7 @@ class Role(Enum):
     REFUSAL = "refusal"
     """The run ends before the first write."""
     SKIP = "skip"
-    """One thing is not done; the run goes on."""
+    """One thing is not done; the run continues."""
     WARNING = "warning"
     """Done all the same; somebody should look."""
     FAULT = "fault"
@@ -81,7 +81,7 @@ class Code(StrEnum):
     DEPRECATED_DECLARED = (
         "deprecated-declared",
         (R,),
-        "`setup` is to retire a profile that a declared container is assigned to.",
+        "`setup` would retire a profile that a declared container is assigned to.",
         "containers",
     )
     DEPRECATED_ASSIGNED = (
@@ -217,15 +217,20 @@ class Code(StrEnum):
         "What the kernel had of a profile is not known, so it stays as it is.",
     )
     LOADED_LATER = "loaded-later", (R,), "A later transaction loaded another version of the profile."
-    ASSIGNED = "assigned", (R,), "The profile would go, and a container is assigned to it.", "containers"
+    ASSIGNED = (
+        "assigned",
+        (R,),
+        "The profile would be removed, and a container is assigned to it.",
+        "containers",
+    )
     PERHAPS_ASSIGNED = (
         "perhaps-assigned",
         (R,),
-        "The profile would go, and a container whose configuration cannot be read may be assigned to it.",
+        "The profile would be removed, and a container with an unreadable configuration may use it.",
         "containers",
     )
     CARRIED = "carried", (R,), "The profile would be unloaded, and processes run under it.", "pids"
-    INCLUDED = "included", (R,), "The include would go, and installed profiles need it.", "profiles"
+    INCLUDED = "included", (R,), "The include would be removed, and installed profiles need it.", "profiles"
     NOTHING_TO_UNDO = "nothing-to-undo", (S,), "Everything is already as it was before that transaction."
 
     # What status and verify find ------------------------------------------------
@@ -290,7 +295,7 @@ class Code(StrEnum):
     UNFINISHED = (
         "unfinished-transaction",
         (F,),
-        "A run was cut short; its transaction is not undone yet.",
+        "A run was interrupted; its transaction is not rolled back yet.",
         "transaction time command",
     )
     UNDER_WAY = "transaction-under-way", (F,), "Another Phoenix is at work.", "transaction time command"
@@ -324,11 +329,11 @@ class Code(StrEnum):
     ADDRESS_UNUSABLE = "address-unusable", (B,), "A network address cannot be used."
     ADDRESS_TWICE = "address-twice", (B,), "Two containers have the same network address."
     NO_SOURCES = "no-sources", (B,), "There is no directory of profile sources."
-    SOURCE_PLACE = "source-place", (B,), "Something lies where no source can be."
+    SOURCE_PLACE = "source-place", (B,), "Something is in a place where no source can be."
     SOURCE_NAME = "source-name", (B,), "A source has a name that cannot be used."
     SOURCE_UNREADABLE = "source-unreadable", (B,), "A source cannot be read as text."
     SOURCE_WRITABLE = "source-writable", (B,), "Others than its owner can write a source, or its directory."
-    SOURCE_OUTSIDE = "source-outside", (B,), "A source includes what lies outside of /etc/apparmor.d."
+    SOURCE_OUTSIDE = "source-outside", (B,), "A source includes a file outside of /etc/apparmor.d."
     SOURCE_LOOP = "source-loop", (B,), "Sources include each other."
     SOURCE_CHANGED = "source-changed", (B,), "A source was changed while it was being compiled."
     UNPROVEN = "unproven", (B,), "A profile does not compile, or not to what may be loaded."

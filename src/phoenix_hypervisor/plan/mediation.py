@@ -49,7 +49,7 @@ ASKED = (
         "move_mount",
         "attaching a detached mount (move_mount)",
         (("mount/move_mount", ""),),
-        "a detached procfs or sysfs can be attached anywhere; what is denied under every name holds there",
+        "a detached procfs or sysfs can be attached anywhere; there only rules for every name hold",
         by_rule=False,
     ),
     Asked("ptrace", "ptrace", (("ptrace/mask", "trace"),), "processes are kept apart by namespaces only"),
@@ -93,7 +93,7 @@ def read_dump(data: bytes) -> Features:
             if path:
                 found.setdefault("/".join(path), set()).add(token)
     if path or not found:
-        raise ValueError("is no feature file")
+        raise ValueError("is not a feature file")
     return {name: frozenset(words) for name, words in found.items() if words}
 
 

@@ -154,7 +154,7 @@ class Transaction:
             stayed.append(f"container {self.begun.target} {_HALF_WAY[type(self.begun)]}")
         lines = [f"{what} failed: {error.message}"]
         if outcome.failed:
-            lines.append("the next setup, apply or rollback goes on undoing")
+            lines.append("the next setup, apply or rollback will continue the rollback")
         elif outcome.changed:
             lines.append("everything else is as before" if outcome.left else "files and kernel are as before")
         else:

@@ -199,7 +199,7 @@ def _expand(fields: Mapping[str, object], globs: Sequence[str]) -> list[Query | 
 
 def _globs(fields: dict[str, object], globs: Sequence[str]) -> list[GlobQuery]:
     if fields.get("kind") != "file" or "path" in fields:
-        raise PolicyError("'glob' stands in place of 'path' in a query of kind \"file\"")
+        raise PolicyError("'glob' replaces 'path' in a query of kind \"file\"")
     found = []
     for glob in globs:
         # Any path will do to have the other fields checked.

@@ -120,7 +120,7 @@ def choose(host: Host, major: int, override: str | None = None) -> Features:
     if not os.path.isdir(host.root.locate(APPARMOR_D)):
         # The parser would say so for each profile, and then take this machine's own.
         raise PhoenixError(
-            "is not there: below --root DIR lies a host, at least its /etc/apparmor.d",
+            "does not exist: --root DIR must contain a host's files, at least its /etc/apparmor.d",
             where=host.root.shown(APPARMOR_D),
             hint="copy that of the host, with tunables/ and abstractions/, or install apparmor in the root",
         )
@@ -174,7 +174,7 @@ def _given(override: str | None) -> str | None:
             "--features is neither a file nor a packed list", where=override, hint=f"packed are {names}"
         )
     if not _is_dump(override):
-        raise UsageError("--features is no feature dump", where=override, hint="see apparmor_parser(8)")
+        raise UsageError("--features is not a feature file", where=override, hint="see apparmor_parser(8)")
     return override
 
 
@@ -201,13 +201,13 @@ def _require_dump(host: Host, option: str, named: str) -> None:
     path = host.root.locate(named)
     if not os.path.isfile(path):
         raise PhoenixError(
-            f"names a {option} file that is not there: {named}",
+            f"names a {option} file that does not exist: {named}",
             where=host.root.shown(PARSER_CONF),
             hint="install apparmor in that root, or correct parser.conf",
         )
     if not _is_dump(path):
         raise PhoenixError(
-            "is no feature file: with it the parser drops whole rule classes and says nothing",
+            "is not a feature file: with it the parser drops whole rule classes and says nothing",
             where=path,
             hint="install apparmor in that root anew, or correct parser.conf",
         )

@@ -193,7 +193,7 @@ class Parser:
         # Some versions say "parser error" and still exit 0.
         if done.ok and b"parser error" not in done.stderr.lower():
             return None
-        return done.words() or f"exit {done.returncode} without a word"
+        return done.words() or f"exit {done.returncode} without a message"
 
     def _judge(self, done: Completed, path: str) -> None:
         failure = self._failed(done)

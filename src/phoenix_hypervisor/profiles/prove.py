@@ -80,7 +80,7 @@ def prove(
     if not problems:
         problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
     if problems:
-        raise ProblemsError("a profile is not proven, so nothing was installed", problems)
+        raise ProblemsError("a profile failed its checks; nothing was installed", problems)
     return Proof(blobs=blobs, warnings=tuple(said), processes=tuple(processes))
 
 
@@ -143,7 +143,7 @@ def _check_names(name: str, defined: list[str]) -> None:
     if name not in defined:
         raise PhoenixError(
             f"defines {', '.join(tops) or 'nothing'} and not {name}, so assigning {name} could not work",
-            hint="name file and profile alike",
+            hint="give the file and the profile the same name",
         )
     others = [other for other in defined if other != name and not other.startswith(f"{name}//")]
     if others:
@@ -158,7 +158,7 @@ def _check_kind(blob: bytes) -> None:
     for profile in read_policy(blob).profiles:
         if profile.mode is Mode.UNCONFINED:
             raise PhoenixError(
-                "is a profile in unconfined mode", hint="take the flag away, or assign unconfined"
+                "is a profile in unconfined mode", hint="remove the flag, or assign unconfined"
             )
         if b"//" not in profile.name and (profile.xmatch is not None or profile.attach is not None):
             text = "names programs to attach to, so it would confine programs of the host"

@@ -17,7 +17,7 @@ from typing import Any, assert_never
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.trust import own_place, require_own
+from phoenix_hypervisor.host.trust import owned_by_us, require_own
 from phoenix_hypervisor.plan.actions import (
     PROFILE_KEY,
     Action,
@@ -106,7 +106,7 @@ def open_records(host: Host) -> list[tuple[str, str]]:
     """Our records that others could have written: path and why.  Then none of them says anything."""
     found = []
     for path in _records(host):
-        why = own_place(host.root, path)
+        why = owned_by_us(host.root, path)
         if why is not None:
             found.append((host.root.shown(path), why))
     return found

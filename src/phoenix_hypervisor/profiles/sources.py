@@ -135,7 +135,7 @@ def read_sources(directory: str) -> Sources:
             elif is_skipped(name):
                 problems.append(
                     Problem(
-                        "the boot passes over files with such an ending",
+                        "the boot skips files with such an ending",
                         place,
                         hint="rename it",
                         code=Code.SOURCE_NAME,
@@ -148,7 +148,7 @@ def read_sources(directory: str) -> Sources:
             else:
                 _read_file(top, name, name, place, sources.profiles, problems)
     problems += [
-        Problem("stands in place of no profile", os.path.join(directory, OPTIONAL, name),
+        Problem("replaces no profile", os.path.join(directory, OPTIONAL, name),
                 hint=f"put a {name} for older parsers into {directory}", code=Code.SOURCE_PLACE)
         for name in sources.optional if "/" not in name and name not in sources.profiles
     ]  # fmt: skip
@@ -201,14 +201,14 @@ def _read_tree(
             elif is_skipped(name):
                 problems.append(
                     Problem(
-                        "apparmor_parser passes over such a name",
+                        "apparmor_parser skips such a name",
                         place,
                         hint="rename it",
                         code=Code.SOURCE_NAME,
                     )
                 )
             elif name.endswith(".d") and stat.S_ISDIR(info.st_mode):
-                text = "profiles of the host may include all that lies there, so it would change those too"
+                text = "profiles of the host may include everything in there, so it would change those too"
                 problems.append(
                     Problem(text, place, hint="put it below abstractions/phoenix", code=Code.SOURCE_PLACE)
                 )
@@ -236,14 +236,12 @@ def _read_file(
     if writable is not None:
         problems.append(Problem(writable, place, hint=f"chmod o-w {place}", code=Code.SOURCE_WRITABLE))
     if b"\0" in data:
-        problems.append(Problem("holds a NUL byte", place, code=Code.SOURCE_UNREADABLE))
+        problems.append(Problem("contains a NUL byte", place, code=Code.SOURCE_UNREADABLE))
         return
     for path in reaching_outside(data):
-        hint = "includes and ABI files lie below /etc/apparmor.d: <PATH> there, or /etc/apparmor.d/PATH"
+        hint = "includes and ABI files are below /etc/apparmor.d: <PATH> there, or /etc/apparmor.d/PATH"
         problems.append(
-            Problem(
-                f"includes {path[:200]}, which reaches outside", place, hint=hint, code=Code.SOURCE_OUTSIDE
-            )
+            Problem(f"includes {path[:200]}, which is outside", place, hint=hint, code=Code.SOURCE_OUTSIDE)
         )
     into[key] = data
 

@@ -16,7 +16,7 @@ from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
-from phoenix_hypervisor.host.trust import open_place
+from phoenix_hypervisor.host.trust import writable_by_others
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
 from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
 
@@ -37,7 +37,7 @@ class PlainLxc(LibLxc):
         return profile
 
     def without_line(self) -> str:
-        return "LXC uses its default profile (lxc-container-default-cgns where that is loaded)"
+        return "LXC uses its default profile (lxc-container-default-cgns if it is loaded)"
 
     def conf_path(self, ctid: str) -> str:
         return f"{LXC_DIR}/{ctid}/config"
@@ -71,7 +71,7 @@ class PlainLxc(LibLxc):
         if directory is None:
             raise PhoenixError("has vanished", where=f"{LXC_DIR}/{ctid}")
         with directory:
-            writable = open_place(self._host.root, directory.path)
+            writable = writable_by_others(self._host.root, directory.path)
             if writable is not None:
                 raise PhoenixError(writable, where=directory.shown, hint="chmod o-w it, and look into it")
             directory.replace("config", data, before=before)

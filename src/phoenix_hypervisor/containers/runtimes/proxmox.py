@@ -65,7 +65,7 @@ class Proxmox(LibLxc):
     def require(self) -> None:
         if self._host.directory(CONF_DIR) is None:
             hint = "`systemctl status pve-cluster`: pmxcfs mounts /etc/pve"
-            raise PhoenixError("is not there, so no container can be seen", where=CONF_DIR, hint=hint)
+            raise PhoenixError("does not exist, so no container can be seen", where=CONF_DIR, hint=hint)
 
     def ctids(self) -> list[str]:
         return [name for name in self.names() if is_ctid(name)]
