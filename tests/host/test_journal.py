@@ -129,7 +129,7 @@ def test_the_next_run_undoes_what_a_killed_one_left(busy: LiveHost, when: str, n
     busy.config.write_text("{")
     result = busy.apply("--all", "--no-start")
     assert result.code == 1
-    assert "recovered: transaction 2" in result.out and "has been undone" in result.out
+    assert "recovered: transaction 2" in result.out and "has been rolled back" in result.out
     assert _created_is_left(busy, world(busy)) == before
     assert lines(busy, 2)[-1]["end"] == "undone"
     assert temporary_files(busy.root) == []
@@ -184,7 +184,7 @@ def test_recovery_puts_back_a_line_that_it_would_never_write(live: LiveHost, lin
     path = live.lxc / "101.conf"
     path.write_text(path.read_text().replace("512", "1024"))
     live.config.write_text("{")
-    assert "has been undone" in live.apply().out
+    assert "has been rolled back" in live.apply().out
     assert path.read_text() == f"memory: 1024\n{line}\n"
 
 
@@ -256,7 +256,7 @@ def test_recovery_waits_for_what_it_cannot_see(live: LiveHost) -> None:
     pve.rmdir()
     away.rename(pve)
     live.config.write_text("{")
-    assert "has been undone" in live.phoenix("setup").out
+    assert "has been rolled back" in live.phoenix("setup").out
     assert (live.lxc / "101.conf").read_text() == "memory: 512\n" and "lxc-a" not in live.loaded()
 
 
@@ -276,7 +276,11 @@ def test_recovery_that_fails_is_tried_again(busy: LiveHost) -> None:
         busy.apply("--all", "--no-start")
     busy.fail(parser_replace=1)
     result = busy.apply()
-    assert result.code == 1 and "could not be undone" in result.err and "docs/guide/failures.md" in result.err
+    assert (
+        result.code == 1
+        and "could not be rolled back" in result.err
+        and "docs/guide/failures.md" in result.err
+    )
     assert "unfinished-transaction" in busy.phoenix("status").out
     busy.no_more_failures()
     busy.config.write_text("{")

@@ -236,7 +236,7 @@ def test_other_lines_of_a_configuration_stay(done: LiveHost) -> None:
     assert done.pct("set", "101", "--memory", "4096").ok
     result = done.phoenix("rollback")
     assert (result.code, result.err) == (0, "")
-    assert "its line alone" in result.out
+    assert "only its line" in result.out
     text = (done.lxc / "101.conf").read_text()
     assert "memory: 4096\nlxc.apparmor.profile: lxc-a\n" in text
     assert text.endswith("[snap]\nlxc.apparmor.profile: s\n")

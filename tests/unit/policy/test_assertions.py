@@ -95,7 +95,7 @@ def test_tests_without_a_profile_are_reported() -> None:
         ('[[test]]\nexpect="denied"\nqueries=[1]', "list of tables"),
         ('[[test]]\nexpect="denied"\nkind="userns"\nqueries=[]', "no other query field"),
         ('[[test]]\nexpect="denied"\nkind="raw"\nclass=7\nstring=""', "raw"),
-        ('[[test]]\nexpect="denied"\nkind="umount"\nglob="/x"', "in place of 'path'"),
+        ('[[test]]\nexpect="denied"\nkind="umount"\nglob="/x"', "replaces 'path'"),
         ('[[test]]\nexpect="denied"\nkind="file"\naccess="w"\nglob="/x["', "bad glob"),
         ('[[test]]\nexpect="denied"\nkind="file"\naccess="w"\npath=[]', "asks nothing"),
     ],
