@@ -31,7 +31,7 @@ def test_a_container_that_would_run_unconfined_is_not_started(one: LiveHost, wor
     with one.recorded() as argvs:
         result = one.phoenix(*words)
     assert result.code == 1
-    assert SAID in result.err and "runs it with lxc.apparmor.profile: unconfined" in result.err
+    assert SAID in result.err and "runs with lxc.apparmor.profile: unconfined" in result.err
     assert "remove the lxc.* lines below [pve:pending] in /etc/pve/lxc/101.conf" in result.err
     assert not [a for a in argvs if a[0] == "pct"]
     assert world(one) == before
