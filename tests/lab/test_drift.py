@@ -105,7 +105,9 @@ def test_apparmor_off(lab: Lab, labs: Callable[[str], Lab]) -> None:
         guest = Guest(wire)
         guest.install_phoenix()
         assert guest.get("/sys/module/apparmor/parameters/enabled").strip() == b"N"
-        guest.run(f"rm -rf {SOURCES}/lxc-* {SOURCES}/if-parser-accepts/lxc-* {SOURCES}/../policy_tests", check=True)
+        guest.run(
+            f"rm -rf {SOURCES}/lxc-* {SOURCES}/if-parser-accepts/lxc-* {SOURCES}/../policy_tests", check=True
+        )
         guest.put(f"{SOURCES}/{NAME}", SMALL.format(name=NAME, rules=""))
         box(guest, 977)
         declare(guest, {"977": NAME})

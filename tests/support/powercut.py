@@ -132,7 +132,10 @@ def _run(*argv: str) -> None:
 def prepare(guest: Guest) -> None:
     """Phoenix, containers, what is not ours, and a first apply; all of it on the disk."""
     guest.install_phoenix()
-    guest.run(f"rm -rf {PHOENIX_HOME}/etc/policy_tests {SOURCES}/lxc-* {SOURCES}/if-parser-accepts/lxc-* /etc/apparmor.d/lxc-*-old", check=True)
+    guest.run(
+        f"rm -rf {PHOENIX_HOME}/etc/policy_tests {SOURCES}/lxc-* {SOURCES}/if-parser-accepts/lxc-* /etc/apparmor.d/lxc-*-old",
+        check=True,
+    )
     for path, text in FOREIGN.items():
         guest.put(path, text)
     for ctid in (951, 952, 953, 954, 955):
