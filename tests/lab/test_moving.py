@@ -132,8 +132,8 @@ def test_a_container_runs_under_base(ready: Lab) -> None:
         declare(ready, {container.name: BASE for container in boxes})
         done = phoenix(ready, "apply", "--all")
         assert done.ok, done.stdout + done.stderr
-        for container in boxes:
-            assert container.label() == f"{BASE} (enforce)"
+        labels = [container.label() for container in boxes]
+        assert labels == [f"{BASE} (enforce)", f"{BASE} (enforce)", f"{BASE}-unprivileged (enforce)"]
         code, codes = verify(ready)
         assert code == 0, codes
         script = (GUEST / "sockets.py").read_text()
