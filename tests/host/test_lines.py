@@ -97,6 +97,19 @@ def test_a_rollback_takes_both_lines_back(two: LiveHost) -> None:
     assert not (two.root / COMPANION[1:]).exists()
 
 
+def test_the_companion_is_not_rolled_back_under_a_container_that_names_it(two: LiveHost) -> None:
+    two.declare({"101": "lxc-a"})
+    assert two.apply("--all", "--no-start").code == 0
+    common(two)
+    assert two.phoenix("setup").code == 0
+    assert two.apply("--all", "--no-start").code == 0
+    assert SECCOMP in text(two)
+    done = two.phoenix("rollback", "2")
+    assert done.code == 1 and "names it" in done.err and (two.root / COMPANION[1:]).exists()
+    assert two.phoenix("rollback", "3").code == 0 and SECCOMP not in text(two)
+    assert two.phoenix("rollback", "2").code == 0 and not (two.root / COMPANION[1:]).exists()
+
+
 def test_a_privileged_container_gets_the_companion(one: DirectoryHost) -> None:
     common(one)
     one.conf("101", PRIVILEGED)

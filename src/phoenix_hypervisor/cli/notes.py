@@ -188,6 +188,10 @@ _NOTES: Mapping[Code, Entry] = {
         "`phoenix apply {ctid} --restart`",
     ),
     Code.FEATURES_LOST: _features_lost,
+    Code.STILL_NAMED: (
+        "would go, but the configuration of container {containers} names it",
+        "roll back the transaction that wrote that line first",
+    ),
     Code.LINE_KEPT: ("its own line {key} is kept; Phoenix would write another value", None),
     Code.MADE_FOR_UNPRIVILEGED: (
         "it is privileged, and {profile} is made for unprivileged containers: it stops far less here",

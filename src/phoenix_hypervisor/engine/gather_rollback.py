@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtime import Runtime
+from phoenix_hypervisor.containers.seccomp import COMPANION
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import (
     MANAGED_KEYS,
+    SECCOMP_KEY,
     AssignLines,
     InstallFile,
     LoadProfile,
@@ -56,9 +58,23 @@ def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -
         labels=host.kernel.labels() if unloads else {},
         assignments=Containers(host, runtime).assignments(),
         includers=including,
+        naming={COMPANION: _naming(runtime, manifest)} if COMPANION in changed else {},
         closures={name: closure_with(host, name, changed) for name in again},
         argv=session.kernel_argv(),
     )
+
+
+def _naming(runtime: Runtime, manifest: records.Manifest) -> tuple[str, ...]:
+    """The containers to which Phoenix gave the companion, and whose configuration still names it."""
+    given = [ctid for ctid, lines in manifest.lines.items() if lines.get(SECCOMP_KEY) == COMPANION]
+    found = []
+    for ctid in given:
+        data = runtime.read_conf(ctid)
+        if data is not None:
+            conf = codec.parse(data, runtime.dialect)
+            if codec.counting(conf, (SECCOMP_KEY,))[SECCOMP_KEY] == COMPANION:
+                found.append(ctid)
+    return tuple(found)
 
 
 def _line(runtime: Runtime, back: AssignLines) -> Line:

@@ -169,6 +169,12 @@ class Code(StrEnum):
         "Mounts that its features allow fail under its profile, or may fail: `known` is false then.",
         "profile kinds known",
     )
+    STILL_NAMED = (
+        "still-named",
+        (R,),
+        "A file would go that a container's configuration names, so that it could not start.",
+        "containers",
+    )
     LINE_KEPT = (
         "line-kept",
         (W,),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
+    SECCOMP_KEY,
     Action,
     AssignLines,
     InstallFile,
@@ -68,6 +69,8 @@ class RollbackFacts:
     assignments: Assignments = field(default_factory=lambda: Assignments({}))
     includers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By an include's path: the installed profiles of ours that pull it in."""
+    naming: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By a seccomp file's path: the containers whose configuration names it."""
     closures: Mapping[str, str | None] = field(default_factory=dict)
     """By profile that pulls in a file of `steps`: its closure once all of them are back."""
     argv: KernelArgv
@@ -268,6 +271,16 @@ def _in_use(facts: RollbackFacts, result: _Result) -> None:
             result.refusals.append(Note(Code.CARRIED, profile(name), {"pids": pids[:5]}))
     for action in result.actions:
         if isinstance(action, RemoveFile) and action.profile is None:
+            naming = _still_naming(action.path, facts, result)
+            if naming:
+                result.refusals.append(Note(Code.STILL_NAMED, action.path, {"containers": naming}))
             names = tuple(n for n in facts.includers[action.path] if f"/etc/apparmor.d/{n}" not in removed)
             if names:
                 result.refusals.append(Note(Code.INCLUDED, action.path, {"profiles": names}))
+
+
+def _still_naming(path: str, facts: RollbackFacts, result: _Result) -> tuple[str, ...]:
+    """The containers that name a file, and whose line does not go in the same rollback."""
+    changes = {a.target: a.change(SECCOMP_KEY) for a in result.actions if isinstance(a, AssignLines)}
+    freed = {ctid for ctid, line in changes.items() if line is not None and line.value != path}
+    return tuple(ctid for ctid in facts.naming.get(path, ()) if ctid not in freed)
