@@ -15,7 +15,6 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.engine.workflow import prepare
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.profiles.sources import Sources
 from support.hosts import DirectoryHost, RecordingRunner
 
 QUESTION = """\
@@ -115,15 +114,3 @@ def test_an_optional_profile_needs_one_for_older_parsers(three: DirectoryHost) -
     refused = three.phoenix("setup")
     assert refused.code == 1
     assert "replaces no profile" in refused.err
-
-
-def test_a_variant_is_known_by_its_name() -> None:
-    names = ["lxc-a", "lxc-a-unprivileged", "lxc-b", "lxc-c-unprivileged"]
-    sources = Sources("/x", profiles=dict.fromkeys(names, b""))
-    assert sources.variant_of("lxc-a-unprivileged") == "lxc-a"
-    assert [sources.variant_of(name) for name in ("lxc-a", "lxc-b", "lxc-c-unprivileged", "lxc-d")] == [
-        None
-    ] * 4
-    assert sources.variant_for("lxc-a", privileged=False) == "lxc-a-unprivileged"
-    assert sources.variant_for("lxc-a", privileged=True) == "lxc-a"
-    assert sources.variant_for("lxc-b", privileged=False) == "lxc-b"

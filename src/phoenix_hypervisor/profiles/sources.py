@@ -38,9 +38,6 @@ INCLUDE_DIRS = ("abi", "abstractions", "tunables")
 OPTIONAL = "if-parser-accepts"
 """Files below it count, before those of the same name, where the host's parser accepts them all."""
 
-VARIANT = "-unprivileged"
-"""The ending of a variant's name: NAME-unprivileged is NAME for unprivileged containers."""
-
 MAX_SOURCE = 1024 * 1024
 _INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
@@ -74,16 +71,6 @@ class Sources:
         """Everything that was read, by path."""
         plain = {os.path.join(self.directory, n): d for n, d in {**self.includes, **self.profiles}.items()}
         return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
-
-    def variant_of(self, name: str) -> str | None:
-        """The profile that `name` is the unprivileged variant of, or None."""
-        plain = name.removesuffix(VARIANT)
-        return plain if plain != name and plain in self.profiles else None
-
-    def variant_for(self, name: str, *, privileged: bool) -> str:
-        """The profile that a container of this kind gets where `name` is declared."""
-        variant = name + VARIANT
-        return variant if not privileged and variant in self.profiles else name
 
 
 def to_probe(optional: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
