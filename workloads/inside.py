@@ -4,7 +4,7 @@ Owns their processes: a session of its own for each, ended as a whole.  Standard
 cannot be ended (a profile can do that) is left behind and keeps nobody waiting.
 """
 
-# ruff: noqa: TID251, TID253 -- a program of its own, started once for some checks
+# ruff: noqa: TID253 -- a program of its own, started once for some checks
 
 from __future__ import annotations
 

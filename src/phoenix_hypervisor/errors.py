@@ -8,7 +8,8 @@ Must not import anything else of the package, and must not print.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from phoenix_hypervisor.values import dataclass, field
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -119,7 +119,7 @@ def test_the_import_loads_nothing_else() -> None:
     )
     ours = {name for name in done.stdout.split() if name.startswith("phoenix_hypervisor")}
     assert ours == {"phoenix_hypervisor", "phoenix_hypervisor.engine", "phoenix_hypervisor.engine.phoenix",
-                    "phoenix_hypervisor.errors"}  # fmt: skip
+                    "phoenix_hypervisor.errors", "phoenix_hypervisor.values"}  # fmt: skip
 
 
 def test_a_program_never_loads_click_or_rich(one: DirectoryHost) -> None:

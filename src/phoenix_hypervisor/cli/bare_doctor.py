@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +18,7 @@ from phoenix_hypervisor.containers.runtimes.registry import kind_of, none_instal
 from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import find_program
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

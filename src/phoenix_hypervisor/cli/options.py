@@ -7,13 +7,13 @@ work before and after the command.  Must not act on them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from phoenix_hypervisor.containers.runtimes.registry import names as runtimes
 from phoenix_hypervisor.engine.phoenix import Phoenix
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.cli.stdout import Output

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from phoenix_hypervisor.config.document import Positions, escape, parse
@@ -16,6 +15,7 @@ from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Network, is_ctid
+from phoenix_hypervisor.values import replace
 
 SPECIAL = ("unconfined", "generated")
 """Profile names that stand for something else than a file of ours."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY
+from phoenix_hypervisor.values import dataclass
 
 KEY = b"lxc.apparmor.profile"
 NESTING = NESTING_KEY.encode()

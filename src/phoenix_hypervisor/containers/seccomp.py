@@ -12,7 +12,8 @@ unprivileged), so the companion is the host's `common.seccomp` followed by our r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from phoenix_hypervisor.values import dataclass
 
 COMMON = "/usr/share/lxc/config/common.seccomp"
 """LXC's own rules; an administrator may have edited them, so they are read on each host."""

@@ -7,7 +7,6 @@ returns it as it was done.  Must not decide whether: the plan did.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import assert_never
 
 from phoenix_hypervisor.containers import conf as codec
@@ -24,6 +23,7 @@ from phoenix_hypervisor.plan.actions import (
     StartContainer,
 )
 from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.values import replace
 
 CREATE_TIMEOUT = 1800.0
 START_TIMEOUT = 180.0

@@ -7,7 +7,6 @@ Owns the way from a request to its result.  Where policies come from is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.policy_requests import (
@@ -23,6 +22,7 @@ from phoenix_hypervisor.engine.policy_requests import (
 )
 from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources

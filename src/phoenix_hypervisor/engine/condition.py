@@ -5,8 +5,6 @@ Owns gathering them once and having them judged; the verdicts are `plan.verify`'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
@@ -25,6 +23,7 @@ from phoenix_hypervisor.plan.verify import (
 )
 from phoenix_hypervisor.profiles.features import pinned
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, abi
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ decide anything: a plan that opens more is still the operator's to apply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.session import Session

@@ -7,7 +7,6 @@ for the two returns that ARCHITECTURE.md names.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.losses import with_losses
@@ -27,6 +26,7 @@ from phoenix_hypervisor.plan.model import Assignments, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.retirement import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL
+from phoenix_hypervisor.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

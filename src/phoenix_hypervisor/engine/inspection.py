@@ -6,7 +6,6 @@ Owns asking for each of them once; they are judged in their own rooms.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.engine.session import Session
@@ -17,6 +16,7 @@ from phoenix_hypervisor.profiles.features import PACKED, packed, same_lists
 from phoenix_hypervisor.profiles.prove import prove
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
+from phoenix_hypervisor.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ nothing is said.  Must not decide what becomes of the container.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from phoenix_hypervisor.containers.generated import lost_filesystems
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.lines import names_a_profile
 from phoenix_hypervisor.plan.model import ContainerState, Note, container
+from phoenix_hypervisor.values import replace
 
 ANYWHERE = b"/mnt/any/"
 """Stands for any place: Proxmox's rules name no target."""

@@ -6,8 +6,9 @@ take; a run on a host needs none of them.  Must not check them: the method that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.queries import Query, RawQuery

@@ -6,7 +6,7 @@ check them against a host: the method that gets one does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ Must not hold words for people: those are made in `cli`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
+from phoenix_hypervisor.values import dataclass, field
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.effects import Effect

@@ -5,7 +5,7 @@ Owns the values that a caller gives once.  Must not act on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

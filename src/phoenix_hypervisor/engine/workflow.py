@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather import Request, gather
@@ -17,6 +16,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action, RestartContainer, StartContainer
 from phoenix_hypervisor.plan.decide import decide
 from phoenix_hypervisor.plan.model import Finding, Plan
+from phoenix_hypervisor.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     # What proves, performs and confirms is imported where it is done: most runs change nothing.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from phoenix_hypervisor.host.root import Root
+from phoenix_hypervisor.values import dataclass
 
 SECURITYFS = "/sys/kernel/security/apparmor"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from phoenix_hypervisor.host.kernel import SECURITYFS
 from phoenix_hypervisor.host.root import Root
+from phoenix_hypervisor.values import dataclass
 
 _FOLDER = re.compile(r".+\.[0-9]+")
 _HASHES = ("sha256", "sha1")

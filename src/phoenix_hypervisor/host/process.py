@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -11,9 +11,10 @@ matches on it and ends with `assert_never`, so a type that one place forgets doe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
+
+from phoenix_hypervisor.values import dataclass, field
 
 PROFILE_KEY = "lxc.apparmor.profile"
 NESTING_KEY = "lxc.apparmor.allow_nesting"

@@ -6,13 +6,12 @@ each seeing the plan so far.  Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from phoenix_hypervisor.plan.containers import decide_containers
 from phoenix_hypervisor.plan.facts import ContainerFacts, ProfileFacts, Proof, RetirementFacts
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.profiles import decide_profiles
 from phoenix_hypervisor.plan.retire import decide_retirement
+from phoenix_hypervisor.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

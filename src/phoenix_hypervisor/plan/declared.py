@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from phoenix_hypervisor.values import dataclass, field
 
 CTID = "[1-9][0-9]{2,8}"
 """What Proxmox takes for a container id: 100 to 999999999 (PVE::JSONSchema, pve-vmid)."""

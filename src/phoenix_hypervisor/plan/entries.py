@@ -14,11 +14,11 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import Action
+from phoenix_hypervisor.values import dataclass, replace
 
 JOURNAL_DIR = "/var/lib/phoenix/journal"
 VERSION = 2

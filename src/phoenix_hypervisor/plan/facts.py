@@ -8,7 +8,6 @@ Must not read anything, nor decide anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from phoenix_hypervisor.plan.declared import ContainerSpec
@@ -22,6 +21,7 @@ from phoenix_hypervisor.plan.model import (
     Plan,
     ProfileState,
 )
+from phoenix_hypervisor.values import dataclass, field
 
 Facts = TypeVar("Facts", contravariant=True)
 Processes = tuple[tuple[str, ...], ...]

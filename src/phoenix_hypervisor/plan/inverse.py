@@ -8,7 +8,6 @@ host: the performers leave alone what is not as they expect it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
@@ -22,6 +21,7 @@ from phoenix_hypervisor.plan.actions import (
     Stays,
     UnloadProfile,
 )
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from phoenix_hypervisor.values import dataclass
 
 _MODE = re.compile(r"^(?P<names>.*) \((?P<mode>[a-z]+)\)$", re.S)
 _NAMESPACE = re.compile(r"^:(?P<ns>[^:]*):(?://)?(?P<name>.*)$", re.S)

@@ -10,9 +10,9 @@ its reason.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 from phoenix_hypervisor.plan.actions import NESTING_KEY, PROFILE_KEY, SECCOMP_KEY, LineChange
+from phoenix_hypervisor.values import dataclass, field
 
 UNPRIVILEGED = "-unprivileged"
 """NAME-unprivileged is what NAME stands for in an unprivileged container."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from phoenix_hypervisor.values import dataclass
 
 Features = Mapping[str, frozenset[str]]
 """Words by path below the tree: `mount/mask` has `mount`, `umount`, `pivot_root`."""

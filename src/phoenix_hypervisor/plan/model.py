@@ -8,13 +8,13 @@ would be done: `plan.actions`).  Pure and frozen; must not read anything nor dec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LineChange, LoadWhy
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
+from phoenix_hypervisor.values import dataclass, field, fields
 
 
 @dataclass(frozen=True, slots=True)

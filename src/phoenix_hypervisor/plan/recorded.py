@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any, assert_never, get_args, get_type_hints
 
@@ -28,6 +27,7 @@ from phoenix_hypervisor.plan.actions import (
     SweepWhy,
 )
 from phoenix_hypervisor.plan.declared import is_ctid
+from phoenix_hypervisor.values import fields
 
 TYPES: Mapping[str, type[Action]] = {one.kind: one for one in get_args(Action)}
 """The types by the word that stands for them in journals and in `plan --json`."""

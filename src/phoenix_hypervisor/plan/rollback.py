@@ -7,7 +7,6 @@ would be there.  Pure: facts in, a plan out, as for setup and apply.  Must not p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
@@ -27,6 +26,7 @@ from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step
 from phoenix_hypervisor.plan.labels import carriers
 from phoenix_hypervisor.plan.model import Assignments, Conflict, Note, Obstacle, Plan, container, profile
+from phoenix_hypervisor.values import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

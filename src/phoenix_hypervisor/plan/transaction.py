@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
@@ -22,6 +21,7 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.inverse import Step
 from phoenix_hypervisor.plan.model import Plan
+from phoenix_hypervisor.values import dataclass, field
 
 Performer = Callable[[Action], Action]
 """Does one action and returns it as it was really done; `before` and `after` may differ."""

@@ -8,7 +8,6 @@ compiled source.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
@@ -24,6 +23,7 @@ from phoenix_hypervisor.plan.model import (
     container,
     profile,
 )
+from phoenix_hypervisor.values import dataclass
 
 HOST = "host"
 """The target of what is wrong with the host, not with one container or profile."""

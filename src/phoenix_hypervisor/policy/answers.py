@@ -5,8 +5,9 @@ Owns the shape of a decision and of its reason.  Must not take any.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from phoenix_hypervisor.values import dataclass, replace
 
 
 class Reason(StrEnum):

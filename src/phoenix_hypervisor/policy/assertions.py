@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from phoenix_hypervisor.policy import constants
@@ -22,6 +21,7 @@ from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery, parse_query, show
 from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.spaces import Space, kind
+from phoenix_hypervisor.values import dataclass
 
 _OWN = {"name", "profiles", "except", "expect", "reason", "why", "glob"}
 _LISTS = {"flags"}

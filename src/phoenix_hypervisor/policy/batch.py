@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.answers import Answer
@@ -18,6 +17,7 @@ from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import RawQuery, parse_query
 from phoenix_hypervisor.policy.sockets import Asks
+from phoenix_hypervisor.values import dataclass, field
 
 
 @dataclass(slots=True)

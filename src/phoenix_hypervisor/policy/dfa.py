@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from struct import Struct
 from typing import NoReturn
 
 from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.values import dataclass, field
 
 NO_MATCH = 0
 START = 1

@@ -8,7 +8,6 @@ really be asked and that the two answer differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from phoenix_hypervisor.policy.queries import (
 )
 from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.spaces import KINDS, Grant, Kind, Space
+from phoenix_hypervisor.values import dataclass, replace
 
 TARGETS = 5000
 """How many states are tried for the target of a link."""

@@ -8,7 +8,6 @@ compiler comes in as a function from text to blob.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.answers import Answer, Reason
@@ -17,6 +16,7 @@ from phoenix_hypervisor.policy.queries import Query
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.policy.source import Source, Statement
+from phoenix_hypervisor.values import dataclass, field
 
 Compile = Callable[[bytes], bytes]
 """From the text of a source to its blob; raises PhoenixError where it does not compile."""

@@ -9,10 +9,10 @@ path.c: paths are absolute and canonical, directories end in `/`.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from phoenix_hypervisor.policy import constants, perms
+from phoenix_hypervisor.values import dataclass
 
 DEAD = -1
 

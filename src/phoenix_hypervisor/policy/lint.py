@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy import constants, perms
@@ -24,6 +23,7 @@ from phoenix_hypervisor.policy.queries import SignalQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement, waived
 from phoenix_hypervisor.policy.spaces import kind
+from phoenix_hypervisor.values import dataclass
 
 CODES: dict[str, str] = {
     "redundant-rule": "the policy is the same without it, for the features compiled for",

@@ -6,8 +6,6 @@ reach, with shortest examples and, where possible, readable patterns.  Must not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
@@ -15,6 +13,7 @@ from phoenix_hypervisor.policy.patterns import Graph, patterns
 from phoenix_hypervisor.policy.product import Node, Search, Side
 from phoenix_hypervisor.policy.profile import Mode, Profile
 from phoenix_hypervisor.policy.spaces import Space, kind
+from phoenix_hypervisor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.stream import Code, Stream
+from phoenix_hypervisor.values import dataclass
 
 K_ABI_MASK = 0x3FF
 FORCE_COMPLAIN = 0x800

@@ -8,7 +8,8 @@ than that, the part is marked with `...`.  Must not know profiles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from phoenix_hypervisor.values import dataclass
 
 _ANY = frozenset(range(1, 256))
 _PART = _ANY - {0x2F}

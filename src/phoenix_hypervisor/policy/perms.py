@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from phoenix_hypervisor.values import dataclass
 
 EXEC, WRITE, READ, APPEND = 0x1, 0x2, 0x4, 0x8
 CREATE, DELETE, OPEN, RENAME = 0x10, 0x20, 0x40, 0x80

@@ -8,12 +8,12 @@ know classes or permissions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
+from phoenix_hypervisor.values import dataclass
 
 LIMIT = 1_000_000
 """Combinations of states after which the search gives up."""

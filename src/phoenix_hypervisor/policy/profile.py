@@ -7,7 +7,6 @@ Names and paths are bytes, as the kernel sees them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from phoenix_hypervisor.policy.dfa import NO_MATCH, Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.names import Extent
 from phoenix_hypervisor.policy.perms import NULL, Perms, PermsTable, file_entry, policy_entry
+from phoenix_hypervisor.values import dataclass, field
 
 
 class Mode(IntEnum):

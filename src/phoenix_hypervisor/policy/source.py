@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 
 from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.values import dataclass
 
 Resolver = Callable[[str], "tuple[str, bytes] | None"]
 """From the path in an include to a file's name and text, or None to leave the include alone."""

@@ -6,7 +6,6 @@ Owns what a state means within a class, for searching one profile or two.  Must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from phoenix_hypervisor.policy import constants, grammar, perms
@@ -27,6 +26,7 @@ from phoenix_hypervisor.policy.queries import (
     UmountQuery,
 )
 from phoenix_hypervisor.policy.strings import transition
+from phoenix_hypervisor.values import dataclass
 
 
 class Grant(NamedTuple):

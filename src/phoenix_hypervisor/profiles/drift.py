@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
@@ -17,6 +16,7 @@ from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_po
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import included_by
 from phoenix_hypervisor.profiles.records import MAX_COMPILED, compiled
+from phoenix_hypervisor.values import dataclass
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 

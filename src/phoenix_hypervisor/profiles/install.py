@@ -8,7 +8,6 @@ action that takes another back (`takes_back`) leaves alone what is as wanted alr
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import assert_never
 
 from phoenix_hypervisor.errors import LeftAlone, PhoenixError
@@ -29,6 +28,7 @@ from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.values import replace
 
 PROFILE_MODE = 0o644
 RELOAD_TIMEOUT = 600.0

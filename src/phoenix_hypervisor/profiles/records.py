@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -32,6 +31,7 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR
+from phoenix_hypervisor.values import dataclass, field, replace
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"

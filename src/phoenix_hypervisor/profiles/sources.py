@@ -13,12 +13,12 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory, open_to_others
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.profiles.includes import include_loop, included, is_skipped, reaching_outside
+from phoenix_hypervisor.values import dataclass, field
 
 PROFILE_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
 """LXC may change only to names that begin with `lxc-` (abstractions/lxc/start-container)."""

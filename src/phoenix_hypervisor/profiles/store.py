@@ -10,7 +10,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION, render
@@ -24,6 +23,7 @@ from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import Sources, to_probe
+from phoenix_hypervisor.values import replace
 
 MAX_INSTALLED = 4 * 1024 * 1024
 

@@ -5,12 +5,12 @@ Owns the kind.  Source: security/apparmor/capability.c (profile_capable).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.query import Form, Query
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

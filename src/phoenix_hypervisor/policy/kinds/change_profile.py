@@ -5,13 +5,13 @@ Owns the kind.  Source: security/apparmor/domain.c (aa_change_profile).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.answers import Answer
 from phoenix_hypervisor.policy.perms import EVERYTHING, NULL, accumulate
 from phoenix_hypervisor.policy.query import Form, Option, Query, show
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

@@ -5,7 +5,6 @@ Owns both kinds.  Source: security/apparmor/file.c (aa_path_perm, profile_path_l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
@@ -14,6 +13,7 @@ from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
 from phoenix_hypervisor.policy.strings import transition
+from phoenix_hypervisor.values import dataclass, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

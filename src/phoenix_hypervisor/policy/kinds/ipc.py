@@ -5,7 +5,6 @@ Owns both kinds; each asks one profile's side.  Source: security/apparmor/ipc.c,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
@@ -13,6 +12,7 @@ from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show, words_of
 from phoenix_hypervisor.policy.strings import label_match
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

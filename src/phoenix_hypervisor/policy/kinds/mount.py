@@ -6,7 +6,6 @@ security/apparmor/mount.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
@@ -16,6 +15,7 @@ from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
 from phoenix_hypervisor.policy.strings import flag_bytes, mount_question
+from phoenix_hypervisor.values import dataclass
 
 _ON_FILES = constants.MS_REMOUNT | constants.MS_BIND | constants.MS_PROPAGATION | constants.MS_MOVE
 """With one of these a mount may lie on a file, too."""

@@ -6,7 +6,6 @@ security/apparmor/ipc.c (aa_profile_mqueue_perm), parser/mqueue.cc.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants
@@ -15,6 +14,7 @@ from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show, words_of
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

@@ -6,7 +6,6 @@ string, is `sockets`'.  Source: security/apparmor/net.c, af_unix.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms, sockets
@@ -14,6 +13,7 @@ from phoenix_hypervisor.policy.answers import Answer
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import Perms
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, RawQuery, show, words_of
+from phoenix_hypervisor.values import dataclass, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator

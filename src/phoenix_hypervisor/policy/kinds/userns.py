@@ -5,13 +5,13 @@ Owns the kind.  Source: security/apparmor/task.c (aa_profile_ns_perm).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.answers import Answer
 from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Form, Query
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.evaluate import Evaluator
