@@ -7,7 +7,7 @@ Must not import anything else of the package, and must not print.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.values import dataclass, field
 
@@ -45,7 +45,23 @@ class UsageError(PhoenixError):
 
 
 class LeftAlone(PhoenixError):
-    """Deliberately skipped; do not retry: it would overwrite someone else's change."""
+    """Deliberately skipped; do not retry: it would overwrite someone else's change.
+
+    `code` and `data` say what, of `plan.codes`; `where` is what it is about.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        where: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        message: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message or code, where=where, hint=hint)
+        self.code = code
+        self.data = {} if data is None else dict(data)
 
 
 @dataclass(frozen=True, slots=True)

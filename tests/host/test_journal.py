@@ -17,7 +17,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import InstallFile
-from support.hosts import LiveHost, contents, profile, snapshot, temporary_files
+from support.hosts import LiveHost, contents, profile, snapshot, temporary_files, told
 from support.killed import killed
 
 FIELDS: dict[str, Any] = {
@@ -170,8 +170,10 @@ def test_recovery_leaves_alone_what_somebody_changed_meanwhile(busy: LiveHost) -
     assert (busy.lxc / "101.conf").read_text() == f"cores: 3\n{text.replace('lxc-b', 'lxc-a')}"
     end = lines(busy, 2)[-1]
     # lxc-old was loaded by hand, and this kernel shows nothing of it.
-    assert "profile lxc-old: what the kernel had of it is not known" in end["left"][2]
-    assert end["end"] == "undone" and end["left"][3:] == ["created and left in place: container 950"]
+    assert end["end"] == "undone" and told(end["left"])[2:] == [
+        ("policy-guessed", "profile lxc-old"),
+        ("created", "container 950"),
+    ]
 
 
 @pytest.mark.parametrize("line", ["lxc.apparmor.profile: lxc-a # site", "lxc.apparmor.profile:"])
@@ -199,10 +201,9 @@ def test_recovery_tells_of_a_container_that_has_left(live: LiveHost) -> None:
     there.mkdir(parents=True)
     (live.lxc / "101.conf").rename(there / "101.conf")
     live.config.write_text("{")
-    out = live.apply().out
-    assert "container 101: has no configuration here any more, so its line is not put back" in " ".join(
-        out.split()
-    )
+    assert live.apply().code == 1
+    (entry,) = live.phoenix("history", "--json", config=False).document["transactions"]
+    assert told(entry["left"]) == [("container-gone", "container 101")]
 
 
 def test_recovery_tells_what_stays(live: LiveHost) -> None:
@@ -212,12 +213,12 @@ def test_recovery_tells_what_stays(live: LiveHost) -> None:
     with killed("end", 0):
         live.apply()
     result = live.phoenix("setup", "--json")
-    left = result.document["recovered"]["left"]
-    assert left[-2:] == [
-        "created and left in place: container 950",
-        "was starting, and is left as it is: container 101, 950",
+    assert told(result.document["recovered"]["left"])[-3:] == [
+        ("created", "container 950"),
+        ("maybe-started", "container 101"),
+        ("maybe-started", "container 950"),
     ]
-    assert "left in place: container 950" in live.phoenix("history").out.replace("\n", " ")
+    assert "container 950: created and left in place" in live.phoenix("history").out.replace("\n", " ")
 
 
 def test_an_apply_that_finds_another_killed_meanwhile_tells_it(
@@ -265,7 +266,7 @@ def test_recovery_unloads_nothing_that_a_process_carries(busy: LiveHost) -> None
         busy.apply("--all", "--no-start")
     assert busy.pct("start", "102").ok
     busy.config.write_text("{")
-    assert "profile lxc-c stays loaded: PID" in busy.apply().out
+    assert "profile lxc-c: stays loaded: PID" in busy.apply().out
     assert busy.loaded()["lxc-c"] == "enforce"
     assert busy.labels()["102"] == "lxc-c (enforce)"
 
@@ -275,12 +276,9 @@ def test_recovery_that_fails_is_tried_again(busy: LiveHost) -> None:
     with killed("end", 0):
         busy.apply("--all", "--no-start")
     busy.fail(parser_replace=1)
-    result = busy.apply()
-    assert (
-        result.code == 1
-        and "could not be rolled back" in result.err
-        and "docs/guide/failures.md" in result.err
-    )
+    result = busy.apply("--all", "--json")
+    assert result.code == 1 and [code for code, _ in result.problems] == ["recovery-failed", "undo-failed"]
+    assert "docs/guide/failures.md" in result.err
     assert "unfinished-transaction" in busy.phoenix("status").out
     busy.no_more_failures()
     busy.config.write_text("{")

@@ -1,4 +1,4 @@
-"""Journals and manifests of version 1: they stay readable, and what they record can be undone."""
+"""Journals and manifests of earlier forms: they stay readable, and what they record can be undone."""
 
 from __future__ import annotations
 
@@ -119,3 +119,19 @@ def test_a_killed_run_of_version_1_is_undone(live: LiveHost, command: tuple[str,
     assert b"lxc.apparmor" not in after.pop(created)
     assert below(after, *ETC) == below(before, *ETC)
     assert set(as_loaded(below(after, *KERNEL))) == set(as_loaded(below(before, *KERNEL)))
+
+
+def test_what_stayed_may_be_recorded_as_sentences(live: LiveHost) -> None:
+    put(live, "sentences-1-undone")
+    newest, first = live.phoenix("--json", "history", config=False).document["transactions"]
+    assert (newest["state"], first["state"], first["left"]) == ("undone", "committed", [])
+    assert [note["code"] for note in newest["left"]] == ["sentence"] * len(newest["left"])
+    assert "profile lxc-c stays loaded: PID 1001 runs under it" in [note["text"] for note in newest["left"]]
+    assert "profile lxc-c stays loaded" in " ".join(live.phoenix("history", config=False).out.split())
+    # Somebody else wrote lxc-b meanwhile; without that, the transaction before it is undone.
+    refused = live.phoenix("--json", "rollback", config=False)
+    assert refused.code == 1 and ("changed-since", "/etc/apparmor.d/lxc-b") in refused.problems
+    (live.installed / "lxc-b").write_bytes(profile("lxc-b"))
+    assert live.phoenix("rollback", config=False).code == 0
+    before, after = recorded("sentences-0-before"), contents(live.root)
+    assert below(after, *ETC) == below(before, *ETC)

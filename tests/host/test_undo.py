@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import CREATION, SECURITYFS, LiveHost, profile, snapshot, temporary_files, world
+from support.hosts import CREATION, SECURITYFS, LiveHost, profile, snapshot, temporary_files, told, world
 
 # Failures after the first write ----------------------------------------------------------
 
@@ -20,11 +20,10 @@ from support.hosts import CREATION, SECURITYFS, LiveHost, profile, snapshot, tem
 def test_a_failed_first_load_restores_everything(two: LiveHost, nth: int, how: str) -> None:
     before = world(two)
     two.fail(parser_replace=[nth, how])
-    result = two.apply()
+    result = two.apply("--all", "--no-start", "--json")
     assert result.code == 1
-    failed = ("lxc-a", "lxc-b")[nth - 1]
-    assert f"load {failed} failed" in result.err
-    assert "files and kernel are as before" in result.err
+    failed = f"profile {('lxc-a', 'lxc-b')[nth - 1]}"
+    assert result.problems == [("step-failed", failed), ("failed", failed), ("undone", "transaction")]
     assert world(two) == before
     assert temporary_files(two.root) == []
     two.no_more_failures()
@@ -73,8 +72,8 @@ def test_a_policy_that_was_loaded_by_hand_is_put_back_where_the_kernel_shows_it(
     for name in ("lxc-a", "lxc-b"):
         two.source(name, "network,")
     two.fail(parser_replace=2)
-    result = two.phoenix("setup")
-    assert result.code == 1 and "files and kernel are as before" in result.err
+    result = two.phoenix("setup", "--json")
+    assert result.code == 1 and result.problems[2:] == [("undone", "transaction")]
     assert two.policy()["lxc-a"] == hand
 
 
@@ -86,10 +85,9 @@ def test_a_policy_that_nobody_knows_is_told(two: LiveHost) -> None:
     for name in ("lxc-a", "lxc-b"):
         two.source(name, "network,")
     two.fail(parser_replace=2)
-    result = two.phoenix("setup")
-    assert result.code == 1 and "kernel are as before" not in result.err
-    text = " ".join(result.err.split())
-    assert "profile lxc-a: what the kernel had of it is not known; it has what its file says" in text
+    result = two.phoenix("setup", "--json")
+    assert result.code == 1
+    assert result.problems[2:] == [("undone-but", "transaction"), ("policy-guessed", "profile lxc-a")]
     assert two.policy()["lxc-a"] == before, "what the restored file compiles to"
 
 
@@ -106,8 +104,8 @@ def test_where_nobody_knows_what_the_kernel_had_a_rollback_goes_on(two: LiveHost
     _by_hand(two, "lxc-a", "/srv/hand r,")
     assert two.phoenix("setup", "--adopt", "lxc-a").code == 0
     ours = two.policy()["lxc-a"]
-    result = two.phoenix("rollback")
-    assert result.code == 0 and "stays as it is: what the kernel had of it is not known" in result.out
+    result = two.phoenix("rollback", "--json")
+    assert result.code == 0 and told(result.document["skipped"]) == [("policy-unknown", "profile lxc-a")]
     assert two.policy()["lxc-a"] == ours and not (two.installed / "lxc-a").exists()
 
 
@@ -122,12 +120,17 @@ def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:
     )
     before = world(two)
     two.fail(pct_create=2)
-    result = two.apply()
+    result = two.apply("--all", "--json")
     assert result.code == 1
-    assert "create 104 failed" in result.err
-    assert "container 104 may have been created in part" in result.err
-    assert "failed because the test said so" in result.err
-    assert "created and left in place: container 103" in result.err
+    assert result.problems == [
+        ("step-failed", "container 104"),
+        ("failed", "container 104"),
+        ("undone", "transaction"),
+        ("created", "container 103"),
+        ("maybe-created", "container 104"),
+    ]
+    assert "failed because the test said so" in result.err, "what the program said is told"
+    assert "container 103: created and left in place; container 104: may have been created" in result.err
     after = world(two)
     created = after[1].pop("103.conf")
     assert after == before
@@ -142,17 +145,20 @@ def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
     two.conf("101", "a: 1\r\nlxc.apparmor.profile = unconfined\r\nb: 2")
     before = world(two)
     two.fail(pct_start=2)
-    result = two.apply()
+    result = two.apply("--all", "--json")
     assert result.code == 1
-    assert "start 102 failed" in result.err
-    assert "container 102 may be running nevertheless" in result.err
-    assert "created and left in place: container 103" in result.err
-    assert "started meanwhile and left running: container 101" in result.err
+    # lxc-a stays in the kernel: unloading it would leave container 101 unconfined.
+    assert result.problems == [
+        ("step-failed", "container 102"),
+        ("failed", "container 102"),
+        ("undone-but", "transaction"),
+        ("stays-loaded", "profile lxc-a"),
+        ("created", "container 103"),
+        ("started", "container 101"),
+        ("maybe-running", "container 102"),
+    ]
     after = world(two)
     after[1].pop("103.conf")
-    assert "everything else is as before" in result.err
-    # lxc-a stays in the kernel: unloading it would leave container 101 unconfined.
-    assert "lxc-a stays loaded" in result.err
     assert after[2].pop("lxc-a") == "enforce" and after[3].pop("lxc-a")
     assert after == before
     assert two.labels() == {"101": "lxc-a (enforce)"}
@@ -164,9 +170,9 @@ def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
 def test_a_failed_restart_says_that_the_container_may_be_down(two: LiveHost) -> None:
     assert two.pct("start", "101").ok
     two.fail(pct_reboot=1)
-    result = two.apply("--all", "--restart")
+    result = two.apply("--all", "--restart", "--json")
     assert result.code == 1
-    assert "container 101 may be stopped now" in result.err
+    assert ("maybe-stopped", "container 101") in result.problems
     assert b"lxc.apparmor" not in (two.lxc / "101.conf").read_bytes()
 
 
@@ -174,9 +180,9 @@ def test_undoing_an_assignment_that_pct_has_rewritten(two: LiveHost) -> None:
     """A start applies pending changes and writes the file anew, so the bytes are no longer ours."""
     two.conf("101", "#a: b\nmemory: 512\nlxc.apparmor.profile: unconfined\n\n[pve:pending]\nmemory: 1024\n")
     two.fail(pct_start=2)
-    result = two.apply()
+    result = two.apply("--all", "--json")
     assert result.code == 1
-    assert "could not undo" not in result.err
+    assert "undo-failed" not in dict(result.problems)
     assert (two.lxc / "101.conf").read_text() == "#a%3A b\nmemory: 1024\nlxc.apparmor.profile: unconfined\n"
 
 
@@ -207,7 +213,7 @@ def test_an_interrupted_run_names_what_it_created(two: LiveHost, monkeypatch: py
     result = two.apply()
     assert result.code == 1
     assert "start 101 failed: interrupted; files and kernel are as before" in result.err
-    assert "created and left in place: container 950" in result.err
+    assert "container 950: created and left in place" in result.err
     after = world(two)
     after[1].pop("950.conf")
     assert after == before

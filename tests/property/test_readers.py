@@ -21,7 +21,9 @@ from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import MANAGED_KEYS, Action, LineChange
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import Header
+from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.plan.recorded import TYPES
 from phoenix_hypervisor.profiles import records
 
@@ -172,8 +174,9 @@ def test_journals(header: Header, data: st.DataObject) -> None:
     whole = entries.read(text, "x")
     assert whole is not None and whole.header == header and whole.actions == header.actions
     assert whole.state == entries.UNFINISHED
-    ended = entries.read(text + entries.end_line(entries.UNDONE, ["a"], "t"), "x")
-    assert ended is not None and (ended.state, ended.left) == (entries.UNDONE, ("a",))
+    left = (Note(Code.STAYS_LOADED, "profile a", {"pids": (7,)}), Note(Code.CREATED, "container 950"))
+    ended = entries.read(text + entries.end_line(entries.UNDONE, left, "t"), "x")
+    assert ended is not None and (ended.state, ended.left) == (entries.UNDONE, left)
     at = data.draw(st.integers(0, len(text)))
     cut = entries.read(text[:at], "x")
     first = text.index(b"\n")

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,20 @@ class Result:
         return found
 
     @property
+    def problems(self) -> list[tuple[str, str]]:
+        """Of a failed `--json` run: each code, and what it is about."""
+        return told(self.document["error"]["problems"])
+
+    @property
     def recap(self) -> dict[str, int]:
         """The last line, `ok=1 changed=0 ...`."""
         words = self.out.strip().splitlines()[-1].split()
         return {key: int(value) for key, _, value in (word.partition("=") for word in words)}
+
+
+def told(notes: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Notes of a `--json` run by code, and what they are about."""
+    return [(note["code"], note["target"]) for note in notes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,10 @@ from phoenix_hypervisor.plan.actions import (
     SweepWhy,
     UnloadProfile,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
-from phoenix_hypervisor.plan.model import Plan
-from phoenix_hypervisor.plan.transaction import Transaction
+from phoenix_hypervisor.plan.model import Note, Plan
+from phoenix_hypervisor.plan.transaction import Transaction, TransactionFailed
 
 LOAD = LoadProfile(
     target="lxc-a",
@@ -69,7 +70,7 @@ class Log:
     """Remembers how a transaction ended."""
 
     def __init__(self) -> None:
-        self.ended: list[tuple[str, list[str]]] = []
+        self.ended: list[tuple[str, list[Note]]] = []
 
     def begin(self, number: int) -> None:
         pass
@@ -77,7 +78,7 @@ class Log:
     def done(self, number: int, action: Action) -> None:
         pass
 
-    def end(self, state: str, left: Sequence[str] = ()) -> None:
+    def end(self, state: str, left: Sequence[Note] = ()) -> None:
         self.ended.append((state, list(left)))
 
 
@@ -105,30 +106,35 @@ def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:
         )
     )  # fmt: skip
     settled: list[Sequence[Action]] = []
-    with pytest.raises(PhoenixError) as caught:
+    with pytest.raises(TransactionFailed) as caught:
         _transaction(perform, settled, Log()).execute(plan)
     assert done[4:] == ["install b", "remove a", "unload k"]
-    assert "no space left" in str(caught.value)
-    assert "created and left in place: container 950" in str(caught.value)
     # Even the step that failed is taken back: it may have been done in part; here that failed too.
-    assert "could not undo: assign 950: x: no space left" in str(caught.value)
+    step = {"step": "assign", "subject": "950"}
+    assert caught.value.notes == (
+        Note(Code.STEP_FAILED, "container 950", step),
+        Note(Code.FAILED, "x", {"why": "no space left", "next": None}),
+        Note(Code.UNDO_CONTINUES, "transaction"),
+        Note(Code.UNDO_FAILED, "x", {**step, "why": "no space left"}),
+        Note(Code.CREATED, "container 950"),
+    )
     assert [a.target for a in settled[0]] == ["950"]
 
 
 def test_an_undo_that_fails_is_reported_and_the_others_still_run() -> None:
     def perform(action: Action) -> Action:
         if isinstance(action, RemoveFile) and action.target == "b":
-            raise LeftAlone("changed by somebody else")
+            raise LeftAlone(Code.CHANGED_MEANWHILE, "b")
         if isinstance(action, SweepFile):
             raise PhoenixError("no")
         return action
 
     plan = Plan(actions=(*(replace(INSTALL, target=name, before=None) for name in "ab"), SWEEP))
     log = Log()
-    with pytest.raises(PhoenixError) as caught:
+    with pytest.raises(TransactionFailed) as caught:
         _transaction(perform, [], log).execute(plan)
-    assert "changed by somebody else" in str(caught.value)
-    assert log.ended == [("undone", ["changed by somebody else"])]
+    assert Note(Code.CHANGED_MEANWHILE, "b") in caught.value.notes
+    assert log.ended == [("undone", [Note(Code.CHANGED_MEANWHILE, "b")])]
 
 
 def test_the_inverse_of_a_file() -> None:

@@ -18,6 +18,8 @@ from phoenix_hypervisor.cli.output import (
     notes,
     plan_document,
     recap,
+    recovered_document,
+    recovered_words,
     say,
     show_action,
     show_findings,
@@ -98,7 +100,7 @@ def show_event(settings: Settings, event: Event) -> None:
     """One event of a run that changes something, as it happens."""
     match event:
         case Recovered():
-            say(settings, f"recovered: {event}", fg="yellow")
+            say(settings, f"recovered: {recovered_words(event)}", fg="yellow")
         case _:
             say(settings, describe(event))
 
@@ -141,7 +143,7 @@ def _finish(
                 **document,
                 "changed": changed,
                 "failed": failed,
-                "recovered": recovered.document() if recovered is not None else None,
+                "recovered": None if recovered is None else recovered_document(recovered),
                 "unconfirmed": notes(unconfirmed),
             }
         )

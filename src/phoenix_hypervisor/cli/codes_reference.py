@@ -34,6 +34,8 @@ _ROLES = {
     Role.WARNING: "Warnings: done all the same, but look at it",
     Role.FAULT: "Faults of the configuration and of profile sources (exit 1)",
     Role.FINDING: "Findings of `status` and `verify`",
+    Role.FAILURE: "A transaction failed: where, why, and how that left the host (exit 1)",
+    Role.STAYED: "A transaction was rolled back, and this stays: `left` of `history`",
 }
 
 

@@ -16,11 +16,14 @@ from phoenix_hypervisor.cli.options import Settings, global_options
 from phoenix_hypervisor.cli.output import (
     difference,
     emit,
+    notes,
     plan_document,
     printable,
     recap,
+    recovered_document,
     show_findings,
     show_notes,
+    told,
 )
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.tables import Form, Row, table
@@ -69,7 +72,7 @@ def history(settings: Settings) -> int:
             header.user,
             " ".join(header.command),
             state,
-            "; ".join([summary_of(entry), *entry.left]),
+            "; ".join([summary_of(entry), *told(entry.left)]),
         )
         rows.append((cells, {COMMITTED: "green"}.get(state, "yellow")))
     table(settings, "Transactions", Form(("id", "when", "who", "command", "state", "what"), rows))
@@ -95,7 +98,7 @@ def _document(one: TransactionRecord) -> dict[str, Any]:
         "state": entry.state,
         "undoes": header.undoes,
         "rolled_back_by": one.rolled_back_by,
-        "left": list(entry.left),
+        "left": notes(entry.left),
         "actions": [
             {"kind": a.kind, "target": a.target, "summary": summary(a), "path": path_of(a)}
             for a in header.actions
@@ -147,7 +150,7 @@ def _finish(
                 "undoes": undoes,
                 **plan_document(plan),
                 "changed": len(plan.actions),
-                "recovered": None if recovered is None else recovered.document(),
+                "recovered": None if recovered is None else recovered_document(recovered),
             }
         )
     if undoes is not None:

@@ -27,7 +27,7 @@ def words(note: Note) -> Words:
     values = {key: _shown(value) for key, value in note.data.items()}
     values.update(target=note.target, it=note.target.partition(" ")[2] or note.target)
     if hint == "{next}":
-        hint = note.data["next"]
+        hint = _quoted(note.data["next"]) if note.data["next"] else None
     return text.format_map(values), None if hint is None else hint.format_map(values)
 
 
@@ -228,6 +228,36 @@ _NOTES: Mapping[Code, Entry] = {
         "would be removed, but profile {profiles} includes it",
         "roll back the transaction that installed that profile first",
     ),
+    Code.STEP_FAILED: ("{step} {subject} failed", None),
+    Code.RECORD_FAILED: lambda note: (
+        f"recording what {'will be' if note.data['when'] == 'before' else 'was'} done failed",
+        None,
+    ),
+    Code.RECOVERY_FAILED: (
+        "transaction {transaction} of {time} was interrupted and could not be rolled back",
+        None,
+    ),
+    Code.FAILED: ("{why}", "{next}"),
+    Code.INTERRUPTED: ("interrupted", None),
+    Code.CHANGED_MEANWHILE: (
+        "changed by someone else while Phoenix was working; nothing was written to it",
+        "run the command again",
+    ),
+    Code.UNDO_FAILED: ("could not undo {step} {subject}: {why}", None),
+    Code.UNDO_UNRECORDED: ("could not record that: {why}", None),
+    Code.UNDO_CONTINUES: ("the next setup, apply or rollback will continue the rollback", None),
+    Code.UNDONE: ("files and kernel are as before", None),
+    Code.UNDONE_BUT: ("everything else is as before", None),
+    Code.NOTHING_DONE: ("nothing was changed before it", None),
+    Code.POLICY_GUESSED: ("what the kernel had of it is not known; it has what its file says", None),
+    Code.STAYS_LOADED: ("stays loaded: PID {pids} runs under it", "stop the container first"),
+    Code.CREATED: ("created and left in place", None),
+    Code.STARTED: ("started meanwhile and left running", None),
+    Code.MAYBE_STARTED: ("was starting, and is left as it is", None),
+    Code.MAYBE_CREATED: ("may have been created in part", None),
+    Code.MAYBE_RUNNING: ("may be running nevertheless", None),
+    Code.MAYBE_STOPPED: ("may be stopped now", None),
+    Code.SENTENCE: ("{words}", None),
     Code.NOTHING_TO_UNDO: ("everything is already as it was before that transaction", None),
 }
 

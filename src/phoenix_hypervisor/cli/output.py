@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +19,12 @@ from phoenix_hypervisor.cli.options import Settings
 from phoenix_hypervisor.cli.words import sign, summary
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.model import Finding, Note, Plan
 
 if TYPE_CHECKING:
-    pass
+    from phoenix_hypervisor.engine.results import Recovered
 
 MAX_DIFF_LINES = 40
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -70,7 +71,10 @@ def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
 
 def _error_text(error: PhoenixError) -> str:
     from phoenix_hypervisor.engine.results import Refused
+    from phoenix_hypervisor.plan.transaction import TransactionFailed
 
+    if isinstance(error, TransactionFailed):
+        return str(PhoenixError(_failure(error.notes), where=error.where, hint=error.hint))
     if not isinstance(error, Refused):
         return str(error)
     problems = [(note.target, *_words(note)) for note in error.notes]
@@ -84,10 +88,41 @@ def _words(note: Note) -> tuple[str, str | None]:
     return words(note)
 
 
+def told(found: Iterable[Note]) -> list[str]:
+    """Each note as a part of a sentence: what it is about, and what it says."""
+    texts = [(note.target, _words(note)[0]) for note in found]
+    return [text if target in _UNNAMED else f"{target}: {text}" for target, text in texts]
+
+
+_UNNAMED = ("transaction", "journal")
+"""Targets that the words themselves name."""
+
+
+def _failure(found: Sequence[Note]) -> str:
+    """A failed transaction in one sentence; its place is said in front of it."""
+    what, cause, *others = found
+    why = _words(cause)[0] if cause.code in _CAUSES else told([cause])[0]
+    return "; ".join([f"{_words(what)[0]}: {why}", *told(others)])
+
+
+_CAUSES = (Code.FAILED, Code.CHANGED_MEANWHILE, Code.INTERRUPTED)
+
+
+def recovered_words(recovered: Recovered) -> str:
+    """A transaction of a killed run that was undone, and what of it stays."""
+    which = f"transaction {recovered.entry.id} of {recovered.entry.header.time}"
+    return "; ".join([f"{which} was interrupted and has been rolled back", *told(recovered.left)])
+
+
+def recovered_document(recovered: Recovered) -> dict[str, Any]:
+    return {"id": recovered.entry.id, "left": notes(recovered.left)}
+
+
 def _problems(error: PhoenixError) -> list[dict[str, Any]]:
     from phoenix_hypervisor.engine.results import Refused
+    from phoenix_hypervisor.plan.transaction import TransactionFailed
 
-    if isinstance(error, Refused):
+    if isinstance(error, Refused | TransactionFailed):
         return [
             {"message": one["text"], "pointer": one["target"], "line": None, **one}
             for one in notes(error.notes)
@@ -101,10 +136,12 @@ def _problems(error: PhoenixError) -> list[dict[str, Any]]:
 
 def emit_error(error: PhoenixError) -> None:
     """The one object that `--json` prints of a failed run."""
+    from phoenix_hypervisor.plan.transaction import TransactionFailed
+
     emit(
         {
             "error": {
-                "message": error.message,
+                "message": _failure(error.notes) if isinstance(error, TransactionFailed) else error.message,
                 "where": error.where,
                 "hint": error.hint,
                 "problems": _problems(error),

@@ -22,7 +22,9 @@ from phoenix_hypervisor.plan.actions import (
     RestartContainer,
     StartContainer,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.plan.model import container
 from phoenix_hypervisor.values import replace
 
 CREATE_TIMEOUT = 1800.0
@@ -106,8 +108,7 @@ class ContainerSteps:
         current = self._runtime.read_conf(action.target)
         if current is None:
             self._runtime.require()
-            where = f"container {action.target}"
-            raise LeftAlone("has no configuration here any more, so its line is not put back", where=where)
+            raise LeftAlone(Code.CONTAINER_GONE, container(action.target))
         if action.after is not None:
             return current == action.after
         conf = codec.parse(current, self._runtime.dialect)

@@ -21,6 +21,7 @@ from phoenix_hypervisor.host.trust import require_own
 from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, Entry, Header
+from phoenix_hypervisor.plan.model import Note
 
 KEPT = 50
 """Transactions; older ones go when a new one begins."""
@@ -48,7 +49,7 @@ class Recorder:
         # Not synced: the next line is, and a step that was begun is looked at anyway.
         self._appender.add(entries.done_line(number, self._actions[number], action), sync=False)
 
-    def end(self, state: str, left: Sequence[str] = ()) -> None:
+    def end(self, state: str, left: Sequence[Note] = ()) -> None:
         self._appender.add(entries.end_line(state, left, now()), sync=True)
 
 
@@ -175,7 +176,7 @@ class Journal:
             finally:
                 appender.close()
 
-    def finish(self, entry: Entry, state: str, left: Sequence[str]) -> None:
+    def finish(self, entry: Entry, state: str, left: Sequence[Note]) -> None:
         """Write the end of a transaction that another run left unfinished."""
         with self._open() as directory:
             assert directory is not None

@@ -26,7 +26,7 @@ from phoenix_hypervisor.plan.actions import (
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
-from phoenix_hypervisor.plan.model import Finding
+from phoenix_hypervisor.plan.model import Finding, Note, container
 from phoenix_hypervisor.profiles import records
 
 
@@ -41,7 +41,7 @@ def recover(session: Session) -> Recovered | None:
     if entry is None:
         return None
     from phoenix_hypervisor.engine.perform import back, performer
-    from phoenix_hypervisor.plan.transaction import take_back
+    from phoenix_hypervisor.plan.transaction import TransactionFailed, take_back
 
     records.require_own_records(session.host)
     if journal.is_alive(entry):
@@ -59,9 +59,9 @@ def recover(session: Session) -> Recovered | None:
     keeper = records.Keeper.resumed(session.host, entry.header.manifest)
     keeper.settle(outcome.effective)
     if outcome.failed:
-        raise PhoenixError(
-            f"transaction {entry.id} of {entry.header.time} was interrupted and could not be rolled back: "
-            + "; ".join(outcome.failed),
+        where, data = f"transaction {entry.id}", {"transaction": entry.id, "time": entry.header.time}
+        raise TransactionFailed(
+            [Note(Code.RECOVERY_FAILED, where, data), *outcome.failed],
             where=session.host.root.shown(f"{JOURNAL_DIR}/{entry.id:08d}.jsonl"),
             hint="remove the cause and run it again; docs/guide/failures.md tells how to do it by hand",
         )
@@ -70,17 +70,13 @@ def recover(session: Session) -> Recovered | None:
     return Recovered(entry, tuple(left))
 
 
-def _stayed(entry: Entry, runtime: Runtime) -> list[str]:
+def _stayed(entry: Entry, runtime: Runtime) -> list[Note]:
     """What that run did to containers, or was about to do when it was killed: never taken back."""
     made = [a.target for a in entry.actions if isinstance(a, CreateContainer)]
     created = [ctid for ctid in made if runtime.read_conf(ctid) is not None]
     started = [a.target for a in entry.actions if isinstance(a, StartContainer | RestartContainer)]
-    found = []
-    if created:
-        found.append(f"created and left in place: container {', '.join(created)}")
-    if started:
-        found.append(f"was starting, and is left as it is: container {', '.join(started)}")
-    return found
+    found = [Note(Code.CREATED, container(ctid)) for ctid in created]
+    return found + [Note(Code.MAYBE_STARTED, container(ctid)) for ctid in started]
 
 
 def _sweep(session: Session, entry: Entry) -> None:

@@ -24,15 +24,8 @@ class Recovered:
     """A transaction of another run that was taken back."""
 
     entry: Entry
-    left: tuple[str, ...]
-
-    def __str__(self) -> str:
-        which = f"transaction {self.entry.id} of {self.entry.header.time}"
-        text = f"{which} was interrupted and has been rolled back"
-        return "; ".join([text, *self.left])
-
-    def document(self) -> dict[str, object]:
-        return {"id": self.entry.id, "left": list(self.left)}
+    left: tuple[Note, ...]
+    """What stays."""
 
 
 if TYPE_CHECKING:

@@ -40,8 +40,9 @@ class ChangedMeanwhile(LeftAlone):
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            "changed by someone else while Phoenix was working; nothing was written to it",
-            where=where,
+            "changed-meanwhile",
+            where,
+            message="changed by someone else while Phoenix was working; nothing was written to it",
             hint="run the command again",
         )
 

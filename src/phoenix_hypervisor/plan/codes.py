@@ -23,10 +23,15 @@ class Role(Enum):
     """The configuration, or a profile source, cannot be used: the run ends before it looks at the host."""
     FINDING = "finding"
     """`status` and `verify`: something is not as declared, or worth knowing."""
+    FAILURE = "failure"
+    """A transaction failed: where, why, and how that left the host."""
+    STAYED = "stayed"
+    """A transaction was rolled back, and this stays deliberately."""
 
 
 R, S, W, F = Role.REFUSAL, Role.SKIP, Role.WARNING, Role.FINDING
 B = Role.FAULT
+X, L = Role.FAILURE, Role.STAYED
 
 
 class Code(StrEnum):
@@ -216,10 +221,10 @@ class Code(StrEnum):
 
     # Rollback -------------------------------------------------------------------
     CHANGED_SINCE = "changed-since", (R,), "A file is no longer what the transaction left.", "transaction"
-    CONTAINER_GONE = "container-gone", (S,), "The container does not exist on this node any more."
+    CONTAINER_GONE = "container-gone", (S, L), "The container does not exist on this node any more."
     POLICY_UNKNOWN = (
         "policy-unknown",
-        (S,),
+        (S, L),
         "What the kernel had of a profile is not known, so it stays as it is.",
     )
     LOADED_LATER = "loaded-later", (R,), "A later transaction loaded another version of the profile."
@@ -238,6 +243,71 @@ class Code(StrEnum):
     CARRIED = "carried", (R,), "The profile would be unloaded, and processes run under it.", "pids"
     INCLUDED = "included", (R,), "The include would be removed, and installed profiles need it.", "profiles"
     NOTHING_TO_UNDO = "nothing-to-undo", (S,), "Everything is already as it was before that transaction."
+
+    # A transaction that failed, and what stays when one is rolled back -------------
+    STEP_FAILED = (
+        "step-failed",
+        (X,),
+        "This step failed; the next entry says why.",
+        "step subject",
+    )
+    RECORD_FAILED = (
+        "record-failed",
+        (X,),
+        "The journal or the manifest could not be written; the next entry says why.",
+        "when",
+    )
+    RECOVERY_FAILED = (
+        "recovery-failed",
+        (X,),
+        "An interrupted transaction could not be rolled back; the next entries say why.",
+        "transaction time",
+    )
+    FAILED = (
+        "failed",
+        (X,),
+        "Why, in the words of the program or of the file system that failed.",
+        "why next",
+    )
+    INTERRUPTED = "interrupted", (X,), "Somebody ended the run."
+    CHANGED_MEANWHILE = (
+        "changed-meanwhile",
+        (X, L),
+        "Somebody else changed the file while Phoenix was working, so nothing was written to it.",
+    )
+    UNDO_FAILED = (
+        "undo-failed",
+        (X,),
+        "A step could not be taken back.",
+        "step subject why",
+    )
+    UNDO_UNRECORDED = "undo-unrecorded", (X,), "The rollback could not be recorded.", "why"
+    UNDO_CONTINUES = (
+        "undo-continues",
+        (X,),
+        "Not everything was taken back: the next setup, apply or rollback continues.",
+    )
+    UNDONE = "undone", (X,), "Files and kernel are as before."
+    UNDONE_BUT = "undone-but", (X,), "Everything is as before, except for what is listed."
+    NOTHING_DONE = "nothing-done", (X,), "Nothing was changed before it."
+    POLICY_GUESSED = (
+        "policy-guessed",
+        (L,),
+        "What the kernel had of a profile is not known; what its file says was loaded.",
+    )
+    STAYS_LOADED = "stays-loaded", (X, L), "Processes run under the profile, so it is not unloaded.", "pids"
+    CREATED = "created", (X, L), "The container was created, and is left in place."
+    STARTED = "started", (X,), "The container was started, and is left running."
+    MAYBE_STARTED = "maybe-started", (L,), "The container was being started, and is left as it is."
+    MAYBE_CREATED = "maybe-created", (X,), "The container may have been created in part."
+    MAYBE_RUNNING = "maybe-running", (X,), "The container may be running nevertheless."
+    MAYBE_STOPPED = "maybe-stopped", (X,), "The container may be stopped now."
+    SENTENCE = (
+        "sentence",
+        (L,),
+        "A sentence, as journals before 2026-11-26 have in place of a code.",
+        "words",
+    )
 
     # What status and verify find ------------------------------------------------
     NOT_ASSIGNED = "not-assigned", (F,), "The profile line is not the declared one.", "assigned declared"
@@ -345,3 +415,11 @@ class Code(StrEnum):
     UNPROVEN = "unproven", (B,), "A profile does not compile, or not to what may be loaded."
     UNPINNED = "unpinned", (B,), "A profile is compiled for features that this kernel does not have."
     TEST_FAILED = "test-failed", (B,), "Compiled policy does not answer as a policy test expects."
+
+
+def code_named(text: str) -> Code:
+    """Raises ValueError where no code is called so."""
+    for code in Code:
+        if code == text:
+            return code
+    raise ValueError(f"{text!r:.60} is not a code")

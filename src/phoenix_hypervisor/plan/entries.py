@@ -14,10 +14,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import Action
+from phoenix_hypervisor.plan.codes import Code, code_named
+from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.values import dataclass, replace
 
 JOURNAL_DIR = "/var/lib/phoenix/journal"
@@ -55,8 +58,8 @@ class Entry:
     header: Header
     state: str
     actions: tuple[Action, ...]
-    left: tuple[str, ...] = ()
-    """What stayed when it was undone."""
+    left: tuple[Note, ...] = ()
+    """What stayed when it was undone; one of the code `sentence` where it was recorded as one."""
 
     @property
     def id(self) -> int:
@@ -116,8 +119,22 @@ def done_line(number: int, planned: Action, performed: Action) -> bytes:
     return _line({"done": number, **recorded.changes(planned, performed)})
 
 
-def end_line(state: str, left: Sequence[str], time: str) -> bytes:
-    return _line({"end": state, "left": list(left), "time": time})
+def end_line(state: str, left: Sequence[Note], time: str) -> bytes:
+    told = [{"code": str(note.code), "target": note.target, "data": dict(note.data)} for note in left]
+    return _line({"end": state, "left": told, "time": time})
+
+
+def _note(told: object) -> Note:
+    """What stayed, from a journal: a code with its data, or a sentence as until 2026-11-26."""
+    if isinstance(told, dict):
+        with suppress(KeyError, TypeError, ValueError):
+            return Note(code_named(told["code"]), str(told["target"]), _plain(told["data"]))
+    return Note(Code.SENTENCE, "transaction", {"words": told if isinstance(told, str) else json.dumps(told)})
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """As it was written: JSON makes a list of a tuple."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
 
 
 def read(data: bytes, where: str) -> Entry | None:
@@ -184,7 +201,7 @@ def _follow(header: Header, rest: bytes) -> Entry:
     from phoenix_hypervisor.plan import recorded
 
     begun, state, torn = 0, UNFINISHED, False
-    left: tuple[str, ...] = ()
+    left: tuple[Note, ...] = ()
     actions = list(header.actions)
     for line in rest.split(b"\n"):
         if not line:
@@ -200,7 +217,7 @@ def _follow(header: Header, rest: bytes) -> Entry:
                 recorded.check(action)
                 actions[number] = action
             elif one["end"] in (COMMITTED, UNDONE):
-                state, left = one["end"], tuple(str(word) for word in one.get("left", ()))
+                state, left = one["end"], tuple(_note(told) for told in one.get("left", ()))
         except (ValueError, RecursionError, KeyError, TypeError, IndexError, AttributeError):
             torn = True
     if torn or state == COMMITTED:

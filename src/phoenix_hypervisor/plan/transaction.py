@@ -18,9 +18,12 @@ from phoenix_hypervisor.plan.actions import (
     LoadProfile,
     RestartContainer,
     StartContainer,
+    UnloadProfile,
 )
+from phoenix_hypervisor.plan.codes import Code, code_named
+from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Plan
+from phoenix_hypervisor.plan.model import Note, Plan, container, profile
 from phoenix_hypervisor.values import dataclass, field
 
 Performer = Callable[[Action], Action]
@@ -32,7 +35,20 @@ class Log(Protocol):
 
     def begin(self, number: int) -> None: ...
     def done(self, number: int, action: Action) -> None: ...
-    def end(self, state: str, left: Sequence[str] = ()) -> None: ...
+    def end(self, state: str, left: Sequence[Note] = ()) -> None: ...
+
+
+class TransactionFailed(PhoenixError):
+    """A transaction failed, or could not be rolled back.
+
+    `notes` say it in codes: where, why, how that left the host, and what stays.  Words are made
+    in `cli`; the message is for a program's log.
+    """
+
+    def __init__(self, notes: Sequence[Note], *, where: str | None = None, hint: str | None = None) -> None:
+        told = (f"{note.code} ({note.target}) {dict(note.data) or ''}".rstrip() for note in notes)
+        super().__init__("; ".join(told), where=where, hint=hint)
+        self.notes = tuple(notes)
 
 
 @dataclass(slots=True)
@@ -41,9 +57,9 @@ class Outcome:
 
     changed: bool = False
     """There was something to take back."""
-    left: list[str] = field(default_factory=list)
-    """What stays on purpose, one sentence each."""
-    failed: list[str] = field(default_factory=list)
+    left: list[Note] = field(default_factory=list)
+    """What stays on purpose."""
+    failed: list[Note] = field(default_factory=list)
     """What could not be taken back, and is to be tried again."""
     effective: list[Action] = field(default_factory=list)
     """The actions that therefore still count."""
@@ -57,14 +73,13 @@ def take_back(steps: Sequence[Step], perform: Performer) -> Outcome:
         try:
             performed = perform(back)
             if _was_guessed(back, performed):
-                text = "what the kernel had of it is not known; it has what its file says"
-                outcome.left.append(f"profile {back.target}: {text}")
+                outcome.left.append(Note(Code.POLICY_GUESSED, profile(back.target)))
         except LeftAlone as error:
-            outcome.left.append(_where(error) + error.message)
+            outcome.left.append(_cause(error, _target(back)))
             outcome.effective.append(step.done)
         except PhoenixError as error:
-            what = f"{step.done.kind} {step.done.target}"
-            outcome.failed.append(f"could not undo: {what}: {_where(error)}{error.message}")
+            data = {"step": step.done.kind, "subject": step.done.target, "why": error.message}
+            outcome.failed.append(Note(Code.UNDO_FAILED, error.where or _target(back), data))
             outcome.effective.append(step.done)
     return outcome
 
@@ -76,8 +91,19 @@ def _was_guessed(back: Action, performed: Action) -> bool:
     return back.after is None and performed.after is not None
 
 
-def _where(error: PhoenixError) -> str:
-    return f"{error.where}: " if error.where else ""
+def _target(action: Action) -> str:
+    """What an action is about, as the target of a note."""
+    if isinstance(action, LoadProfile | UnloadProfile):
+        return profile(action.target)
+    return container(action.target) if is_ctid(action.target) else action.target
+
+
+def _cause(error: PhoenixError, target: str) -> Note:
+    """Why something failed or was left alone, as a note."""
+    where = error.where or target
+    if isinstance(error, LeftAlone):
+        return Note(code_named(error.code), where, error.data)
+    return Note(Code.FAILED, where, {"why": error.message, "next": error.hint})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,14 +128,15 @@ class Transaction:
     ) -> None:
         """Run `prepare`, every action in order, and record what counts.
 
-        On any failure the steps are taken back and PhoenixError says what failed, what could
+        On any failure the steps are taken back and TransactionFailed says what failed, what could
         not be undone, and which containers stay behind because they were created.
         """
-        what = "recording what will be done"
+        what = Note(Code.RECORD_FAILED, "journal", {"when": "before"})
         try:
             prepare()
             for number, action in enumerate(plan.actions):
-                what = f"{action.kind} {action.target}"
+                data = {"step": action.kind, "subject": action.target}
+                what = Note(Code.STEP_FAILED, _target(action), data)
                 self.log.begin(number)
                 self.begun = action
                 performed = self.perform(action)
@@ -119,7 +146,7 @@ class Transaction:
                 # Nobody may be reading any more: that ends no transaction half-way.
                 with suppress(OSError):
                     progress(action)
-            what = "recording what was done"
+            what = Note(Code.RECORD_FAILED, "journal", {"when": "after"})
             self.settle(self.done)
             self.log.end("committed")
         except BaseException as error:
@@ -133,39 +160,44 @@ class Transaction:
             if not outcome.failed:
                 self.log.end("undone", outcome.left)
         except PhoenixError as error:
-            outcome.failed.append(f"could not record that: {_where(error)}{error.message}")
+            where = error.where or "journal"
+            outcome.failed.append(Note(Code.UNDO_UNRECORDED, where, {"why": error.message}))
         return outcome
 
-    def _failed(self, what: str, error: BaseException) -> BaseException:
+    def _failed(self, what: Note, error: BaseException) -> BaseException:
         """Take everything back; the error to raise: `error` itself where it is a fault of ours."""
         outcome = self._take_back()
         if isinstance(error, KeyboardInterrupt):
-            error = PhoenixError("interrupted")
-        if not isinstance(error, PhoenixError):
-            return error
-        stayed = outcome.left + outcome.failed
-        created = [a.target for a in self.done if isinstance(a, CreateContainer)]
-        started = [a.target for a in self.done if isinstance(a, StartContainer | RestartContainer)]
-        if created:
-            stayed.append(f"created and left in place: container {', '.join(created)}")
-        if started:
-            stayed.append(f"started meanwhile and left running: container {', '.join(started)}")
-        if self.begun is not None and type(self.begun) in _HALF_WAY:
-            stayed.append(f"container {self.begun.target} {_HALF_WAY[type(self.begun)]}")
-        lines = [f"{what} failed: {error.message}"]
-        if outcome.failed:
-            lines.append("the next setup, apply or rollback will continue the rollback")
-        elif outcome.changed:
-            lines.append("everything else is as before" if outcome.left else "files and kernel are as before")
+            where, hint, cause = None, None, Note(Code.INTERRUPTED, what.target)
+        elif isinstance(error, PhoenixError):
+            where, hint, cause = error.where, error.hint, _cause(error, what.target)
         else:
-            lines.append("nothing was changed before it")
-        return PhoenixError("; ".join([*lines, *stayed]), where=error.where, hint=error.hint)
+            return error
+        stayed = [*outcome.left, *outcome.failed]
+        stayed += [
+            Note(Code.CREATED, container(a.target)) for a in self.done if isinstance(a, CreateContainer)
+        ]
+        starts = [a for a in self.done if isinstance(a, StartContainer | RestartContainer)]
+        stayed += [Note(Code.STARTED, container(a.target)) for a in starts]
+        if self.begun is not None and type(self.begun) in _HALF_WAY:
+            stayed.append(Note(_HALF_WAY[type(self.begun)], container(self.begun.target)))
+        ended = Note(_ended(outcome), "transaction")
+        return TransactionFailed([what, cause, ended, *stayed], where=where, hint=hint)
 
 
-_HALF_WAY: dict[type, str] = {
-    CreateContainer: "may have been created in part",
-    StartContainer: "may be running nevertheless",
-    RestartContainer: "may be stopped now",
+def _ended(outcome: Outcome) -> Code:
+    """How a failed transaction left the host."""
+    if outcome.failed:
+        return Code.UNDO_CONTINUES
+    if not outcome.changed:
+        return Code.NOTHING_DONE
+    return Code.UNDONE_BUT if outcome.left else Code.UNDONE
+
+
+_HALF_WAY: dict[type, Code] = {
+    CreateContainer: Code.MAYBE_CREATED,
+    StartContainer: Code.MAYBE_RUNNING,
+    RestartContainer: Code.MAYBE_STOPPED,
 }
 """What a failed step of a container may have left: it is never taken back."""
 

@@ -23,7 +23,9 @@ from phoenix_hypervisor.plan.actions import (
     SweepFile,
     UnloadProfile,
 )
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.labels import carriers
+from phoenix_hypervisor.plan.model import profile as target_of
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import CACHE_DIRS, proven
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -176,7 +178,7 @@ class ProfileSteps:
     def _compile_installed(self, name: str) -> bytes:
         """What the file of a profile compiles to: it is back, and no other copy is known."""
         if not self._host.exists(f"{APPARMOR_D}/{name}"):
-            raise LeftAlone(f"what the kernel had before of profile {name} is not known")
+            raise LeftAlone(Code.POLICY_UNKNOWN, target_of(name))
         return self._parser.compile(self._host.root.locate(f"{APPARMOR_D}/{name}"), optional=False)[0]
 
     def _copy(self, name: str) -> bytes | None:
@@ -197,8 +199,7 @@ class ProfileSteps:
         if name in (self._host.kernel.loaded_profiles() or {}) and not self._kernel_is_away():
             pids = carriers(self._host.kernel.labels(), name)
             if pids:
-                shown = ", ".join(map(str, pids[:5]))
-                raise LeftAlone(f"profile {name} stays loaded: PID {shown} runs under it")
+                raise LeftAlone(Code.STAYS_LOADED, target_of(name), {"pids": tuple(pids[:5])})
             self._parser.unload(name)
         self._set_copy(name, action.after)
         return action
