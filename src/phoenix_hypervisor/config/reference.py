@@ -87,4 +87,16 @@ def code(schema: bytes) -> str:
     body = re.sub(r"raise JsonSchemaValueException\(.*\)$", "raise Invalid", body, flags=re.M)
     # JSON has no Decimal, and all faults at once are `config.schema`'s to find.
     body = body.replace("(JsonSchemaValueException, JsonSchemaValuesException)", "Invalid")
-    return _VALIDATOR_HEAD + body.replace("float, Decimal", "float").rstrip("\n") + "\n"
+    body = body.replace("float, Decimal", "float")
+    # Each of these is paid for every container.  A place in the document, of which nobody is told:
+    body = body.replace(", custom_formats={}, name_prefix=None", "")
+    body = re.sub(r", custom_formats, \(name_prefix or .*\)$", ")", body, flags=re.M)
+    # Keys that are known already, held against the patterns once more:
+    body = re.sub(_KEYS_AGAIN, r"\1for \2_key in [*\2_keys]:\3\4\2_keys.remove(\2_key)\n", body)
+    return _VALIDATOR_HEAD + body.rstrip("\n") + "\n"
+
+
+_KEYS_AGAIN = re.compile(
+    r"( +)for (\w+)_key, \2_val in \2\.items\(\):(\n +if REGEX_PATTERNS\[.*\]\.search\(\2_key\):\n)"
+    r"( +)if \2_key in \2_keys:\n +\2_keys\.remove\(\2_key\)\n(?!\4)"
+)

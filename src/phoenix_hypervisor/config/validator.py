@@ -35,7 +35,7 @@ REGEX_PATTERNS = {
 
 NoneType = type(None)
 
-def validate(data, custom_formats={}, name_prefix=None):
+def validate(data):
     if not isinstance(data, (dict)):
         raise Invalid
     data_is_dict = isinstance(data, dict)
@@ -118,14 +118,14 @@ def validate(data, custom_formats={}, name_prefix=None):
                     if REGEX_PATTERNS['^[1-9][0-9]{2,8}$'].search(data__lxcconfigs_key):
                         if data__lxcconfigs_key in data__lxcconfigs_keys:
                             data__lxcconfigs_keys.remove(data__lxcconfigs_key)
-                        validate___definitions_container(data__lxcconfigs_val, custom_formats, (name_prefix or "data") + ".lxc_configs.{data__lxcconfigs_key}".format(**locals()))
+                        validate___definitions_container(data__lxcconfigs_val)
                 if data__lxcconfigs_keys:
                     raise Invalid
         if data_keys:
             raise Invalid
     return data
 
-def validate___definitions_container(data, custom_formats={}, name_prefix=None):
+def validate___definitions_container(data):
     if not isinstance(data, (dict)):
         raise Invalid
     data_is_dict = isinstance(data, dict)
@@ -272,12 +272,6 @@ def validate___definitions_container(data, custom_formats={}, name_prefix=None):
             data__features_any_of_count1 = 0
             if not data__features_any_of_count1:
                 try:
-                    if not isinstance(data__features, (NoneType)):
-                        raise Invalid
-                    data__features_any_of_count1 += 1
-                except Invalid: pass
-            if not data__features_any_of_count1:
-                try:
                     if not isinstance(data__features, (str)):
                         raise Invalid
                     if isinstance(data__features, str):
@@ -298,6 +292,12 @@ def validate___definitions_container(data, custom_formats={}, name_prefix=None):
                             if isinstance(data__features_item, str):
                                 if not REGEX_PATTERNS['^[a-z_]+=[A-Za-z0-9;_-]+$'].search(data__features_item):
                                     raise Invalid
+                    data__features_any_of_count1 += 1
+                except Invalid: pass
+            if not data__features_any_of_count1:
+                try:
+                    if not isinstance(data__features, (NoneType)):
+                        raise Invalid
                     data__features_any_of_count1 += 1
                 except Invalid: pass
             if not data__features_any_of_count1:
@@ -357,10 +357,9 @@ def validate___definitions_container(data, custom_formats={}, name_prefix=None):
                 raise Invalid
             if not (isinstance(data__portainerrole, str) and data__portainerrole == 'server' or isinstance(data__portainerrole, str) and data__portainerrole == 'agent' or isinstance(data__portainerrole, str) and data__portainerrole == 'none'):
                 raise Invalid
-        for data_key, data_val in data.items():
+        for data_key in [*data_keys]:
             if REGEX_PATTERNS['^vllm_[a-z0-9_]+$'].search(data_key):
-                if data_key in data_keys:
-                    data_keys.remove(data_key)
+                data_keys.remove(data_key)
         if data_keys:
             raise Invalid
     return data

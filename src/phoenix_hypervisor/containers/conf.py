@@ -13,7 +13,7 @@ line appended after them belongs to a snapshot.  Plain LXC's `config` has no sec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache
 
@@ -34,12 +34,9 @@ MAX_CONF = 1024 * 1024
 
 # Blanks are spelt out: `\s` would match a newline, and Perl's parser works line by line.
 _WS = rb"[ \t\r\f\v]*"
-_BRACKET = re.compile(rb"^\[[^\n]*", re.M)
 _SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", re.I)
-_SETTING = re.compile(
-    rb"^(?P<key>lock|template|features|hostname|unprivileged):" + _WS + rb"(?P<value>[^\n]+?)" + _WS + rb"$",
-    re.M,
-)
+# With a newline in front, which `_settings` sees to: it is what can be searched for quickly.
+_SETTING = re.compile(rb"\n(lock|template|features|unprivileged):" + _WS + rb"([^\n]+?)" + _WS + rb"$", re.M)
 _TRUE = re.compile(rb"0*1|on|yes|true", re.I)
 """What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
 # Proxmox keeps these beside the raw keys, as `env` (Config.pm of pve-container 6.1).
@@ -134,14 +131,13 @@ def _value(raw: bytes, dialect: Dialect) -> str:
 def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     """Read a configuration; never raises, faults are fields."""
     if dialect is Dialect.LXC:
-        values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data))
         old_key = _OLD_KEY.search(data) is not None
         idmap = b"lxc.id" in data and _IDMAP.search(data) is not None
         return Conf(
             data=data,
             dialect=dialect,
             head=len(data),
-            values=values,
+            values=_values(data, dialect, KEY, 0, len(data)),
             lock=None,
             is_template=False,
             features="",
@@ -152,17 +148,13 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
             unprivileged=idmap,
         )
     head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
-    values = ()
-    if KEY in data:
-        values = tuple(_value(m["value"], dialect) for m in _line(dialect).finditer(data, 0, head))
-    # The last of several counts, as in Proxmox's own parser.
-    settings = {m["key"]: m["value"] for m in _SETTING.finditer(data, 0, head)}
+    settings = _settings(data, head)
     lock = settings.get(b"lock")
     return Conf(
         data=data,
         dialect=dialect,
         head=head,
-        values=values,
+        values=_values(data, dialect, KEY, 0, head),
         lock=lock.decode("utf-8", "replace") if lock is not None else None,
         is_template=_TRUE.fullmatch(settings.get(b"template", b"")) is not None,
         features=settings.get(b"features", b"").decode("utf-8", "replace"),
@@ -174,26 +166,64 @@ def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     )
 
 
+def _settings(data: bytes, head: int) -> dict[bytes, bytes]:
+    """What the head says of a few other keys; the last of several counts, as in Proxmox's own parser."""
+    return dict(_SETTING.findall(b"\n" + data[:head]))
+
+
+def _lines(data: bytes, dialect: Dialect, key: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
+    """The lines that set `key` between two places."""
+    line = _line(dialect, key)
+    if dialect is Dialect.LXC:
+        yield from line.finditer(data, start, end)
+        return
+    # Proxmox takes no blank before a key, so it need only be looked at where the key itself stands.
+    at = data.find(key, start, end)
+    while at >= 0:
+        match = line.match(data, at, end)
+        if match is not None:
+            yield match
+        at = data.find(key, at + len(key), end)
+
+
+def _values(data: bytes, dialect: Dialect, key: bytes, start: int, end: int) -> tuple[str, ...]:
+    if key not in data:
+        return ()
+    return tuple([_value(m["value"], dialect) for m in _lines(data, dialect, key, start, end)])
+
+
 def _pending(data: bytes, span: tuple[int, int]) -> tuple[str, ...] | None:
     if _PENDING_RAW.search(data, *span) is None:
         return None
-    return tuple(_value(m["value"], Dialect.PVE) for m in _line(Dialect.PVE).finditer(data, *span))
+    return _values(data, Dialect.PVE, KEY, *span)
+
+
+def _brackets(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each line that begins with a bracket begins and ends."""
+    text = b"\n" + data
+    start = text.find(b"\n[")
+    while start >= 0:
+        end = text.find(b"\n", start + 1)
+        end = len(text) if end < 0 else end
+        # What is one further in `text` is the bracket itself, and the end is one less in `data`.
+        yield start, end - 1
+        start = text.find(b"\n[", end)
 
 
 def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int]]:
     """Where the head ends, the first malformed header's line, and the span of `[pve:pending]`."""
     head, malformed, pending = len(data), None, (0, 0)
-    for match in _BRACKET.finditer(data):
-        valid = _SECTION.match(match[0]) is not None
-        if not valid:
+    for start, end in _brackets(data):
+        line = data[start:end]
+        if _SECTION.match(line) is None:
             if malformed is None:
-                malformed = data.count(b"\n", 0, match.start()) + 1
+                malformed = data.count(b"\n", 0, start) + 1
             continue
-        head = min(head, match.start())
+        head = min(head, start)
         if pending[1] == len(data):
-            pending = (pending[0], match.start())
-        if match[0][1:12].lower() == b"pve:pending":
-            pending = (match.end(), len(data))
+            pending = (pending[0], start)
+        if line[1:12].lower() == b"pve:pending":
+            pending = (end, len(data))
     return head, malformed, pending
 
 
@@ -207,12 +237,12 @@ def lines_below(data: bytes, dialect: Dialect = Dialect.PVE) -> list[tuple[str, 
     if KEY not in data or dialect is Dialect.LXC:
         return []
     found = []
-    starts = [m for m in _BRACKET.finditer(data) if _SECTION.match(m[0])]
-    for index, match in enumerate(starts):
-        end = starts[index + 1].start() if index + 1 < len(starts) else len(data)
-        section = match[0].rstrip()[1:-1].decode("utf-8", "replace")
-        lines = _line(Dialect.PVE).finditer(data, match.end(), end)
-        found += [(section, unquoted(_value(line["value"], Dialect.PVE))) for line in lines]
+    headers = [(start, end) for start, end in _brackets(data) if _SECTION.match(data[start:end])]
+    for index, (start, begin) in enumerate(headers):
+        end = headers[index + 1][0] if index + 1 < len(headers) else len(data)
+        section = data[start:begin].rstrip()[1:-1].decode("utf-8", "replace")
+        values = _values(data, Dialect.PVE, KEY, begin, end)
+        found += [(section, unquoted(value)) for value in values]
     return found
 
 
@@ -267,7 +297,7 @@ def _place(conf: Conf, line: bytes | None, key: bytes = KEY) -> Edit | None:
 def _spans(conf: Conf, key: bytes) -> list[tuple[int, int]]:
     if key not in conf.data:
         return []
-    return [m.span() for m in _line(conf.dialect, key).finditer(conf.data, 0, conf.head)]
+    return [m.span() for m in _lines(conf.data, conf.dialect, key, 0, conf.head)]
 
 
 def _after_profile(conf: Conf) -> int:
@@ -281,10 +311,7 @@ def _after_profile(conf: Conf) -> int:
 
 def values_of(conf: Conf, key: bytes) -> tuple[str, ...]:
     """The values of `key` above the first section, in order; the last one counts."""
-    if key not in conf.data:
-        return ()
-    found = _line(conf.dialect, key).finditer(conf.data, 0, conf.head)
-    return tuple(_value(m["value"], conf.dialect) for m in found)
+    return _values(conf.data, conf.dialect, key, 0, conf.head)
 
 
 def beside(data: bytes, key: bytes, value: str | None, dialect: Dialect = Dialect.PVE) -> bytes:
