@@ -44,11 +44,8 @@ class UsageError(PhoenixError):
     exit_code = EXIT_USAGE
 
 
-class LeftAlone(PhoenixError):
-    """Deliberately skipped; do not retry: it would overwrite someone else's change.
-
-    `code` and `data` say what, of `plan.codes`; `where` is what it is about.
-    """
+class CodedError(PhoenixError):
+    """A failure whose words are made in `cli`: `code` and `data` say what, `where` what it is about."""
 
     def __init__(
         self,
@@ -62,6 +59,10 @@ class LeftAlone(PhoenixError):
         super().__init__(message or code, where=where, hint=hint)
         self.code = code
         self.data = {} if data is None else dict(data)
+
+
+class LeftAlone(CodedError):
+    """Deliberately skipped; do not retry: it would overwrite someone else's change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
-from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
 
 PLACE = "/srv/jars"
 SEALED = f"{PLACE}/SEALED"
@@ -73,13 +73,13 @@ class Jars:
         return []
 
     def elsewhere(self) -> Mapping[str, Elsewhere]:
-        return {"999": Elsewhere("jar in the cellar", True, "go down to the cellar")}
+        return {"999": Elsewhere("jar", "cellar", True)}
 
-    def read_only(self) -> Obstacle | None:
-        return Obstacle("the shelf is sealed", "break the seal") if self._host.exists(SEALED) else None
+    def read_only(self) -> ReadOnly | None:
+        return ReadOnly("the shelf is sealed", "jar unseal") if self._host.exists(SEALED) else None
 
-    def locked(self, ctid: str, reason: str) -> Obstacle:
-        return Obstacle(f"is held ({reason})", "let it go")
+    def locked(self, ctid: str, reason: str) -> AtWork:
+        return AtWork("the cook", reason)
 
     def node(self) -> str | None:
         return "kitchen"

@@ -26,6 +26,7 @@ SAMPLES: dict[str, Any] = {
     "places": (("101", "snap"),),
     "processes": ((7, "unconfined"),),
     "profiles": ("lxc-a",),
+    "programs": ("A (a)", "B (b)"),
     "sections": ("snap",),
     "transaction": 3,
     "what": "load",

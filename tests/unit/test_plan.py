@@ -23,15 +23,18 @@ from phoenix_hypervisor.plan.facts import (
 from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import (
     Assignments,
+    AtWork,
+    ConfFault,
     ContainerState,
     Elsewhere,
     FileState,
+    NextStart,
     Note,
-    Obstacle,
     Ownership,
     Plan,
     ProcessLabel,
     ProfileState,
+    ReadOnly,
 )
 from phoenix_hypervisor.plan.profiles import decide_profiles, file_actions, load_actions, to_prove
 from phoenix_hypervisor.plan.retire import decide_retirement
@@ -60,11 +63,12 @@ LIVE = ContainerFacts(
     loaded={"lxc-a": "enforce"},
 )
 FILES = replace(LIVE, live=False)
-READ_ONLY = replace(LIVE, read_only=Obstacle("no quorum"))
-OTHER = Elsewhere("container on node b", True, "run phoenix on that node")
-VM = Elsewhere("VM on node b", False, "declare the container under a free id")
-BACKUP = Obstacle("locked", "wait for that task")
-PENDING = Obstacle("the next start puts other lines there", "remove them")
+READ_ONLY = replace(LIVE, read_only=ReadOnly("no-quorum"))
+OTHER = Elsewhere("container", "b", True)
+VM = Elsewhere("VM", "b", False)
+BACKUP = AtWork("Proxmox", "backup")
+PENDING = NextStart("/etc/pve/lxc/950.conf", "unconfined")
+BAD = ConfFault(path="/etc/pve/lxc/950.conf", reason="section-header", why="bad header", next=None)
 KERNEL_ARGV = KernelArgv(("load",), "/compiled", ("unload",))
 
 
@@ -126,7 +130,7 @@ def test_never_start_what_is_declared_stopped() -> None:
     [
         (replace(STATE, after=b"x", lock=BACKUP), LIVE, "locked"),
         (replace(STATE, after=b"x"), READ_ONLY, "read-only"),
-        (replace(STATE, fault="bad header"), LIVE, "conf-unusable"),
+        (replace(STATE, fault=BAD), LIVE, "conf-unusable"),
         (replace(STATE, data=None, elsewhere=VM), LIVE, "is-vm"),
         (replace(STATE, data=None, elsewhere=OTHER), wishing(LIVE, named=True), "on-another-node"),
         (replace(STATE, data=None), wishing(FILES, named=True), "no-configuration"),
@@ -336,7 +340,7 @@ def test_a_deprecated_profile_goes_where_nobody_uses_it() -> None:
         (OLD, {"950": "lxc-old"}, "deprecated-assigned"),
         (OLD, {"960": "lxc-old//&:ns:unconfined"}, "deprecated-assigned"),
         (replace(OLD, processes=(4, 5)), {}, "deprecated-running"),
-        (replace(OLD, keep="its file belongs to package x"), {}, "deprecated-kept"),
+        (replace(OLD, keep=("package", "x")), {}, "deprecated-kept"),
     ],
 )
 def test_a_deprecated_profile_stays(old: Retirement, assigned: dict[str, str | None], code: str) -> None:
@@ -373,7 +377,7 @@ def test_verdicts() -> None:
     assert found(running("lxc-a (complain)")) == ["complain"]
     assert found(replace(STATE, after=b"x", assigned=None)) == ["not-assigned"]
     assert found(replace(STATE, data=None, after=None)) == ["missing"]
-    assert found(replace(STATE, fault="x")) == ["conf-unusable"]
+    assert found(replace(STATE, fault=BAD)) == ["conf-unusable"]
     stray = replace(
         running("lxc-a (enforce)"),
         processes=(ProcessLabel(7, "lxc-a (enforce)"), ProcessLabel(8, "unconfined")),

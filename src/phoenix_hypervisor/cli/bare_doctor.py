@@ -69,6 +69,17 @@ def _kernel() -> tuple[bool, str]:
     return True, "AppArmor is on"
 
 
+def _no_runtime(programs: tuple[str, ...]) -> str | None:
+    """That nothing here runs containers, where that is so."""
+    if not programs:
+        return None
+    from phoenix_hypervisor.cli.notes import words
+    from phoenix_hypervisor.plan.codes import Code
+    from phoenix_hypervisor.plan.model import Note
+
+    return words(Note(Code.NO_RUNTIME, "this host", {"programs": programs}))[0]
+
+
 def report() -> dict[str, Any]:
     """What is missing, and the one line that installs it."""
     everything = needs()
@@ -81,7 +92,7 @@ def report() -> dict[str, Any]:
             for n in everything
         ],
         "kernel": {"apparmor": kernel_ok, "text": kernel_text},
-        "no_runtime": none.text if (none := none_installed(Host("/"))) is not None else None,
+        "no_runtime": _no_runtime(none_installed(Host("/"))),
         "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
         "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -66,9 +66,64 @@ def _complain(note: Note) -> Words:
 
 
 def _not_running(note: Note) -> Words:
-    if note.data["why"] is None:
+    if note.data["reason"] is None:
         return "is declared to run and stopped", 'phoenix apply {ctid}, or "start": false'
-    return "is declared to run and stopped, and {why}", note.data["next"] or "wait for that task"
+    text, hint = _locked(note)
+    return f"is declared to run and stopped, and {text}", hint
+
+
+def _locked(note: Note) -> Words:
+    by, command = note.data["by"], note.data["command"]
+    text = f"is locked by {by} ({{reason}})" if by else "is locked ({reason})"
+    if command is None:
+        return text, "wait for that task"
+    if note.data["reason"] == "create":
+        return text, "wait for its creation; if that no longer runs, `{command}` and apply anew"
+    return text, "wait for that task, or see `{command}`"
+
+
+def _start_locked(note: Note) -> Words:
+    text, hint = _locked(note)
+    return f"not started: it {text}", hint
+
+
+def _read_only(note: Note) -> Words:
+    if note.data["cause"] == "no-quorum":
+        text = "the cluster has no quorum, so /etc/pve is read-only"
+        return text, "`{command}` shows which nodes are missing"
+    return "no configuration can be written now: {cause}", note.data["command"] and "see `{command}`"
+
+
+def _no_runtime(note: Note) -> Words:
+    *first, last = note.data["programs"]
+    return (
+        f"neither {', '.join(first)} nor {last} is installed: no container can be created or started here",
+        "run phoenix on the host of the containers; `phoenix doctor` names the package",
+    )
+
+
+def _pending_raw(note: Note) -> Words:
+    under = "with no profile line"
+    if note.data["profile"] is not None:
+        under = "with lxc.apparmor.profile: {profile}"
+    text = "[pve:pending] contains raw lxc.* lines: at the next start they replace all raw lines above"
+    return f"{text}, and the container runs {under}", "remove the lxc.* lines below [pve:pending] in {path}"
+
+
+def _conf_unusable(note: Note) -> Words:
+    return "{path}: {why}", "{next}" if note.data["next"] else "correct the file"
+
+
+def _where(note: Note) -> str:
+    return "this node" if note.data["node"] is None else "node {node}"
+
+
+_KEPT = {
+    "stock": "it is a stock profile",
+    "package": "its file belongs to package {by}",
+    "defines": "its file also defines {by}",
+    "unreadable": "its file cannot be read ({by})",
+}
 
 
 def _stale_cache(note: Note) -> Words:
@@ -149,7 +204,10 @@ _NOTES: Mapping[Code, Entry] = {
         f"{_what(note)}: --root touches {'files only' if note.data['what'] == 'start' else 'no kernel'}",
         None,
     ),
-    Code.DEPRECATED_KEPT: ("deprecated, kept: {why}", None),
+    Code.DEPRECATED_KEPT: lambda note: (
+        f"deprecated, kept: {_KEPT.get(note.data['reason'], '{reason} ({by})')}",
+        None,
+    ),
     Code.DEPRECATED_DECLARED: lambda note: (
         "is deprecated but still assigned to container {containers}",
         f"`phoenix apply {' '.join(note.data['containers'])}` assigns what is declared and then retires it",
@@ -164,16 +222,19 @@ _NOTES: Mapping[Code, Entry] = {
         "deprecated, kept: {count} running processes use it (PID {pids})",
         "restart needed; then run apply again",
     ),
-    Code.CONF_UNUSABLE: ("{why}", "{next}"),
-    Code.IS_VM: ("the id belongs to {by}", "{next}"),
-    Code.ON_ANOTHER_NODE: ("is a {by}", "{next}"),
+    Code.CONF_UNUSABLE: _conf_unusable,
+    Code.IS_VM: lambda note: (
+        f"the id belongs to a {{kind}} on {_where(note)}",
+        "VMs and containers share one id space: declare the container under a free id",
+    ),
+    Code.ON_ANOTHER_NODE: lambda note: (f"is a {{kind}} on {_where(note)}", "run phoenix on that node"),
     Code.MADE_ELSEWHERE: _made_elsewhere,
     Code.NO_CONFIGURATION: ("has no configuration; it would be created on a live host", None),
-    Code.NO_RUNTIME: ("{why}", "{next}"),
-    Code.READ_ONLY: ("{why}", "{next}"),
-    Code.LOCKED: ("{why}", "{next}"),
-    Code.START_LOCKED: ("not started: it {why}", "{next}"),
-    Code.PENDING_RAW: ("{why}", "{next}"),
+    Code.NO_RUNTIME: _no_runtime,
+    Code.READ_ONLY: _read_only,
+    Code.LOCKED: _locked,
+    Code.START_LOCKED: _start_locked,
+    Code.PENDING_RAW: _pending_raw,
     Code.START_UNLOADED: (
         "cannot start under {name}: the profile is not loaded",
         "load it with `apparmor_parser -r FILE`, or use --no-start",
@@ -268,9 +329,11 @@ _FINDINGS: Mapping[Code, Entry] = {
         "rm {target}, then phoenix setup",
     ),
     Code.OPEN_TO_OTHERS: ("{target}: {why}", "{next}"),
-    Code.CONF_UNUSABLE: lambda note: ("{why}", note.data["next"] or "correct the file"),
-    Code.IS_VM: ("the id belongs to a {by}", "declare another id"),
-    Code.ON_ANOTHER_NODE: ("is a {by}; Phoenix on that node manages it", "{next}"),
+    Code.IS_VM: lambda note: (f"the id belongs to a {{kind}} on {_where(note)}", "declare another id"),
+    Code.ON_ANOTHER_NODE: lambda note: (
+        f"is a {{kind}} on {_where(note)}; Phoenix on that node manages it",
+        "run phoenix on that node",
+    ),
     Code.MADE_ELSEWHERE: ("does not exist, and node {node} creates it", "run phoenix on {node}"),
     Code.NOT_ASSIGNED: _not_assigned,
     Code.LINE_BESIDE: ("its line {keys} is missing or has another value", "phoenix apply {it}"),

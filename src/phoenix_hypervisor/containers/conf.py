@@ -63,7 +63,11 @@ def _line(dialect: Dialect, key: bytes = KEY) -> re.Pattern[bytes]:
 
 
 class ConfError(PhoenixError):
-    """The file cannot be edited safely."""
+    """The file cannot be edited safely; `reason` is stable."""
+
+    def __init__(self, reason: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +119,7 @@ class Edit:
 
     def apply(self, data: bytes) -> bytes:
         if data[self.start : self.start + len(self.old)] != self.old:
-            raise ConfError("the edit does not belong to this file")
+            raise ConfError("other-file", "the edit does not belong to this file")
         return data[: self.start] + self.new + data[self.start + len(self.old) :]
 
     def inverse(self) -> Edit:
@@ -255,14 +259,16 @@ def check_editable(conf: Conf) -> None:
     """Raise ConfError where an edit could lose something or would not take effect."""
     if conf.malformed is not None:
         raise ConfError(
+            "section-header",
             f"line {conf.malformed} looks like a section header, but Proxmox does not accept it as one, "
             "so it is unclear where the container's own settings end",
             hint="correct or remove that line",
         )
     if len(conf.data) > MAX_CONF:
-        raise ConfError(f"is over {MAX_CONF} bytes, more than pmxcfs stores", hint="shorten its description")
+        message = f"is over {MAX_CONF} bytes, more than pmxcfs stores"
+        raise ConfError("too-large", message, hint="shorten its description")
     if b"\0" in conf.data:
-        raise ConfError("contains a NUL byte: it is damaged", hint="restore it from a backup")
+        raise ConfError("nul-byte", "contains a NUL byte: it is damaged", hint="restore it from a backup")
 
 
 def edit(conf: Conf, value: str | None) -> Edit | None:
@@ -277,7 +283,7 @@ def edit(conf: Conf, value: str | None) -> Edit | None:
     if value is not None and conf.values == (value,):
         return None
     if value is not None and (not value or value != value.strip() or re.search(r"[\x00-\x20\x7f]", value)):
-        raise ConfError(f"{value!r} cannot be a profile name")
+        raise ConfError("profile-name", f"{value!r} cannot be a profile name")
     if value is None:
         return _place(conf, None)
     sign = b": " if conf.dialect is Dialect.PVE else b" = "
@@ -397,7 +403,7 @@ def _applied(conf: Conf, change: Edit | None) -> bytes:
     after = conf.data if change is None else change.apply(conf.data)
     if len(after) > MAX_CONF:
         message = f"would grow over {MAX_CONF} bytes, more than pmxcfs stores"
-        raise ConfError(message, hint="shorten its description")
+        raise ConfError("too-large", message, hint="shorten its description")
     return after
 
 

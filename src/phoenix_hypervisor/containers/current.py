@@ -20,10 +20,11 @@ from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
+    ConfFault,
     ContainerState,
     Elsewhere,
+    NextStart,
     Note,
-    Obstacle,
     ProcessLabel,
     container,
 )
@@ -140,8 +141,7 @@ class Containers:
                 path=path,
                 wanted=wanted,
                 own_profiles=self.runtime.own_profiles(ctid),
-                fault=f"{path}: {error.message}" if error is not None else None,
-                hint=error.hint if error is not None else None,
+                fault=conf_fault(path, error) if error is not None else None,
                 elsewhere=other,
                 unprivileged=spec is not None and spec.unprivileged,
                 features=spec.features if spec is not None else "",
@@ -150,7 +150,7 @@ class Containers:
                 init=init,
                 processes=processes,
             )
-        after, fault, hint = data, None, None
+        after, fault = data, None
         if spec is not None:
             try:
                 codec.check_editable(conf)
@@ -159,7 +159,7 @@ class Containers:
                     changes = {line.key: line.value for line in lines}
                     after = codec.with_lines(after, changes, self.runtime.dialect)
             except PhoenixError as problem:
-                fault, hint = f"{path}: {problem.message}", problem.hint
+                fault = conf_fault(path, problem)
         return ContainerState(
             ctid=ctid,
             path=path,
@@ -169,7 +169,6 @@ class Containers:
             own_profiles=self.runtime.own_profiles(ctid),
             assigned=conf.assigned,
             fault=fault,
-            hint=hint,
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
             is_template=conf.is_template,
@@ -214,19 +213,17 @@ def _init(processes: list[Process]) -> Process | None:
     return min(processes, key=lambda p: p.pid, default=None)
 
 
-_PENDING = "[pve:pending] contains raw lxc.* lines"
+def conf_fault(path: str, error: PhoenixError) -> ConfFault:
+    """Why the configuration at `path` cannot be read or edited."""
+    reason = error.reason if isinstance(error, codec.ConfError) else "unreadable"
+    return ConfFault(path=path, reason=reason, why=error.message, next=error.hint)
 
 
-def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> Obstacle | None:
+def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> NextStart | None:
     """What stands in the way of `wanted` at the next start: Proxmox replaces the raw lines first."""
     if conf.pending is None or conf.next_assigned == wanted:
         return None
-    if conf.next_assigned is None:
-        under = "with no profile line"
-    else:
-        under = f"with lxc.apparmor.profile: {conf.next_assigned}"
-    text = f"{_PENDING}: at the next start they replace all raw lines above, and the container runs {under}"
-    return Obstacle(text, f"remove the lxc.* lines below [pve:pending] in {path}")
+    return NextStart(path, conf.next_assigned)
 
 
 def _warnings(

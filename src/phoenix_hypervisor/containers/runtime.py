@@ -16,7 +16,7 @@ from phoenix_hypervisor.containers.conf import Dialect
 from phoenix_hypervisor.errors import Problem
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
-from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
 
 
 class Runtime(Protocol):
@@ -71,11 +71,11 @@ class Runtime(Protocol):
         """Ids that are taken by something that is not a container of this node."""
         ...
 
-    def read_only(self) -> Obstacle | None:
+    def read_only(self) -> ReadOnly | None:
         """Why no configuration can be written now, where that is so."""
         ...
 
-    def locked(self, ctid: str, reason: str) -> Obstacle:
+    def locked(self, ctid: str, reason: str) -> AtWork:
         """What it means that a container's configuration says that it is locked."""
         ...
 

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.errors import CodedError, LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed
@@ -24,7 +24,7 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.model import container
+from phoenix_hypervisor.plan.model import cause_data, container
 from phoenix_hypervisor.values import replace
 
 CREATE_TIMEOUT = 1800.0
@@ -78,7 +78,7 @@ class ContainerSteps:
         with self._runtime.lock(ctid):
             read_only = self._runtime.read_only()
             if read_only is not None:
-                raise PhoenixError(read_only.text, where=path, hint=read_only.hint)
+                raise CodedError(Code.READ_ONLY, path, cause_data(read_only))
             current = self._runtime.read_conf(ctid)
             if current is None:
                 raise PhoenixError("has no configuration", where=f"container {ctid}")
@@ -97,8 +97,7 @@ class ContainerSteps:
                     raise ChangedMeanwhile(path)
                 after = codec.lines_put_back(current, after, keys, self._runtime.dialect)
             if conf.lock is not None and not action.takes_back:
-                lock = self._runtime.locked(ctid, conf.lock)
-                raise PhoenixError(lock.text, where=path, hint=lock.hint)
+                raise CodedError(Code.LOCKED, path, cause_data(self._runtime.locked(ctid, conf.lock)))
             if after != current:
                 self._runtime.replace_conf(ctid, after, before=current)
         return replace(action, before=current, after=after)

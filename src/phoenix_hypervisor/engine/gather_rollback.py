@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.current import Containers
+from phoenix_hypervisor.containers.current import Containers, conf_fault
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.seccomp import COMPANION
 from phoenix_hypervisor.engine.session import Session
@@ -24,7 +24,6 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.model import Obstacle
 from phoenix_hypervisor.plan.rollback import Line, RollbackFacts
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import known_policy
@@ -91,7 +90,7 @@ def _line(runtime: Runtime, back: AssignLines) -> Line:
         else:
             merged = codec.lines_put_back(data, back.after, [line.key for line in back.lines], dialect)
     except PhoenixError as error:
-        return Line(fault=Obstacle(error.message, error.hint))
+        return Line(fault=conf_fault(runtime.conf_path(ctid), error))
     return Line(
         data=data,
         values=codec.counting(conf, MANAGED_KEYS),

@@ -26,7 +26,7 @@ from phoenix_hypervisor.host.trust import require_given, writable_by_others
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import KernelArgv
-from phoenix_hypervisor.plan.model import Note, Obstacle
+from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.open_places import open_places
@@ -158,8 +158,8 @@ class Session:
         return kind_of(self.host).build(self.host)
 
     @cached_property
-    def no_runtime(self) -> Obstacle | None:
-        """Why no container can be created or started, where this host has no runtime at all."""
+    def no_runtime(self) -> tuple[str, ...]:
+        """What could run containers, where this host has none of it."""
         return none_installed(self.host)
 
     def runtime_named(self, name: str) -> Runtime:

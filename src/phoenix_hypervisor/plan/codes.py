@@ -82,7 +82,7 @@ class Code(StrEnum):
     FILES_ONLY = "files-only", (S,), "With --root no kernel is touched and no container started.", "what"
 
     # Deprecated profiles --------------------------------------------------------
-    DEPRECATED_KEPT = "deprecated-kept", (S,), "A deprecated profile must never be removed.", "why"
+    DEPRECATED_KEPT = "deprecated-kept", (S,), "A deprecated profile must never be removed.", "reason by"
     DEPRECATED_DECLARED = (
         "deprecated-declared",
         (R,),
@@ -119,14 +119,14 @@ class Code(StrEnum):
         "conf-unusable",
         (R, F),
         "A container's configuration cannot be edited safely.",
-        "why next",
+        "path reason why next",
     )
-    IS_VM = "is-vm", (R, F), "The id belongs to something that is not a container.", "by next"
+    IS_VM = "is-vm", (R, F), "The id belongs to something that is not a container.", "kind node"
     ON_ANOTHER_NODE = (
         "on-another-node",
         (R, S, F),
         "The container is on another node of the cluster.",
-        "by next",
+        "kind node",
     )
     MADE_ELSEWHERE = (
         "made-elsewhere",
@@ -139,20 +139,20 @@ class Code(StrEnum):
         (R, S),
         "A directory host has no configuration of it; nothing creates it there.",
     )
-    NO_RUNTIME = "no-runtime", (R, W, F), "The host has no program that runs containers.", "why next"
-    READ_ONLY = "read-only", (R,), "No configuration can be written now.", "why next"
-    LOCKED = "locked", (R,), "The runtime is at work on the container.", "why next"
+    NO_RUNTIME = "no-runtime", (R, W, F), "The host has no program that runs containers.", "programs"
+    READ_ONLY = "read-only", (R,), "No configuration can be written now.", "cause command"
+    LOCKED = "locked", (R,), "The runtime is at work on the container.", "by reason command"
     START_LOCKED = (
         "start-locked",
         (S,),
         "The container is not started: the runtime is at work on it.",
-        "why next",
+        "by reason command",
     )
     PENDING_RAW = (
         "pending-raw",
         (R, W, F),
         "Pending changes replace the profile line at the next start.",
-        "why next",
+        "path profile",
     )
     START_UNLOADED = "start-unloaded", (R,), "The profile to start under is not in the kernel.", "name"
     START_KERNEL_OFF = (
@@ -324,7 +324,12 @@ class Code(StrEnum):
         "assigned declared",
     )
     MISSING = "missing", (F,), "The declared container does not exist.", "ctid"
-    NOT_RUNNING = "not-running", (F,), "The container is declared to run, and is stopped.", "ctid why next"
+    NOT_RUNNING = (
+        "not-running",
+        (F,),
+        "The container is declared to run, and is stopped.",
+        "ctid by reason command",
+    )
     LABEL_UNKNOWN = "label-unknown", (F,), "The label of a running container cannot be read.", "pid"
     OLD_LABEL = (
         "old-label",

@@ -22,7 +22,7 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
 from phoenix_hypervisor.plan.lines import profile_change
-from phoenix_hypervisor.plan.model import ContainerState, Note, Obstacle, Plan, container
+from phoenix_hypervisor.plan.model import ContainerState, Note, Plan, because, container
 
 Start = StartContainer | RestartContainer
 
@@ -60,7 +60,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             assigns.append(_assign(state))
         follow = _follow(spec, state, changes, facts)
         if state.next_start is not None:
-            why = _obstacle(Code.PENDING_RAW, spec.ctid, state.next_start)
+            why = because(Code.PENDING_RAW, container(spec.ctid), state.next_start)
             if isinstance(follow, Start):
                 refusals.append(why)
                 continue
@@ -71,10 +71,8 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             starts.append(follow)
         elif not changes:
             ok += 1
-    if facts.no_runtime is not None:
-        told = Note(
-            Code.NO_RUNTIME, "this host", {"why": facts.no_runtime.text, "next": facts.no_runtime.hint}
-        )
+    if facts.no_runtime:
+        told = Note(Code.NO_RUNTIME, "this host", {"programs": facts.no_runtime})
         if creates:
             return Plan(refusals=(told,))
         warnings.append(told)
@@ -87,10 +85,6 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
         refusals=tuple(refusals),
         ok=ok,
     )
-
-
-def _obstacle(code: Code, ctid: str, why: Obstacle) -> Note:
-    return Note(code, container(ctid), {"why": why.text, "next": why.hint})
 
 
 def _unloaded(starts: Iterable[Start], facts: ContainerFacts, so_far: Plan) -> list[Note]:
@@ -123,16 +117,16 @@ def _absent(spec: ContainerSpec, state: ContainerState, facts: ContainerFacts) -
     target = container(spec.ctid)
     other = state.elsewhere
     if state.fault is not None:
-        return Note(Code.CONF_UNUSABLE, target, {"why": state.fault, "next": state.hint})
+        return because(Code.CONF_UNUSABLE, target, state.fault)
     if other is not None:
         code = Code.ON_ANOTHER_NODE if other.is_container else Code.IS_VM
-        return Note(code, target, {"by": other.text, "next": other.hint})
+        return Note(code, target, {"kind": other.kind, "node": other.node})
     if spec.node is not None and spec.node != facts.node:
         return Note(Code.MADE_ELSEWHERE, target, {"node": spec.node, "here": facts.node})
     if not facts.live:
         return Note(Code.NO_CONFIGURATION, target)
     if facts.read_only is not None:
-        return _obstacle(Code.READ_ONLY, spec.ctid, facts.read_only)
+        return because(Code.READ_ONLY, target, facts.read_only)
     return None
 
 
@@ -145,12 +139,13 @@ def _refuses(note: Note, facts: ContainerFacts) -> bool:
 
 def _refusal(state: ContainerState, changes: bool, facts: ContainerFacts) -> Note | None:
     """Why an existing container cannot be made as declared."""
+    target = container(state.ctid)
     if state.fault is not None:
-        return Note(Code.CONF_UNUSABLE, container(state.ctid), {"why": state.fault, "next": state.hint})
+        return because(Code.CONF_UNUSABLE, target, state.fault)
     if changes and state.lock is not None:
-        return _obstacle(Code.LOCKED, state.ctid, state.lock)
+        return because(Code.LOCKED, target, state.lock)
     if changes and facts.read_only is not None:
-        return _obstacle(Code.READ_ONLY, state.ctid, facts.read_only)
+        return because(Code.READ_ONLY, target, facts.read_only)
     return None
 
 
@@ -190,7 +185,7 @@ def _follow(
         if not facts.live:
             return _files_only(spec)
         if state.lock is not None:
-            return _obstacle(Code.START_LOCKED, spec.ctid, state.lock)
+            return because(Code.START_LOCKED, container(spec.ctid), state.lock)
         return _start(state, facts)
     label = state.init.label if state.init is not None else ""
     if not label or carries(label, state.wanted, state.own_profiles):

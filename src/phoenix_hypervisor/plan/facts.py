@@ -17,9 +17,9 @@ from phoenix_hypervisor.plan.model import (
     ContainerState,
     FileState,
     Note,
-    Obstacle,
     Plan,
     ProfileState,
+    ReadOnly,
 )
 from phoenix_hypervisor.values import dataclass, field
 
@@ -110,9 +110,9 @@ class ContainerFacts:
     live: bool
     node: str | None = None
     """What this node is called; None: not known."""
-    no_runtime: Obstacle | None = None
-    """Why no container can be created or started, where this host has no runtime at all."""
-    read_only: Obstacle | None = None
+    no_runtime: tuple[str, ...] = ()
+    """What could run containers, where this host has none of it."""
+    read_only: ReadOnly | None = None
     """Why no configuration can be written now."""
     pairs: tuple[tuple[ContainerSpec, ContainerState], ...] = ()
     creations: Mapping[str, Creation] = field(default_factory=dict)
@@ -135,8 +135,8 @@ class Retirement:
     """Host path of its file; None when only loaded."""
     data: bytes | None
     loaded: bool
-    keep: str | None
-    """A reason never to remove it: a package's file, a stock name, other definitions."""
+    keep: tuple[str, str] | None
+    """A reason never to remove it: `stock`, `package`, `defines` or `unreadable`; and by what."""
     processes: tuple[int, ...] = ()
     foreign: bool = False
     """Phoenix did not install that file."""

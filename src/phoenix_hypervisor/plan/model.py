@@ -26,20 +26,66 @@ class ProcessLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why something cannot be done, in the words of the runtime that knows."""
+class AtWork:
+    """The runtime is at work on a container: the data of `locked` and its like."""
 
-    text: str
-    hint: str | None = None
+    by: str
+    """What the runtime is called; empty where that says nothing."""
+    reason: str
+    """The runtime's own word: `backup`, `snapshot`."""
+    command: str | None = None
+    """What ends that state by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """No configuration can be written now: the data of `read-only`."""
+
+    cause: str
+    """`no-quorum`, or as the runtime says it."""
+    command: str | None = None
+    """What shows more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStart:
+    """The next start replaces the raw lines of a configuration: the data of `pending-raw`."""
+
+    path: str
+    profile: str | None
+    """The profile line that counts then; None: no line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfFault:
+    """A configuration that cannot be edited safely: the data of `conf-unusable`."""
+
+    path: str
+    reason: str
+    """What the codec calls it, or `unreadable`."""
+    why: str
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What an id is used for that is no container of this node: `VM on node pve1`."""
+    """What an id is used for that is no container of this node: a `VM` on a node; None: this one."""
 
-    text: str
+    kind: str
+    node: str | None
     is_container: bool
-    hint: str
+
+
+Cause = AtWork | ReadOnly | NextStart | ConfFault
+
+
+def because(code: Code, target: str, cause: Cause) -> Note:
+    """The note that says `cause`."""
+    return Note(code, target, cause_data(cause))
+
+
+def cause_data(cause: Cause) -> dict[str, Any]:
+    return {one.name: getattr(cause, one.name) for one in fields(cause)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +103,10 @@ class ContainerState:
     own_profiles: tuple[str, ...] = ()
     """What the runtime confines it by where there is no line; `*` at the end stands for anything."""
     assigned: str | None = None
-    fault: str | None = None
+    fault: ConfFault | None = None
     """Why the configuration cannot be edited."""
-    hint: str | None = None
-    lock: Obstacle | None = None
-    """The runtime is at work on it: a backup, a snapshot."""
-    next_start: Obstacle | None = None
+    lock: AtWork | None = None
+    next_start: NextStart | None = None
     """Why its next start would not run it under the line's value, whatever that is made."""
     is_template: bool = False
     elsewhere: Elsewhere | None = None

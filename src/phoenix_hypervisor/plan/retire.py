@@ -31,7 +31,8 @@ def _one(old: Retirement, facts: RetirementFacts, assigned: Assignments, pids: t
     users = assigned.users(old.name)
     declared = tuple(ctid for ctid in users if ctid in facts.declared)
     if old.keep is not None:
-        return _kept(Note(Code.DEPRECATED_KEPT, old.name, {"why": old.keep}))
+        reason, by = old.keep
+        return _kept(Note(Code.DEPRECATED_KEPT, old.name, {"reason": reason, "by": by}))
     if facts.wish.setup and declared:
         return Plan(refusals=(Note(Code.DEPRECATED_DECLARED, old.name, {"containers": declared}),))
     if users:

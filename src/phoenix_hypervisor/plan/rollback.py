@@ -25,7 +25,18 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.inverse import KernelArgv, Step
 from phoenix_hypervisor.plan.labels import carriers
-from phoenix_hypervisor.plan.model import Assignments, Conflict, Note, Obstacle, Plan, container, profile
+from phoenix_hypervisor.plan.model import (
+    Assignments,
+    AtWork,
+    ConfFault,
+    Conflict,
+    Note,
+    Plan,
+    ReadOnly,
+    because,
+    container,
+    profile,
+)
 from phoenix_hypervisor.values import dataclass, field, replace
 
 
@@ -38,8 +49,8 @@ class Line:
     """What counts of each managed line; None: no such line."""
     merged: bytes | None = None
     """The configuration as it is now, with the lines put back."""
-    lock: Obstacle | None = None
-    fault: Obstacle | None = None
+    lock: AtWork | None = None
+    fault: ConfFault | None = None
     """Why it cannot be edited."""
 
 
@@ -52,7 +63,7 @@ class RollbackFacts:
     """A running system, not a directory."""
     kernel: bool
     """It has AppArmor, and its policy may be changed."""
-    read_only: Obstacle | None = None
+    read_only: ReadOnly | None = None
     """Why no configuration can be written now."""
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     """By path: every file that goes back, and the file of every profile that is loaded."""
@@ -155,31 +166,27 @@ def _file(back: InstallFile | RemoveFile, facts: RollbackFacts, result: _Result)
 
 
 def _lines(back: AssignLines, facts: RollbackFacts, result: _Result) -> None:
-    now = facts.lines[back.target]
+    now, target = facts.lines[back.target], container(back.target)
     is_back = all(now.values.get(c.key) == c.value for c in back.lines)
     as_left = all(now.values.get(c.key) == c.old for c in back.lines)
     if now.fault is not None:
-        result.refusals.append(_obstacle(Code.CONF_UNUSABLE, back, now.fault))
+        result.refusals.append(because(Code.CONF_UNUSABLE, target, now.fault))
     elif now.data is None:
-        result.skipped.append(Note(Code.CONTAINER_GONE, container(back.target)))
+        result.skipped.append(Note(Code.CONTAINER_GONE, target))
     elif now.data == back.after or (is_back and not as_left):
         result.ok += 1
     elif now.data != back.before and not as_left:
         result.conflicts.append(Conflict(back.path, back.before, now.data, back.after))
     elif now.lock is not None:
-        result.refusals.append(_obstacle(Code.LOCKED, back, now.lock))
+        result.refusals.append(because(Code.LOCKED, target, now.lock))
     elif facts.read_only is not None:
-        result.refusals.append(_obstacle(Code.READ_ONLY, back, facts.read_only))
+        result.refusals.append(because(Code.READ_ONLY, target, facts.read_only))
     elif now.data == back.before and back.after is not None:
         result.actions.append(back)
     elif now.merged == now.data:
         result.ok += 1
     else:
         result.actions.append(replace(back, before=now.data, after=now.merged, alone=True))
-
-
-def _obstacle(code: Code, back: AssignLines, why: Obstacle) -> Note:
-    return Note(code, container(back.target), {"why": why.text, "next": why.hint})
 
 
 def _load(done: Action, back: LoadProfile, facts: RollbackFacts, result: _Result) -> None:

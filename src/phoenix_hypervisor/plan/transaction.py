@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from phoenix_hypervisor.errors import LeftAlone, PhoenixError
+from phoenix_hypervisor.errors import CodedError, LeftAlone, PhoenixError
 from phoenix_hypervisor.plan.actions import (
     Action,
     CreateContainer,
@@ -101,7 +101,7 @@ def _target(action: Action) -> str:
 def _cause(error: PhoenixError, target: str) -> Note:
     """Why something failed or was left alone, as a note."""
     where = error.where or target
-    if isinstance(error, LeftAlone):
+    if isinstance(error, CodedError):
         return Note(code_named(error.code), where, error.data)
     return Note(Code.FAILED, where, {"why": error.message, "next": error.hint})
 

@@ -17,9 +17,9 @@ from phoenix_hypervisor.plan.model import (
     FileState,
     Finding,
     Note,
-    Obstacle,
     Ownership,
     ProfileState,
+    cause_data,
     container,
     profile,
 )
@@ -74,12 +74,11 @@ def judge_unfinished(number: int, time: str, command: str, under_way: bool) -> F
     return Finding(code, HOST, data, fault=not under_way)
 
 
-def judge_host(live: bool, apparmor: bool, no_runtime: Obstacle | None = None) -> list[Finding]:
+def judge_host(live: bool, apparmor: bool, no_runtime: tuple[str, ...] = ()) -> list[Finding]:
     """What is wrong with the host itself."""
     findings = [] if not live or apparmor else [Finding(Code.APPARMOR_OFF, HOST)]
-    if no_runtime is not None:
-        data = {"why": no_runtime.text, "next": no_runtime.hint}
-        findings.append(Finding(Code.NO_RUNTIME, HOST, data))
+    if no_runtime:
+        findings.append(Finding(Code.NO_RUNTIME, HOST, {"programs": no_runtime}))
     return findings
 
 
@@ -93,7 +92,7 @@ def judge_container(
     if spec is None:
         notes.append(Note(Code.NOT_DECLARED, target))
     elif state.fault is not None:
-        findings.append(Finding(Code.CONF_UNUSABLE, target, {"why": state.fault, "next": state.hint}))
+        findings.append(Finding(Code.CONF_UNUSABLE, target, cause_data(state.fault)))
     elif state.data is None:
         findings.append(_missing(spec, state, node))
     elif state.assigned != state.wanted or state.after is not state.data:
@@ -103,8 +102,7 @@ def judge_container(
             findings += _stopped(state)
         findings += _running(state)
         if state.next_start is not None:
-            data = {"why": state.next_start.text, "next": state.next_start.hint}
-            findings.append(Finding(Code.PENDING_RAW, target, data))
+            findings.append(Finding(Code.PENDING_RAW, target, cause_data(state.next_start)))
         notes += state.warnings
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
@@ -129,7 +127,7 @@ def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Fi
     """There is no container of that id here: whose it is, or who creates it."""
     target, other = container(state.ctid), state.elsewhere
     if other is not None:
-        data = {"by": other.text, "next": other.hint}
+        data = {"kind": other.kind, "node": other.node}
         if not other.is_container:
             return Finding(Code.IS_VM, target, data)
         return Finding(Code.ON_ANOTHER_NODE, target, data, fault=False)
@@ -182,7 +180,8 @@ def _stopped(state: ContainerState) -> list[Finding]:
     if state.running is not False or state.is_template:
         return []
     lock = state.lock
-    data = {"ctid": state.ctid, "why": lock and lock.text, "next": lock and lock.hint}
+    at_work = {"by": None, "reason": None, "command": None} if lock is None else cause_data(lock)
+    data = {"ctid": state.ctid, **at_work}
     return [Finding(Code.NOT_RUNNING, container(state.ctid), data, fault=lock is None)]
 
 

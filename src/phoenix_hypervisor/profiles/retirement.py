@@ -29,11 +29,11 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
     found: list[Retirement] = []
     labels: dict[int, str] | None = None
     for name, successor in sorted(deprecated.items()):
-        keep = None
+        keep: tuple[str, str] | None = None
         try:
             data = store.read_installed(name)
         except PhoenixError as error:
-            data, keep = None, error.message
+            data, keep = None, ("unreadable", error.message)
         loaded = store.loaded is not None and name in store.loaded
         if data is None and keep is None and not loaded:
             continue
@@ -60,19 +60,19 @@ def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
     return found
 
 
-def _reason_to_keep(store: Store, name: str, data: bytes | None) -> str | None:
+def _reason_to_keep(store: Store, name: str, data: bytes | None) -> tuple[str, str] | None:
     if name in RESERVED or name == "unconfined":
-        return "it is a stock profile"
+        return "stock", name
     if data is None:
         return None
     owner = _package_owner(store.host, f"{APPARMOR_D}/{name}")
     if owner is not None:
-        return f"its file belongs to package {owner}"
+        return "package", owner
     others = [
         other for other in _defined(store, name, data) if other != name and not other.startswith(f"{name}//")
     ]
     if others:
-        return f"its file also defines {', '.join(others)}"
+        return "defines", ", ".join(others)
     return None
 
 

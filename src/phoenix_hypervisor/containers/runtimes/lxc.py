@@ -18,7 +18,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.trust import writable_by_others
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
-from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
 
 CREATE_DIR = "/var/lib/phoenix/create"
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
@@ -83,11 +83,11 @@ class PlainLxc(LibLxc):
     def elsewhere(self) -> Mapping[str, Elsewhere]:
         return {}
 
-    def read_only(self) -> Obstacle | None:
+    def read_only(self) -> ReadOnly | None:
         return None
 
-    def locked(self, ctid: str, reason: str) -> Obstacle:
-        return Obstacle(f"is locked ({reason})", "wait for that task")
+    def locked(self, ctid: str, reason: str) -> AtWork:
+        return AtWork("", reason)
 
     def node(self) -> str | None:
         data = self._host.read("/etc/hostname")

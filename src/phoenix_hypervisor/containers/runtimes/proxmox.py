@@ -21,7 +21,7 @@ from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
-from phoenix_hypervisor.plan.model import Elsewhere, Obstacle
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -105,7 +105,7 @@ class Proxmox(LibLxc):
             return {}
         try:
             ids = json.loads(data)["ids"]
-            return {str(k): _elsewhere(str(v["type"]), f"node {v['node']}") for k, v in ids.items()}
+            return {str(k): _elsewhere(str(v["type"]), str(v["node"])) for k, v in ids.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}
 
@@ -116,8 +116,8 @@ class Proxmox(LibLxc):
         if nodes is not None:
             with nodes:
                 names = sorted(nodes.names())
-        places = [("/etc/pve/qemu-server", "qemu", "this node")]
-        places += [(f"/etc/pve/nodes/{n}/{d}", t, f"node {n}") for n in names for d, t in _GUESTS.items()]
+        places: list[tuple[str, str, str | None]] = [("/etc/pve/qemu-server", "qemu", None)]
+        places += [(f"/etc/pve/nodes/{n}/{d}", t, n) for n in names for d, t in _GUESTS.items()]
         for path, kind, node in places:
             directory = self._host.directory(path)
             if directory is None:
@@ -129,7 +129,7 @@ class Proxmox(LibLxc):
                         found.setdefault(match[1], _elsewhere(kind, node))
         return found
 
-    def read_only(self) -> Obstacle | None:
+    def read_only(self) -> ReadOnly | None:
         """As PVE::Cluster::check_cfs_quorum: without quorum /etc/pve/local lacks its write bit.
 
         `os.access` says yes even then.  No such path counts as quorate.
@@ -141,15 +141,11 @@ class Proxmox(LibLxc):
             info = directory.lstat("local")
         if info is None or stat.S_IMODE(info.st_mode) & 0o200:
             return None
-        hint = "`pvecm status` shows which nodes are missing"
-        return Obstacle("the cluster has no quorum, so /etc/pve is read-only", hint)
+        return ReadOnly("no-quorum", "pvecm status")
 
-    def locked(self, ctid: str, reason: str) -> Obstacle:
-        hint = f"wait for that task, or see `pct unlock {ctid}`"
-        if reason == "create":
-            # Unlocked, a container that was made in part would be taken for a whole one.
-            hint = f"wait for `pct create`; if it no longer runs, `pct destroy {ctid}` and apply anew"
-        return Obstacle(f"is locked by Proxmox ({reason})", hint)
+    def locked(self, ctid: str, reason: str) -> AtWork:
+        # Unlocked, a container that was made in part would be taken for a whole one.
+        return AtWork("Proxmox", reason, f"pct {'destroy' if reason == 'create' else 'unlock'} {ctid}")
 
     def node(self) -> str | None:
         """/etc/pve/lxc is a link to nodes/NAME/lxc."""
@@ -215,11 +211,8 @@ class Proxmox(LibLxc):
 _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
 
 
-def _elsewhere(kind: str, where: str) -> Elsewhere:
-    if kind == "qemu":
-        hint = "VMs and containers share one id space: declare the container under a free id"
-        return Elsewhere(f"VM on {where}", False, hint)
-    return Elsewhere(f"container on {where}", True, "run phoenix on that node")
+def _elsewhere(kind: str, node: str | None) -> Elsewhere:
+    return Elsewhere("VM", node, False) if kind == "qemu" else Elsewhere("container", node, True)
 
 
 def _build(host: Host) -> Proxmox:

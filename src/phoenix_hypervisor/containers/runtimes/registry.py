@@ -15,7 +15,6 @@ from phoenix_hypervisor.values import dataclass
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
     from phoenix_hypervisor.host.machine import Host
-    from phoenix_hypervisor.plan.model import Obstacle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +91,8 @@ def kind_of(host: Host) -> RuntimeKind:
     return last
 
 
-def none_installed(host: Host) -> Obstacle | None:
-    """What to say where `host` runs and has no runtime at all: neither a program nor a trace of one."""
+def none_installed(host: Host) -> tuple[str, ...]:
+    """What could run containers, where `host` runs and has none of it: neither a program nor a trace."""
     if not host.is_live or any(kind.found(host) or host.runner.find(kind.program) for kind in kinds()):
-        return None
-    from phoenix_hypervisor.plan.model import Obstacle
-
-    *first, last = [f"{kind.title} ({kind.program})" for kind in kinds()]
-    text = f"neither {', '.join(first)} nor {last} is installed: no container can be created or started here"
-    return Obstacle(text, "run phoenix on the host of the containers; `phoenix doctor` names the package")
+        return ()
+    return tuple(f"{kind.title} ({kind.program})" for kind in kinds())
