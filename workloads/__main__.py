@@ -15,7 +15,7 @@ from typing import Any
 
 from phoenix_hypervisor.lab.cache import locked
 from phoenix_hypervisor.lab.recipe import RELEASES
-from workloads import checks, report
+from workloads import catalogue, checks, report
 from workloads.cell import REFERENCE, Place, run_cell
 from workloads.checks import KINDS, OURS
 from workloads.guests import INITS, disk
@@ -54,14 +54,14 @@ def main() -> int:
     parser.add_argument("--report-only", action="store_true")
     given = parser.parse_args()
     if not given.report_only:
-        rows = [r for r in checks.load() if not given.check or any(word in r.name for word in given.check)]
+        rows = [r for r in catalogue.load() if not given.check or any(word in r.name for word in given.check)]
         for release in given.release or ("trixie",):
             run(release, rows, given)
     if given.check:
         return 0
     document = load(given.output)
-    given.output.with_suffix(".md").write_text(report.text(document, checks.load()))
-    found = report.faults(document, checks.load())
+    given.output.with_suffix(".md").write_text(report.text(document, catalogue.load()))
+    found = report.faults(document, catalogue.load())
     print("\n".join([*found, f"{len(document['cells'])} cells on file, {len(found)} faults"]))
     return 1 if found else 0
 

@@ -7,7 +7,6 @@ Must not know how checks are run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 
 from workloads.guests import Init
 
@@ -49,17 +48,3 @@ class Check:
     def forbidden(self, profile: str, kind: str) -> bool:
         """Whether this profile exists to stop it in this kind of container."""
         return profile in self.forbids or f"{profile}/{kind}" in self.forbids
-
-
-def load() -> tuple[Check, ...]:
-    """All checks in the order in which they are run; ValueError where a name stands twice."""
-    rows: tuple[Check, ...] = (
-        *import_module("workloads.services").ROWS,
-        *import_module("workloads.sandboxes").ROWS,
-        *import_module("workloads.systems").ROWS,
-    )
-    names = [row.name for row in rows]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"checks of the same name: {', '.join(sorted(twice))}")
-    return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from workloads import checks, guests
+from workloads import catalogue, checks, guests
 from workloads.cell import Place, run_cell
 from workloads.host import install, prepare
 
@@ -23,7 +23,7 @@ def test_an_ordinary_guest_runs_under_the_default_profile(
     lab_tools: None, tell: Callable[[str], None]
 ) -> None:
     made = ensure_root_disk(Cache(), guests.disk("trixie", "systemd", few=True))
-    rows = [row for row in checks.load() if row.few]
+    rows = [row for row in catalogue.load() if row.few]
     said: list[str] = []
     with Lab("trixie", memory=1536, more_disks=[made.disk]) as lab:
         prepare(lab)

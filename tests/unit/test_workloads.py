@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from workloads import checks, guests, report
+from workloads import catalogue, checks, guests, report
 from workloads.cell import REFERENCE, Place, assigned_name, configuration
 
 from phoenix_hypervisor.lab.rootdisk import recipe_hash
 
-ROWS = checks.load()
+ROWS = catalogue.load()
 NAMED = ("nginx", "apache2", "Docker", "NFS")
 
 
@@ -44,7 +44,7 @@ def test_a_name_that_stands_twice_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(services, "ROWS", (services.ROWS[0], services.ROWS[0]))
     with pytest.raises(ValueError, match="the same name: nginx"):
-        checks.load()
+        catalogue.load()
 
 
 def test_what_the_reference_cannot_do_or_the_profile_forbids_is_not_lost() -> None:
