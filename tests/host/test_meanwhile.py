@@ -102,10 +102,10 @@ def test_a_line_that_is_lost_before_the_start(two: LiveHost, monkeypatch: pytest
 
 def test_a_start_that_starts_nothing(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a container that HA looks after, `pct start` only asks, and says that all is well."""
-    from phoenix_hypervisor.engine import workflow
+    from phoenix_hypervisor.containers import steps
     from phoenix_hypervisor.host.process import Completed
 
-    monkeypatch.setattr(workflow, "CONFIRM_TIMEOUT", 0.3)
+    monkeypatch.setattr(steps, "CONFIRM_TIMEOUT", 0.3)
     real = two.runner.run
 
     def run(argv: Any, **more: Any) -> Any:

@@ -23,7 +23,7 @@ BEGINS = {
     ("plan/decide.py", "decide"): "decide",
     ("engine/workflow.py", "_proof"): "prove",
     ("engine/perform.py", "run"): "perform",
-    ("engine/workflow.py", "_unconfirmed"): "confirm",
+    ("engine/perform.py", "confirm"): "perform",
 }
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.generated import flag
+from phoenix_hypervisor.containers.generated import flag, lost_filesystems
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.kernel import Process
+from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, variant
+from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, names_a_profile, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ConfFault,
@@ -145,6 +145,7 @@ class Containers:
                 elsewhere=other,
                 unprivileged=spec is not None and spec.unprivileged,
                 features=spec.features if spec is not None else "",
+                asks=_asks(spec.features if spec is not None else "", wanted),
                 lines=lines,
                 running=running,
                 init=init,
@@ -180,6 +181,7 @@ class Containers:
             was_written=ctid in self._written and self._written[ctid] == wanted,
             unprivileged=conf.unprivileged,
             features=conf.features,
+            asks=_asks(conf.features, wanted),
             several=len(conf.values) > 1,
             lines=lines,
             kept_lines=other_lines,
@@ -192,7 +194,7 @@ class Containers:
         if running is None:
             return None, None, ()
         processes = running.get(ctid, [])
-        init = _init(processes)
+        init = init_of(processes)
         return (
             bool(processes),
             None if init is None else ProcessLabel(init.pid, init.label),
@@ -205,12 +207,9 @@ class Containers:
         return self._elsewhere.get(ctid)
 
 
-def _init(processes: list[Process]) -> Process | None:
-    """The container's own PID 1: the outermost one, as nested containers have theirs too."""
-    inits = [p for p in processes if p.is_init]
-    if inits:
-        return min(inits, key=lambda p: (p.depth, p.pid))
-    return min(processes, key=lambda p: p.pid, default=None)
+def _asks(features: str, wanted: str | None) -> tuple[str, ...]:
+    """What a named profile has to allow: in its place Proxmox would generate rules for it."""
+    return lost_filesystems(features) if features and names_a_profile(wanted) else ()
 
 
 def conf_fault(path: str, error: PhoenixError) -> ConfFault:

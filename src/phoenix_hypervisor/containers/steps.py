@@ -7,15 +7,18 @@ returns it as it was done.  Must not decide whether: the plan did.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import CodedError, LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
+from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed
 from phoenix_hypervisor.plan.actions import (
+    Action,
     AssignLines,
     ContainerAction,
     CreateContainer,
@@ -24,12 +27,15 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.model import cause_data, container
+from phoenix_hypervisor.plan.model import ContainerState, Finding, ProcessLabel, cause_data, container
+from phoenix_hypervisor.plan.verify import judge_started
 from phoenix_hypervisor.values import replace
 
 CREATE_TIMEOUT = 1800.0
 START_TIMEOUT = 180.0
 SETTLE_TIMEOUT = 60.0
+CONFIRM_TIMEOUT = 10.0
+"""Seconds until a started container must run under its profile."""
 SAID_LINES, SAID_LENGTH = 12, 4000
 _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 
@@ -122,6 +128,39 @@ class ContainerSteps:
         for argv in action.processes:
             self._run(argv, f"container {action.target}", START_TIMEOUT)
         return action
+
+    def unconfirmed(self, actions: Iterable[Action]) -> tuple[Finding, ...]:
+        """What started containers are not, after all: `pct start` succeeds too where HA is only asked to.
+
+        Waits for them, CONFIRM_TIMEOUT at most.  No failure of the step: nothing is taken back.
+        """
+        left = [a for a in actions if isinstance(a, StartContainer | RestartContainer)]
+        end = time.monotonic() + CONFIRM_TIMEOUT
+        while left:
+            running = self._runtime.processes()
+            if running is None:
+                break
+            found = {a.target: judge_started(self._started(a, running.get(a.target, []))) for a in left}
+            left = [a for a in left if found[a.target]]
+            if left and time.monotonic() > end:
+                return tuple(finding for one in found.values() for finding in one)
+            if left:
+                time.sleep(0.2)
+        return ()
+
+    def _started(
+        self, action: StartContainer | RestartContainer, processes: Sequence[Process]
+    ) -> ContainerState:
+        """As much of a container's state as tells whether it runs as it was started."""
+        init = init_of(processes)
+        return ContainerState(
+            ctid=action.target,
+            wanted=action.profile,
+            own_profiles=self._runtime.own_profiles(action.target),
+            running=bool(processes),
+            init=None if init is None else ProcessLabel(init.pid, init.label),
+            processes=tuple(ProcessLabel(p.pid, p.label) for p in processes),
+        )
 
     def _wait_until_settled(self, ctid: str) -> None:
         """Let a stop end: Proxmox's hook writes the configuration after `pct stop` has returned.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phoenix_hypervisor.containers.runtime import Runtime
-from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.plan.codes import Code
@@ -139,7 +138,7 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
         return ContainerFacts(wish=wish, live=live, no_runtime=session.no_runtime)
     if live:
         runtime.require()
-    states = with_losses(session, session.containers.declared(specs, session.desired))
+    states = session.containers.declared(specs, session.desired)
     pairs = tuple(zip(specs, states, strict=True))
     absent = [spec for spec, state in pairs if live and state.data is None and state.elsewhere is None]
     return ContainerFacts(

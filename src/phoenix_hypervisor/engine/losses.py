@@ -1,53 +1,39 @@
-"""What a container asked of Proxmox and a named profile switches off: asked of the compiled profile.
+"""Which file systems a compiled profile refuses to mount: asked where a container's features allow them.
 
-Owns the question and who is asked.  A named profile makes Proxmox's generated rules inert
-(PVE::LXC::make_apparmor_config); where the profile itself allows the same, nothing is lost and
-nothing is said.  Must not decide what becomes of the container.
+Owns the question and who is asked.  Must not decide what becomes of the container: `plan.containers` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from phoenix_hypervisor.containers.generated import lost_filesystems
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.lines import names_a_profile
-from phoenix_hypervisor.plan.model import ContainerState, Note, container
+from phoenix_hypervisor.plan.containers import features_lost
+from phoenix_hypervisor.plan.model import ContainerState
 from phoenix_hypervisor.values import replace
 
 ANYWHERE = b"/mnt/any/"
 """Stands for any place: Proxmox's rules name no target."""
 
 
+def refused(
+    session: Session, asked: Iterable[tuple[str, Sequence[str]]]
+) -> Mapping[str, frozenset[str] | None]:
+    """By profile, what it refuses of the file systems asked for; None where it is not ours to compile."""
+    return {name: _refused(session, name, kinds) for name, kinds in asked}
+
+
 def with_losses(session: Session, states: Sequence[ContainerState]) -> list[ContainerState]:
     """The states, each with a warning of what its profile takes away from its features."""
-    asking = {
-        state.ctid: lost_filesystems(state.features)
-        for state in states
-        if state.features and names_a_profile(state.wanted)
-    }
-    profiles = {state.wanted for state in states if asking.get(state.ctid)}
-    denied = {name: _denied(session, name, asking.values()) for name in profiles if name is not None}
-    return [_told(state, asking.get(state.ctid, ()), denied) for state in states]
+    asked: dict[str, dict[str, None]] = {}
+    for state in states:
+        if state.asks and state.wanted is not None:
+            asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
+    answers = refused(session, [(name, tuple(kinds)) for name, kinds in asked.items()])
+    return [replace(s, warnings=(*s.warnings, *features_lost(s, answers))) if s.asks else s for s in states]
 
 
-def _told(
-    state: ContainerState, asked: Sequence[str], denied: dict[str, frozenset[str] | None]
-) -> ContainerState:
-    if not asked or state.wanted is None:
-        return state
-    refused = denied[state.wanted]
-    lost = [kind for kind in asked if refused is None or kind in refused]
-    if not lost:
-        return state
-    data = {"profile": state.wanted, "kinds": tuple(lost), "known": refused is not None}
-    note = Note(Code.FEATURES_LOST, container(state.ctid), data)
-    return replace(state, warnings=(*state.warnings, note))
-
-
-def _denied(session: Session, name: str, asked: Iterable[Sequence[str]]) -> frozenset[str] | None:
-    """The file systems that the compiled profile refuses; None where it is not ours to compile."""
+def _refused(session: Session, name: str, kinds: Sequence[str]) -> frozenset[str] | None:
     if name not in session.sources.profiles:
         return None
     from phoenix_hypervisor.policy.evaluate import Evaluator
@@ -61,7 +47,6 @@ def _denied(session: Session, name: str, asked: Iterable[Sequence[str]]) -> froz
         blob = prove(session.store, [found], (), session.proven).blobs[name]
     wanted = name.encode("utf-8", "surrogateescape")
     judge = next(Evaluator(p) for p in read_policy(blob).profiles if p.name == wanted)
-    kinds = {kind for kinds in asked for kind in kinds}
     return frozenset(
         kind
         for kind in kinds

@@ -17,7 +17,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action, ContainerAction
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import Step, inverse
-from phoenix_hypervisor.plan.model import Plan
+from phoenix_hypervisor.plan.model import Finding, Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.install import ProfileSteps
@@ -53,6 +53,11 @@ def performer(session: Session, runtime: Runtime, desired: Desired) -> Performer
         return profiles.perform(action)
 
     return perform
+
+
+def confirm(session: Session, plan: Plan) -> tuple[Finding, ...]:
+    """What the starts of a plan that was performed have not brought about; waits for it for a while."""
+    return ContainerSteps(session.host, session.runtime, session.desired).unconfirmed(plan.actions)
 
 
 def back(session: Session, actions: Sequence[Action]) -> list[Step]:

@@ -6,25 +6,21 @@ never stale.  What is read is `engine.gather`'s, what is to be done is decided i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather import Request, gather
 from phoenix_hypervisor.engine.results import Recovered, Refused
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.plan.actions import Action, RestartContainer, StartContainer
+from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.decide import decide
 from phoenix_hypervisor.plan.model import Finding, Plan
 from phoenix_hypervisor.values import dataclass, field, replace
 
 if TYPE_CHECKING:
-    # What proves, performs and confirms is imported where it is done: most runs change nothing.
+    # What proves and performs is imported where it is done: most runs change nothing.
     from phoenix_hypervisor.engine.effects import Effect
     from phoenix_hypervisor.plan.facts import Proof
-
-CONFIRM_TIMEOUT = 10.0
-"""Seconds until a started container must run under its profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +44,8 @@ def prepare(session: Session, request: Request, *, compare: bool = False) -> Pre
     facts = gather(session, request)
     plan = decide(facts)
     changes: Mapping[str, Effect] = {}
-    if plan.unproven and not plan.refusals:
-        # The first return: what the plan would load is compiled, and it is decided with that.
+    if (plan.unproven or plan.asked) and not plan.refusals:
+        # The first return: what the plan would load is compiled and asked, and it is decided with that.
         proof, changes = _proof(session, plan, compare)
         plan = decide(facts.proven(proof))
     if plan.refusals:
@@ -58,13 +54,18 @@ def prepare(session: Session, request: Request, *, compare: bool = False) -> Pre
 
 
 def _proof(session: Session, plan: Plan, compare: bool) -> tuple[Proof, Mapping[str, Effect]]:
-    """What the plan would load, compiled and tested; and what it would change."""
+    """What the plan would load, compiled and tested; what it would change, and what is asked of it."""
     from phoenix_hypervisor.engine.effects import effects
+    from phoenix_hypervisor.engine.losses import refused
+    from phoenix_hypervisor.plan.facts import Proof
     from phoenix_hypervisor.profiles.prove import prove
 
-    tests = session.policy_tests(optional=session.store.optional_accepted()[0])
-    proof = prove(session.store, plan.unproven, tests, session.proven)
-    return proof, effects(session, proof.blobs) if compare else {}
+    proof = Proof()
+    if plan.unproven:
+        tests = session.policy_tests(optional=session.store.optional_accepted()[0])
+        proof = prove(session.store, plan.unproven, tests, session.proven)
+    changes = effects(session, proof.blobs) if compare and plan.unproven else {}
+    return replace(proof, refused=refused(session, plan.asked)), changes
 
 
 def execute(
@@ -73,7 +74,7 @@ def execute(
     """Apply under Phoenix's own lock; the plan is made anew there, so that it is never stale."""
     if not prepared.plan.actions:
         return prepared
-    from phoenix_hypervisor.engine.perform import locked, run
+    from phoenix_hypervisor.engine.perform import confirm, locked, run
     from phoenix_hypervisor.engine.recovery import recover
 
     with locked(session):
@@ -82,25 +83,5 @@ def execute(
         prepared = replace(prepare(fresh, request), recovered=recovered)
         if prepared.plan.actions:
             run(fresh, prepared.plan, progress)
-    return replace(prepared, unconfirmed=_unconfirmed(session, prepared.plan))
-
-
-def _unconfirmed(session: Session, plan: Plan) -> tuple[Finding, ...]:
-    """What a start has not brought about: `pct start` succeeds too where HA is only asked to start it."""
-    from phoenix_hypervisor.containers.current import Containers
-    from phoenix_hypervisor.plan.verify import judge_container
-
-    started = [a.target for a in plan.actions if isinstance(a, StartContainer | RestartContainer)]
-    end = time.monotonic() + CONFIRM_TIMEOUT
-    while started:
-        specs = [session.desired.containers[ctid] for ctid in started]
-        states = Containers(session.host, session.runtime).declared(specs, session.desired)
-        verdicts = [
-            judge_container(spec, state, live=True) for spec, state in zip(specs, states, strict=True)
-        ]
-        started = [verdict.ctid for verdict in verdicts if not verdict.as_declared]
-        if started and time.monotonic() > end:
-            return tuple(f for verdict in verdicts for f in verdict.findings if f.fault)
-        if started:
-            time.sleep(0.2)
-    return ()
+    # Not under the lock: it may wait.
+    return replace(prepared, unconfirmed=confirm(fresh, prepared.plan))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_hypervisor.host.root import Root
 from phoenix_hypervisor.values import dataclass
@@ -29,6 +29,14 @@ class Process:
     """How many PID namespaces deep it is (1: the host's own)."""
     is_init: bool
     """PID 1 of its innermost PID namespace."""
+
+
+def init_of(processes: Sequence[Process]) -> Process | None:
+    """A container's own PID 1: the outermost one, as nested containers have theirs too."""
+    inits = [p for p in processes if p.is_init]
+    if inits:
+        return min(inits, key=lambda p: (p.depth, p.pid))
+    return min(processes, key=lambda p: p.pid, default=None)
 
 
 def _read(path: str) -> bytes | None:

@@ -6,9 +6,10 @@ read a configuration: `containers` already says what each would be as declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
     AssignLines,
     CreateContainer,
     LineChange,
@@ -21,7 +22,6 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
-from phoenix_hypervisor.plan.lines import profile_change
 from phoenix_hypervisor.plan.model import ContainerState, Note, Plan, because, container
 
 Start = StartContainer | RestartContainer
@@ -35,6 +35,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
     skipped: list[Note] = []
     warnings: list[Note] = []
     refusals: list[Note] = []
+    asked: dict[str, dict[str, None]] = {}
     ok = 0
     for spec, state in facts.pairs:
         if state.data is None:
@@ -56,6 +57,10 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             refusals.append(refusal)
             continue
         warnings += state.warnings
+        if facts.refused is not None:
+            warnings += features_lost(state, facts.refused)
+        elif state.asks and state.wanted is not None:
+            asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
         if changes:
             assigns.append(_assign(state))
         follow = _follow(spec, state, changes, facts)
@@ -84,6 +89,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
         warnings=tuple(warnings),
         refusals=tuple(refusals),
         ok=ok,
+        asked=tuple((name, tuple(kinds)) for name, kinds in asked.items()),
     )
 
 
@@ -150,7 +156,7 @@ def _refusal(state: ContainerState, changes: bool, facts: ContainerFacts) -> Not
 
 
 def _assign(state: ContainerState) -> AssignLines:
-    profile: tuple[LineChange, ...] = (profile_change(state.wanted, state.assigned),)
+    profile: tuple[LineChange, ...] = (LineChange(key=PROFILE_KEY, value=state.wanted, old=state.assigned),)
     if state.lines and state.assigned == state.wanted and not state.several:
         profile = ()
     return AssignLines(
@@ -197,3 +203,19 @@ def _follow(
 
 def _files_only(spec: ContainerSpec) -> Note:
     return Note(Code.FILES_ONLY, container(spec.ctid), {"what": "start"})
+
+
+def features_lost(state: ContainerState, refused: Mapping[str, frozenset[str] | None]) -> tuple[Note, ...]:
+    """A warning of the mounts that its features allow, and its profile, by what that refuses, does not.
+
+    A named profile makes Proxmox's generated rules inert (PVE::LXC::make_apparmor_config); where the
+    profile itself allows the same, nothing is lost and nothing is said.
+    """
+    if not state.asks or state.wanted is None:
+        return ()
+    of_it = refused[state.wanted]
+    lost = tuple(kind for kind in state.asks if of_it is None or kind in of_it)
+    if not lost:
+        return ()
+    data = {"profile": state.wanted, "kinds": lost, "known": of_it is not None}
+    return (Note(Code.FEATURES_LOST, container(state.ctid), data),)

@@ -24,11 +24,15 @@ class HostFacts:
 
     def proven(self, proof: Proof) -> HostFacts:
         """The same facts, with the proof of what the plan would load."""
-        return replace(self, profiles=replace(self.profiles, proof=proof))
+        return replace(
+            self,
+            profiles=replace(self.profiles, proof=proof),
+            containers=replace(self.containers, refused=proof.refused),
+        )
 
 
 def decide(facts: HostFacts) -> Plan:
-    """The whole plan.  It is complete where it has refusals, or nothing `unproven`."""
+    """The whole plan.  It is complete where it has refusals, or nothing `unproven` and nothing `asked`."""
     plan = decide_profiles(facts.profiles, Plan())
     plan += decide_containers(facts.containers, plan)
     return plan + decide_retirement(facts.retirement, plan)

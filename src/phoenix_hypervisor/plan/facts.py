@@ -53,6 +53,8 @@ class Proof:
     warnings: tuple[tuple[str, str], ...] = ()
     """Source and words."""
     processes: tuple[tuple[str, ...], ...] = ()
+    refused: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    """By profile, the file systems that were asked for and that it refuses; None: not ours to compile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,8 @@ class ContainerFacts:
     live: bool
     node: str | None = None
     """What this node is called; None: not known."""
+    refused: Mapping[str, frozenset[str] | None] | None = None
+    """As in `Proof`; None: compiled policy has not been asked yet."""
     no_runtime: tuple[str, ...] = ()
     """What could run containers, where this host has none of it."""
     read_only: ReadOnly | None = None

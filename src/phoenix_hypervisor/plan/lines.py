@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from phoenix_hypervisor.plan.actions import NESTING_KEY, PROFILE_KEY, SECCOMP_KEY, LineChange
+from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY, LineChange
 from phoenix_hypervisor.values import dataclass, field
 
 UNPRIVILEGED = "-unprivileged"
@@ -84,8 +84,3 @@ def kept(facts: LineFacts) -> tuple[str, ...]:
         for key, value in wanted(facts).items()
         if value is not None and facts.now.get(key) not in (None, value, facts.written.get(key))
     )
-
-
-def profile_change(value: str | None, old: str | None) -> LineChange:
-    """What becomes of the profile line itself."""
-    return LineChange(key=PROFILE_KEY, value=value, old=old)

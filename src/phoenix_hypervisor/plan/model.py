@@ -122,6 +122,8 @@ class ContainerState:
     unprivileged: bool = False
     features: str = ""
     """Proxmox's `features` of its configuration, or as declared where it has none."""
+    asks: tuple[str, ...] = ()
+    """The file systems that its features let it mount, and that its named profile has to allow."""
     several: bool = False
     """More than one profile line counts; they are to be one."""
     lines: tuple[LineChange, ...] = ()
@@ -268,6 +270,8 @@ class Plan:
     """Processes that prove the profiles; they change nothing."""
     unproven: tuple[ProfileState, ...] = ()
     """What must be compiled before this plan is complete."""
+    asked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Profiles whose compiled policy must be asked before it is, and for mounts of which file systems."""
 
     def __add__(self, other: Plan) -> Plan:
         mine = {one.name: getattr(self, one.name) for one in fields(self)}

@@ -175,6 +175,11 @@ def _confined(state: ContainerState) -> bool:
     return all(parse(process.label).confined for process in state.processes if process.label)
 
 
+def judge_started(state: ContainerState) -> list[Finding]:
+    """What a container that was just started is not, after all."""
+    return [*_stopped(state), *_running(state)]
+
+
 def _stopped(state: ContainerState) -> list[Finding]:
     """Declared to run and stopped; a fault where apply would start it."""
     if state.running is not False or state.is_template:
