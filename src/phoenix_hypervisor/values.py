@@ -5,7 +5,10 @@ mean; for a type checker they are those.  The library writes and compiles severa
 class at import, used or not, and itself imports inspect, ast and tokenize: for the classes of this
 package that took longer than reading a thousand configurations.  Here `__init__` is written for the
 first instance, and all else is shared.  `dataclasses.fields`, `replace`, `asdict` and
-`is_dataclass` take these classes too.  Must not import anything: every module imports this one.
+`is_dataclass` take these classes too.
+
+Owns `TYPE_CHECKING` and `assert_never` for the same reason: loading typing takes as long as reading
+three hundred files.  Must not import anything: every module imports this one.
 """
 
 from __future__ import annotations
@@ -261,10 +264,17 @@ class _Standard:
         return getattr(twin, self._name)
 
 
+def _assert_never(value: object) -> None:
+    """What a type checker knows is never reached."""
+    raise AssertionError(f"this is not expected here: {value!r:.100}")
+
+
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
     from dataclasses import fields as fields
     from dataclasses import replace as replace
+    from typing import assert_never as assert_never
 else:
     dataclass, field, fields, replace = _dataclass, _field, _fields, _replace
+    assert_never = _assert_never

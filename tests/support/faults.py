@@ -160,7 +160,7 @@ class Scenario:
     @contextlib.contextmanager
     def _remembered(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("phoenix_hypervisor.host.machine.ProcessRunner", lambda: self.runner)
+            patch.setattr("phoenix_hypervisor.host.process.ProcessRunner", lambda: self.runner)
             yield
 
     def forked(self, injector: Injector) -> tuple[int, str]:

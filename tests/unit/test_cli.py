@@ -145,7 +145,7 @@ def test_doctor_ends_with_1_where_apparmor_is_off(
 def test_a_second_signal_does_not_stop_the_undoing() -> None:
     script = """
 import os, signal
-from phoenix_hypervisor.cli.main import _end_as_interrupted
+from phoenix_hypervisor.cli.running import _end_as_interrupted
 # A shell's background job inherits SIGINT ignored, and stays so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -26,7 +26,8 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.inverse import KernelArgv, inverse
+from phoenix_hypervisor.plan.facts import KernelArgv
+from phoenix_hypervisor.plan.inverse import inverse
 from phoenix_hypervisor.plan.model import Note, Plan
 from phoenix_hypervisor.plan.transaction import Transaction, TransactionFailed
 

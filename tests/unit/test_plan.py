@@ -14,13 +14,13 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import (
     ContainerFacts,
     Creation,
+    KernelArgv,
     ProfileFacts,
     Proof,
     Retirement,
     RetirementFacts,
     Wish,
 )
-from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import (
     Assignments,
     AtWork,

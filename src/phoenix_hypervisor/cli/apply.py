@@ -1,17 +1,14 @@
 """`phoenix setup`, `phoenix plan` and `phoenix apply`.
 
-Owns their arguments and what they print; the engine does the work.
+Owns what their arguments ask for and what they print; the engine does the work, and
+`cli.changes` says how the arguments are spelt.  Must not load click: see `cli.plain`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-import click
-
-from phoenix_hypervisor.cli.complete import complete_ctids, complete_sources
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.output import (
     describe,
     emit,
@@ -30,6 +27,7 @@ from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.plan.declared import is_ctid
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.effects import Effect
@@ -40,7 +38,7 @@ MAX_EFFECTS = 12
 """Lines that a plan shows of what one edit opens and closes."""
 
 
-def check_ctids(ctids: tuple[str, ...]) -> tuple[str, ...]:
+def check_ctids(ctids: Sequence[str]) -> tuple[str, ...]:
     """The CTIDs as given; raises UsageError for one that is none (100 to 999999999)."""
     for ctid in ctids:
         if not is_ctid(ctid):
@@ -92,7 +90,7 @@ def show_planned(settings: Settings, planned: Planned) -> dict[str, list[str]]:
     show_plan(settings, planned.plan)
     lines = effect_lines(planned.effects)
     for name, line in ((name, line) for name, found in lines.items() for line in found):
-        say(settings, f"  {name} {line}", fg="red" if line.startswith("opens") else None)
+        say(settings, f"  {name} {line}", style="red" if line.startswith("opens") else None)
     return lines
 
 
@@ -100,7 +98,7 @@ def show_event(settings: Settings, event: Event) -> None:
     """One event of a run that changes something, as it happens."""
     match event:
         case Recovered():
-            say(settings, f"recovered: {recovered_words(event)}", fg="yellow")
+            say(settings, f"recovered: {recovered_words(event)}", style="yellow")
         case _:
             say(settings, describe(event))
 
@@ -151,32 +149,19 @@ def _finish(
     return EXIT_FAILED if failed else EXIT_OK
 
 
-@click.command()
-@click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
-@click.option(
-    "--adopt",
-    multiple=True,
-    metavar="NAME",
-    help="Take over a profile that Phoenix did not install.",
-    shell_complete=complete_sources,
-)
-@global_options
-@click.pass_obj
-def setup(settings: Settings, dry_run: bool, adopt: tuple[str, ...]) -> int:
+def setup(settings: Settings, *, dry_run: bool, adopt: Sequence[str]) -> int:
     """Prove, install and load the profiles; retire deprecated ones that nobody uses."""
     return run_apply(settings, SetupRequest(adopt=frozenset(adopt)), dry_run=dry_run)
 
 
-@click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
-@click.option("--all", "everything", is_flag=True, help="All declared containers.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
-@click.option("--no-start", is_flag=True, help="Start nothing.")
-@click.option("--restart", is_flag=True, help="Restart containers that run under another label.")
-@global_options
-@click.pass_obj
 def apply(
-    settings: Settings, ctids: tuple[str, ...], everything: bool, dry_run: bool, no_start: bool, restart: bool
+    settings: Settings,
+    *,
+    ctids: Sequence[str],
+    everything: bool,
+    dry_run: bool,
+    no_start: bool,
+    restart: bool,
 ) -> int:
     """Setup, then create missing containers, assign profiles and start, as one transaction."""
     if everything == bool(ctids):
@@ -187,15 +172,8 @@ def apply(
     return run_apply(settings, request, dry_run=dry_run)
 
 
-@click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
-@click.option("--no-start", is_flag=True, help="Plan `apply --no-start`.")
-@click.option("--restart", is_flag=True, help="Plan `apply --restart`.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if something would change.")
-@global_options
-@click.pass_obj
 def plan(
-    settings: Settings, ctids: tuple[str, ...], no_start: bool, restart: bool, detailed_exitcode: bool
+    settings: Settings, *, ctids: Sequence[str], no_start: bool, restart: bool, detailed_exitcode: bool
 ) -> int:
     """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)

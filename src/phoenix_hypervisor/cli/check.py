@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import click
 
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.given import Settings
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.output import emit, recap, say
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.errors import EXIT_OK

@@ -14,7 +14,7 @@ import click
 from click import shell_completion
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from phoenix_hypervisor.cli.options import Settings
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.errors import PhoenixError
 
 _BASH = """\

@@ -8,7 +8,8 @@ from __future__ import annotations
 import click
 
 from phoenix_hypervisor.cli.complete import answer
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.given import Settings
+from phoenix_hypervisor.cli.options import global_options
 
 
 @click.command()

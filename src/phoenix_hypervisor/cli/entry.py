@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from contextlib import suppress
+
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def leave(number: int, frame: object) -> None:
@@ -18,6 +25,12 @@ def leave(number: int, frame: object) -> None:
 def phoenix() -> int:
     """The `phoenix` command; the exit code."""
     _begin()
+    if "_PHOENIX_COMPLETE" not in os.environ:
+        from phoenix_hypervisor.cli.plain import main as plain
+
+        code = plain()
+        if code is not None:
+            _leave_at_once(_ended(code))
     from phoenix_hypervisor.cli.main import main
 
     return _ended(main())
@@ -35,6 +48,14 @@ def _begin() -> None:
     # Not where it is ignored, as in a shell's background job.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    """End without taking apart, object by object, what the kernel takes away as a whole."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def _ended(code: int) -> int:

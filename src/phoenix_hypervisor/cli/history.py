@@ -6,13 +6,13 @@ Owns their arguments and what they print; the engine does the work.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_hypervisor.cli.apply import show_event, show_planned
 from phoenix_hypervisor.cli.complete import complete_transactions
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.given import Settings
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.output import (
     difference,
     emit,
@@ -34,8 +34,11 @@ from phoenix_hypervisor.errors import EXIT_OK, UsageError
 from phoenix_hypervisor.plan.actions import path_of
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.entries import COMMITTED
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from phoenix_hypervisor.engine.results import Event, Recovered, TransactionRecord
     from phoenix_hypervisor.plan.entries import Entry
     from phoenix_hypervisor.plan.model import Conflict, Plan

@@ -1,26 +1,24 @@
 """The `phoenix` command.
 
-Owns the table of sub-commands, which are imported only when they run, and the rule by
-which errors become messages and exit codes.  Must not do any work itself.
+Owns the table of sub-commands, which are imported only when they run, and reading their
+words by click.  Must not do any work itself.
 """
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 
 from phoenix_hypervisor import __version__
-from phoenix_hypervisor.cli.options import Settings, global_options
-from phoenix_hypervisor.cli.stdout import OutputError, take_over
+from phoenix_hypervisor.cli import running
+from phoenix_hypervisor.cli.given import Settings
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
-from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_USAGE, PhoenixError, UsageError
+from phoenix_hypervisor.errors import EXIT_USAGE, UsageError
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -28,9 +26,9 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.host.machine import Host
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "setup": ("phoenix_hypervisor.cli.apply:setup", "Prove, install and load the profiles."),
-    "apply": ("phoenix_hypervisor.cli.apply:apply", "Setup, then create, assign and start containers."),
-    "plan": ("phoenix_hypervisor.cli.apply:plan", "Show exactly what apply would do."),
+    "setup": ("phoenix_hypervisor.cli.changes:setup", "Prove, install and load the profiles."),
+    "apply": ("phoenix_hypervisor.cli.changes:apply", "Setup, then create, assign and start containers."),
+    "plan": ("phoenix_hypervisor.cli.changes:plan", "Show exactly what apply would do."),
     "status": ("phoenix_hypervisor.cli.status:status", "Show declared, assigned and running profiles."),
     "verify": ("phoenix_hypervisor.cli.status:verify", "Like status; exit 3 if anything is not as declared."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
@@ -96,56 +94,23 @@ def main(arguments: Sequence[str] | None = None, *, host: Host | None = None) ->
     return run(phoenix, "phoenix", arguments, host=host)
 
 
-def _end_as_interrupted() -> None:
-    """Let the first of SIGINT, SIGTERM and SIGHUP undo a transaction, where we own the process.
-
-    A second one would stop the undoing half-way, so it is only answered; SIGKILL is the way to
-    end at once, and safe: the next run finishes by the journal.
-    """
-    import signal
-
-    seen: list[int] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        seen.append(number)
-        if len(seen) == 1:
-            raise KeyboardInterrupt(number)
-        with suppress(OSError):
-            os.write(2, b"phoenix: already stopping: rolling back\n")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Not where it is ignored, as under nohup.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
-
-
 def run(
     command: click.Command, name: str, arguments: Sequence[str] | None, *, host: Host | None = None
 ) -> int:
     """Run any of our commands under the one rule for errors."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    settings = Settings(command=(name, *words), host=host)
-    output = None
-    if arguments is None:
-        output = settings.output = take_over()
-        _end_as_interrupted()
+
+    def work(settings: Settings, words: list[str]) -> int:
         instruction = os.environ.get(f"_{name.upper()}_COMPLETE")
-        if instruction:
+        if arguments is None and instruction:
             from phoenix_hypervisor.cli.complete import answer
 
             return answer(command, name, instruction, settings)
-    try:
-        code = _run(command, name, words, settings)
-        sys.stdout.flush()
-    except OutputError:
-        code = EXIT_FAILED
-    except KeyboardInterrupt as error:
-        code = _interrupted(name, settings, error)
-    return code if output is None or output.failed is None else _unwritten(name, settings, output.failed)
+        return _invoked(command, name, words, settings)
+
+    return running.run(work, name, arguments, host=host)
 
 
-def _run(command: click.Command, name: str, words: Sequence[str], settings: Settings) -> int:
-    """As `run`; raises OutputError where standard output fails, and KeyboardInterrupt."""
+def _invoked(command: click.Command, name: str, words: Sequence[str], settings: Settings) -> int:
     try:
         # Not `command.main`, which answers Ctrl-C and a closed pipe in its own way.
         with command.make_context(name, list(words), obj=settings) as context:
@@ -161,45 +126,3 @@ def _run(command: click.Command, name: str, words: Sequence[str], settings: Sett
 
             emit_error(UsageError(error.format_message()))
         return EXIT_USAGE
-    except PhoenixError as error:
-        from phoenix_hypervisor.cli.output import report_error
-
-        report_error(name, error, settings)
-        return error.exit_code
-    except OutputError:
-        raise
-    except Exception as error:
-        if settings.verbose:
-            raise
-        click.echo(f"{name}: internal error: {type(error).__name__}: {error}", err=True)
-        click.echo("  next: run it again with -v, and report the output", err=True)
-        return EXIT_FAILED
-
-
-def _interrupted(name: str, settings: Settings, error: KeyboardInterrupt) -> int:
-    """Nothing to say where nothing was to be changed; the exit code is the shell's own."""
-    if settings.writes:
-        text = "interrupted: every file is intact; the next run finishes the rollback"
-        click.echo(f"{name}: {text}", err=True)
-        return EXIT_FAILED
-    if settings.output is not None:
-        settings.output.give_up()
-    return 128 + (error.args[0] if error.args else 2)
-
-
-def _unwritten(name: str, settings: Settings, error: OutputError) -> int:
-    """Standard output failed.  A reader that went away, as `head` does, has what it wanted."""
-    assert settings.output is not None
-    settings.output.give_up()
-    if error.number == errno.EPIPE and not settings.writes:
-        return EXIT_READER_GONE
-    with suppress(OSError):
-        click.echo(f"{name}: the output could not be written: {error}", err=True)
-        if settings.writes:
-            hint = "the changes were made; `phoenix history` and `phoenix status` show them"
-            click.echo(f"  next: {hint}", err=True)
-    return EXIT_FAILED
-
-
-EXIT_READER_GONE = 141
-"""As a program that SIGPIPE ended."""

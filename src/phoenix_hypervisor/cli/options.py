@@ -1,4 +1,4 @@
-"""Global options, and the settings that they fill.
+"""Global options.
 
 Owns the one table from which the group and every sub-command take them, so that they
 work before and after the command.  Must not act on them.
@@ -7,60 +7,14 @@ work before and after the command.  Must not act on them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.containers.runtimes.registry import names as runtimes
-from phoenix_hypervisor.engine.phoenix import Phoenix
-from phoenix_hypervisor.values import dataclass
-
-if TYPE_CHECKING:
-    from phoenix_hypervisor.cli.stdout import Output
-    from phoenix_hypervisor.host.machine import Host
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(slots=True, kw_only=True)
-class Settings:
-    """What the operator asked for in general."""
-
-    root: str = "/"
-    config: str | None = None
-    runtime: str | None = None
-    parser: str | None = None
-    features: str | None = None
-    json: bool = False
-    no_color: bool = False
-    verbose: bool = False
-    quiet: bool = False
-    command: tuple[str, ...] = ()
-    """The command line itself, for the journal."""
-    host: Host | None = None
-    """A machine to work on instead of the one at `root`."""
-    output: Output | None = None
-    """The process's own standard output."""
-    writes: bool = False
-    """The command changes the host: see `begin_writing`."""
-
-    def begin_writing(self) -> None:
-        """From here on the host may change: nothing that is printed may end that half-way."""
-        self.writes = True
-        if self.output is not None:
-            self.output.must_go_on = True
-
-    def phoenix(self) -> Phoenix:
-        """The application, as these settings ask for it."""
-        return Phoenix(
-            self.root,
-            self.config,
-            self.runtime,
-            self.parser,
-            self.features,
-            command=self.command,
-            host=self.host,
-        )
 
 
 def _completed(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -11,8 +11,9 @@ import click
 
 from phoenix_hypervisor.cli.apply import check_ctids, run_apply
 from phoenix_hypervisor.cli.complete import complete_ctids
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.main import run
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.errors import UsageError
 

@@ -5,29 +5,27 @@ Owns everything that is printed: errors, plans, tables, recaps.  Must not decide
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
-import click
-
-from phoenix_hypervisor.cli.options import Settings
-from phoenix_hypervisor.cli.words import sign, summary
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.model import Finding, Note, Plan
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from phoenix_hypervisor.engine.results import Recovered
 
 MAX_DIFF_LINES = 40
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 
 def colored(settings: Settings) -> bool:
@@ -38,21 +36,37 @@ def colored(settings: Settings) -> bool:
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or an encoding refuse: much of it is others' words."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return re.sub(_UNPRINTABLE, lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-def say(settings: Settings, text: str = "", **style: Any) -> None:
-    """A line for people; nothing with --json or --quiet."""
+def echo(text: str, *, err: bool = False) -> None:
+    """A line on standard output, or on standard error; seen at once."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:
+        stream.write(text + "\n")
+        stream.flush()
+
+
+_STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}
+
+
+def styled(settings: Settings, text: str, style: str | None) -> str:
+    """`text` in a colour or bold, where there are colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and colored(settings) else text
+
+
+def say(settings: Settings, text: str = "", style: str | None = None) -> None:
+    """A line for people, perhaps in a colour or bold; nothing with --json or --quiet."""
     text = printable(text)
     if not settings.json and not settings.quiet:
-        click.echo(click.style(text, **style) if style and colored(settings) else text)
+        echo(styled(settings, text, style))
 
 
 def emit(document: dict[str, Any]) -> None:
     """The one JSON object of a `--json` run."""
     text = json.dumps({"version": 1, **document}, ensure_ascii=False)
     # Bytes that are no UTF-8 came in as lone surrogates, which no stream takes.
-    click.echo(text if text.isascii() or _encodes(text) else json.dumps({"version": 1, **document}))
+    echo(text if text.isascii() or _encodes(text) else json.dumps({"version": 1, **document}))
 
 
 def _encodes(text: str) -> bool:
@@ -64,7 +78,7 @@ def _encodes(text: str) -> bool:
 
 
 def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
-    click.echo(printable(f"{name}: {_error_text(error)}"), err=True)
+    echo(printable(f"{name}: {_error_text(error)}"), err=True)
     if settings.json:
         emit_error(error)
 
@@ -153,20 +167,24 @@ def emit_error(error: PhoenixError) -> None:
 def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped: int = 0) -> None:
     """The Ansible-like last line."""
     color = "red" if failed else "yellow" if changed else "green"
-    say(settings, f"ok={ok} changed={changed} failed={failed} skipped={skipped}", fg=color)
+    say(settings, f"ok={ok} changed={changed} failed={failed} skipped={skipped}", style=color)
 
 
 def describe(action: Action) -> str:
     """One action in one line."""
+    from phoenix_hypervisor.cli.words import sign, summary
+
     target = f"container {action.target}" if is_ctid(action.target) else action.target
     return f"{sign(action)} {target}: {summary(action)}"
 
 
 def show_action(settings: Settings, action: Action) -> None:
-    say(settings, describe(action), fg={"+": "green", "-": "red"}.get(sign(action), "yellow"))
+    from phoenix_hypervisor.cli.words import sign
+
+    say(settings, describe(action), style={"+": "green", "-": "red"}.get(sign(action), "yellow"))
     for line in diff_lines(action):
         color = {"+": "green", "-": "red"}.get(line[:1])
-        say(settings, f"    {line}", **({"fg": color} if color else {}))
+        say(settings, f"    {line}", color)
     for argv in processes_of(action):
         say(settings, f"    $ {' '.join(argv)}")
 
@@ -183,6 +201,8 @@ def diff_lines(action: Action) -> list[str]:
 
 def difference(old: bytes | None, new: bytes | None, before: str, after: str) -> list[str]:
     """A unified diff of two states of a file, None for no file; empty where they are equal."""
+    import difflib
+
     first, second = (
         [] if data is None else data.decode("utf-8", "backslashreplace").splitlines() for data in (old, new)
     )
@@ -198,14 +218,27 @@ def show_notes(settings: Settings, title: str, notes: Iterable[Note], color: str
     for note in notes:
         text, hint = _words(note)
         code = f"{note.code}: " if isinstance(note, Finding) else ""
-        say(settings, f"{title} {note.target}: {code}{text}" + (f"  ({hint})" if hint else ""), fg=color)
+        say(settings, f"{title} {note.target}: {code}{text}" + (f"  ({hint})" if hint else ""), style=color)
 
 
 def show_findings(settings: Settings, findings: Iterable[Finding]) -> None:
     """What is wrong with the host, each in a line."""
     for finding in findings:
         text, hint = _words(finding)
-        say(settings, f"{finding.code}: {text} ({hint})", fg="red")
+        say(settings, f"{finding.code}: {text} ({hint})", style="red")
+
+
+def _action_document(action: Action) -> dict[str, Any]:
+    from phoenix_hypervisor.cli.words import summary
+
+    return {
+        "kind": action.kind,
+        "target": action.target,
+        "summary": summary(action),
+        "path": path_of(action),
+        "diff": diff_lines(action),
+        "processes": [list(argv) for argv in processes_of(action)],
+    }
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
@@ -213,17 +246,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "changes": len(plan.actions),
         "ok": plan.ok,
-        "actions": [
-            {
-                "kind": action.kind,
-                "target": action.target,
-                "summary": summary(action),
-                "path": path_of(action),
-                "diff": diff_lines(action),
-                "processes": [list(argv) for argv in processes_of(action)],
-            }
-            for action in plan.actions
-        ],
+        "actions": [_action_document(action) for action in plan.actions],
         "proofs": [list(argv) for argv in plan.proofs],
         "skipped": notes(plan.skipped),
         "warnings": notes(plan.warnings),

@@ -14,7 +14,8 @@ import click
 
 from phoenix_hypervisor.cli import policy_words as words_of
 from phoenix_hypervisor.cli.complete import complete_profiles, complete_question
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.given import Settings
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.question import kinds, question_options, read_question
 from phoenix_hypervisor.cli.suggest import SuggestingGroup

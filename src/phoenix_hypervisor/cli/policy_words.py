@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.cli.output import emit, say
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.cli.options import Settings
+    from phoenix_hypervisor.cli.given import Settings
     from phoenix_hypervisor.engine.ask import (
         Answered,
         Compared,

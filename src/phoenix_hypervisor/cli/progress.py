@@ -10,14 +10,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from threading import Timer
 
     from rich.status import Status
 
-    from phoenix_hypervisor.cli.options import Settings
+    from phoenix_hypervisor.cli.given import Settings
     from phoenix_hypervisor.engine.results import Stage
 
 PATIENCE = 1.0

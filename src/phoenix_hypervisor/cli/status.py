@@ -6,21 +6,24 @@ Owns what they print; the engine gathers the facts, and the verdicts are `plan.v
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from phoenix_hypervisor.cli.apply import check_ctids
 from phoenix_hypervisor.cli.complete import complete_ctids
+from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.notes import words
-from phoenix_hypervisor.cli.options import Settings, global_options
+from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.output import emit, say, show_findings
 from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.engine.requests import StatusRequest
 from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.plan.model import Finding
     from phoenix_hypervisor.plan.verify import ContainerVerdict
@@ -134,7 +137,7 @@ def _verdict_text(verdict: ContainerVerdict) -> str:
 def show(settings: Settings, found: Status) -> None:
     """A host's status as tables."""
     verdicts = found.containers
-    say(settings, headline(found), bold=True)
+    say(settings, headline(found), style="bold")
     show_findings(settings, found.host)
     for gap in found.unmediated or ():
         say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")
@@ -159,9 +162,9 @@ def show(settings: Settings, found: Status) -> None:
         if effect is not None and v.declared is not None:
             say(settings, f"container {v.ctid}: no profile line: {effect}")
         if v.declared == "unconfined" and v.assigned == "unconfined":
-            say(settings, f"container {v.ctid}: explicitly unconfined: AppArmor refuses nothing", fg="red")
+            say(settings, f"container {v.ctid}: explicitly unconfined: AppArmor refuses nothing", style="red")
         for note in v.notes if v.declared is not None else ():
-            say(settings, f"container {v.ctid}: {words(note)[0]}", fg="magenta")
+            say(settings, f"container {v.ctid}: {words(note)[0]}", style="magenta")
         for finding in v.findings:
             say(settings, f"container {v.ctid}: next: {words(finding)[1]}")
     profile_rows: list[Row] = [

@@ -10,15 +10,12 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import click
-
-from phoenix_hypervisor.cli.output import colored, printable
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.cli.output import colored, echo, printable, styled
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.cli.options import Settings
+    from phoenix_hypervisor.cli.given import Settings
 
 _GAP = 3
 """Blanks between two columns, as rich draws them."""
@@ -89,7 +86,7 @@ def _grid(settings: Settings, title: str, form: Form, width: int | None) -> None
     with console.capture() as captured:
         console.print(drawn)
     # rich pads every line to the table's width.
-    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")) + "\n")
+    echo("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")) + "\n")
 
 
 def _blocks(settings: Settings, title: str, form: Form, width: int) -> None:
@@ -98,7 +95,7 @@ def _blocks(settings: Settings, title: str, form: Form, width: int) -> None:
     label = max(map(len, form.columns[2:]), default=0) + 2
     for cells, color in form.rows:
         head = "  ".join(filter(None, map(printable, cells[:2])))
-        lines.append(click.style(head, fg=color) if color and colored(settings) else head)
+        lines.append(styled(settings, head, color))
         for column, cell in zip(form.columns[2:], cells[2:], strict=True):
             if cell:
                 lines += textwrap.wrap(
@@ -110,4 +107,4 @@ def _blocks(settings: Settings, title: str, form: Form, width: int) -> None:
                     break_on_hyphens=False,
                 )
         lines.append("")
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))

@@ -6,8 +6,6 @@ anything: `plan.actions` says what is done.
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from phoenix_hypervisor.plan.actions import (
     NESTING_KEY,
     PROFILE_KEY,
@@ -29,6 +27,7 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
+from phoenix_hypervisor.values import assert_never
 
 _LOADS = {
     LoadWhy.MISSING: "load into the kernel (not in the kernel)",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes."""
@@ -66,7 +69,7 @@ def _decoded(data: bytes, where: str) -> str:
 
 SMALLEST = 'the smallest one is {"lxc_configs": {}}'
 NO_COMMENTS = 'take it out; a container and the top of the file have a key "note" for it'
-_WORD = re.compile(r"[A-Za-z_]+")
+_WORD = r"[A-Za-z_]+"
 
 
 def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
@@ -90,7 +93,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
         return _at(text, position, f"the file ends too early ({error.msg})", "close every { and [ and quote")
     if text[position] == "'":
         return _at(text, position, "JSON takes double quotes, not single ones", None)
-    word = _WORD.match(text, position)
+    word = re.compile(_WORD).match(text, position)
     if word is not None and word[0].lower() in ("true", "false", "none", "null"):
         known = {"none": "null"}.get(word[0].lower(), word[0].lower())
         return _at(text, position, f"JSON does not know {word[0]}", f"write {known}")
@@ -109,7 +112,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+_TOKEN = r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+'
 
 
 class Positions:
@@ -135,7 +138,7 @@ class Positions:
         line, position = 1, 0
         pending: str | None = None
         expect_key = False
-        for match in _TOKEN.finditer(text):
+        for match in re.finditer(_TOKEN, text):
             line += text.count("\n", position, match.start())
             position = match.start()
             token = match[0]

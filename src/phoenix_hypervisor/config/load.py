@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from phoenix_hypervisor.config.document import Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Network, is_ctid
-from phoenix_hypervisor.values import replace
+from phoenix_hypervisor.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from typing import Any
 
 SPECIAL = ("unconfined", "generated")
 """Profile names that stand for something else than a file of ours."""
@@ -23,9 +25,10 @@ SPECIAL = ("unconfined", "generated")
 UNUSED = ("vllm_", "note")
 """Beginnings of keys that become nothing: their text may have lines."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 # Control characters are escaped in JSON, or two bytes of UTF-8, so most documents need no walk.
-_MAYBE_CONTROL = re.compile(rb"\\(?:[bfnrt]|u00[0189]|u007|u[dD][89a-fA-F])|\x7f|\xc2[\x80-\x9f]")
+_MAYBE_CONTROL = rb"\\(?:[bfnrt]|u00[0189]|u007|u[dD][89a-fA-F])|\x7f|\xc2[\x80-\x9f]"
+_BEGINS_CONTROL = (b"\\", b"\x7f", b"\xc2")
 
 
 def load_config(
@@ -63,12 +66,12 @@ def load_config(
     problems += _retired_and_shipped(deprecated, shipped_names)
     problems += _missing_successors(deprecated, shipped_names, installed)
     problems += _address_problems(entries)
-    if _MAYBE_CONTROL.search(data):
+    if any(byte in data for byte in _BEGINS_CONTROL) and re.search(_MAYBE_CONTROL, data):
         problems += _form_problems(entries)
     problems += [
         Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}", code=Code.WRONG_FORM)
         for name in deprecated
-        if _CONTROL.search(name) or name in (".", "..")
+        if re.search(_CONTROL, name) or name in (".", "..")
     ]
     if problems:
         raise ProblemsError("the configuration has faults", _placed(data, problems), where=where)
@@ -124,22 +127,19 @@ def _profile_problems(
     installed: Callable[[], Iterable[str]],
     deprecated: dict[str, str],
 ) -> list[Problem]:
-    import difflib
-
     problems: list[Problem] = []
     known: frozenset[str] | None = None
     for ctid, entry in entries.items():
         if not isinstance(entry, dict):
             continue
         profile = entry.get("apparmor_profile", default)
-        pointer = f"/lxc_configs/{escape(ctid)}/apparmor_profile"
         if not isinstance(profile, str):
             continue
         if profile in deprecated:
             problems.append(
                 Problem(
                     f"profile {profile} is deprecated",
-                    pointer,
+                    _pointer(ctid, "apparmor_profile"),
                     hint=f"use {deprecated[profile]}",
                     code=Code.PROFILE_DEPRECATED,
                 )
@@ -151,12 +151,14 @@ def _profile_problems(
             known = frozenset(installed())
         if profile in known:
             continue
+        import difflib
+
         near = difflib.get_close_matches(profile, [*shipped, *SPECIAL, *known], 1)
         hint = f"did you mean {near[0]}?" if near else "shipped: " + ", ".join(sorted(shipped) or ["none"])
         problems.append(
             Problem(
                 f"profile {profile!r} is neither shipped nor installed nor special",
-                pointer,
+                _pointer(ctid, "apparmor_profile"),
                 hint=hint,
                 code=Code.PROFILE_UNKNOWN,
             )
@@ -213,33 +215,40 @@ def _address_problems(entries: dict[str, Any]) -> list[Problem]:
     for ctid, entry in entries.items():
         if not isinstance(entry, dict):
             continue
-        base = f"/lxc_configs/{escape(ctid)}"
         network = entry.get("network_config")
-        ip = network.get("ip") if isinstance(network, dict) else None
-        mac = entry.get("mac_address")
+        if not isinstance(network, dict):
+            network = {}
+        ip, gw, mac = network.get("ip"), network.get("gw"), entry.get("mac_address")
         found: list[tuple[str, str, str]] = []
         if isinstance(ip, str) and "/" in ip:
             address = ip.partition("/")[0]
-            found.append(("IP", address, f"{base}/network_config/ip"))
+            found.append(("IP", address, "network_config/ip"))
             if not _is_ipv4(address):
-                problems.append(_no_address(f"{ip} is not an IPv4 address", f"{base}/network_config/ip"))
-        gw = network.get("gw") if isinstance(network, dict) else None
+                problems.append(_no_address(f"{ip} is not an IPv4 address", ctid, "network_config/ip"))
         if isinstance(gw, str) and not _is_ipv4(gw):
-            problems.append(_no_address(f"{gw} is not an IPv4 address", f"{base}/network_config/gw"))
+            problems.append(_no_address(f"{gw} is not an IPv4 address", ctid, "network_config/gw"))
         if isinstance(mac, str):
-            found.append(("MAC", mac.lower(), f"{base}/mac_address"))
-            if re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
-                problems.append(_no_address(f"{mac} is a multicast address", f"{base}/mac_address"))
-        for kind, value, pointer in found:
+            found.append(("MAC", mac.lower(), "mac_address"))
+            # Most addresses show by their second digit that they are none.
+            if mac[1:2] in _ODD and re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
+                problems.append(_no_address(f"{mac} is a multicast address", ctid, "mac_address"))
+        for kind, value, place in found:
             other = seen.setdefault((kind, value), ctid)
             if other != ctid:
                 text = f"{kind} {value} is also the address of container {other}"
-                problems.append(Problem(text, pointer, code=Code.ADDRESS_TWICE))
+                problems.append(Problem(text, _pointer(ctid, place), code=Code.ADDRESS_TWICE))
     return problems
 
 
-def _no_address(text: str, pointer: str) -> Problem:
-    return Problem(text, pointer, code=Code.ADDRESS_UNUSABLE)
+_ODD = frozenset("13579BbDdFf")
+
+
+def _pointer(ctid: str, place: str) -> str:
+    return f"/lxc_configs/{escape(ctid)}/{place}"
+
+
+def _no_address(text: str, ctid: str, place: str) -> Problem:
+    return Problem(text, _pointer(ctid, place), code=Code.ADDRESS_UNUSABLE)
 
 
 def _is_ipv4(text: str) -> bool:
@@ -251,7 +260,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     problems = []
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
-        if not is_ctid(ctid) and _CONTROL.search(ctid):
+        if not is_ctid(ctid) and re.search(_CONTROL, ctid):
             problems.append(Problem("a CTID holds a control character", base, code=Code.CONTROL_CHARACTER))
         used = entry.items() if isinstance(entry, dict) else ()
         pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
@@ -261,7 +270,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
                 pending += [(f"{pointer}/{escape(k)}", v) for k, v in value.items()]
             elif isinstance(value, list):
                 pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
-            elif isinstance(value, str) and _CONTROL.search(value):
+            elif isinstance(value, str) and re.search(_CONTROL, value):
                 problems.append(Problem("holds a control character", pointer, code=Code.CONTROL_CHARACTER))
     return problems
 

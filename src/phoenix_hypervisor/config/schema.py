@@ -8,16 +8,18 @@ Pure: the schema comes in as bytes.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Key
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_SCHEMA = 1024 * 1024
 """Bytes."""
@@ -207,6 +209,8 @@ def _quotes(value: object, wanted: str) -> str | None:
 
 
 def _unknown(pointer: str, key: str, known: list[str], patterns: list[str]) -> Problem:
+    import difflib
+
     close = difflib.get_close_matches(key, known, 1)
     if close:
         hint = f"did you mean {close[0]}?"

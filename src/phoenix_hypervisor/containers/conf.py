@@ -18,10 +18,10 @@ from enum import Enum
 from functools import cache
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY
+from phoenix_hypervisor.plan.actions import NESTING_KEY, PROFILE_KEY, SECCOMP_KEY
 from phoenix_hypervisor.values import dataclass
 
-KEY = b"lxc.apparmor.profile"
+KEY = PROFILE_KEY.encode()
 NESTING = NESTING_KEY.encode()
 SECCOMP = SECCOMP_KEY.encode()
 BESIDE = (NESTING, SECCOMP)
@@ -34,16 +34,21 @@ MAX_CONF = 1024 * 1024
 
 # Blanks are spelt out: `\s` would match a newline, and Perl's parser works line by line.
 _WS = rb"[ \t\r\f\v]*"
-_SECTION = re.compile(rb"^\[(?:pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$", re.I)
-# With a newline in front, which `_settings` sees to: it is what can be searched for quickly.
-_SETTING = re.compile(rb"\n(lock|template|features|unprivileged):" + _WS + rb"([^\n]+?)" + _WS + rb"$", re.M)
+# These two begin with a newline, which is put before the first line: what begins with a letter of its own
+# can be searched for quickly.
+_HEADER = re.compile(rb"\n\[(?:(pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$)?", re.M | re.I)
+_SETTING = re.compile(
+    rb"\n(?:(lock|template|features|unprivileged):" + _WS + rb"([^\n]+?)"
+    rb"|(lxc\.(?:apparmor\.profile|apparmor\.allow_nesting|seccomp\.profile|include|aa_profile))"
+    rb"(?::|" + _WS + rb"=)" + _WS + rb"([^\n]*?))" + _WS + rb"$",
+    re.M,
+)
 _TRUE = re.compile(rb"0*1|on|yes|true", re.I)
 """What Proxmox's check_type and is_template take for a set flag; Proxmox itself writes 1."""
 # Proxmox keeps these beside the raw keys, as `env` (Config.pm of pve-container 6.1).
 _PENDING_RAW = re.compile(rb"^lxc\.(?!environment\.runtime[: \t=])[a-z0-9_\-.]+(?::|" + _WS + rb"=)", re.M)
-_INCLUDE = re.compile(rb"^lxc\.include(?::|" + _WS + rb"=)", re.M)
-_IDMAP = re.compile(rb"^" + _WS + rb"lxc\.(?:idmap|id_map)" + _WS + rb"=" + _WS + rb"[^\s]", re.M)
-_OLD_KEY = re.compile(rb"^lxc\.aa_profile(?::|" + _WS + rb"=)", re.M)
+_IDMAP = rb"(?m)^" + _WS + rb"lxc\.(?:idmap|id_map)" + _WS + rb"=" + _WS + rb"[^\s]"
+_OLD_KEY = rb"(?m)^lxc\.aa_profile(?::|" + _WS + rb"=)"
 
 
 class Dialect(Enum):
@@ -53,13 +58,19 @@ class Dialect(Enum):
     LXC = "lxc"
 
 
+_REST = _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$"
+
+
 @cache
-def _line(dialect: Dialect, key: bytes = KEY) -> re.Pattern[bytes]:
-    """A line that sets `key`, as Proxmox or LXC reads it."""
-    name, value = re.escape(key), _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$"
-    if dialect is Dialect.PVE:
-        return re.compile(rb"^" + name + rb"(?::|" + _WS + rb"=)" + value, re.M)
-    return re.compile(rb"^" + _WS + name + _WS + rb"=" + value, re.M)
+def _pve_line(key: bytes) -> re.Pattern[bytes]:
+    """A line that sets `key`, as Proxmox reads it."""
+    return re.compile(rb"^" + re.escape(key) + rb"(?::|" + _WS + rb"=)" + _REST, re.M)
+
+
+@cache
+def _lxc_line(key: bytes) -> re.Pattern[bytes]:
+    """A line that sets `key`, as LXC reads it."""
+    return re.compile(rb"^" + _WS + re.escape(key) + _WS + rb"=" + _REST, re.M)
 
 
 class ConfError(PhoenixError):
@@ -79,6 +90,8 @@ class Conf:
     head: int
     values: tuple[str, ...]
     """The values of `lxc.apparmor.profile` above the first section, in order."""
+    beside: Mapping[str, str]
+    """What counts there of each key of BESIDE that has a line: its last value."""
     lock: str | None
     """Why Proxmox has locked the guest (backup, snapshot, ...)."""
     is_template: bool
@@ -122,9 +135,6 @@ class Edit:
             raise ConfError("other-file", "the edit does not belong to this file")
         return data[: self.start] + self.new + data[self.start + len(self.old) :]
 
-    def inverse(self) -> Edit:
-        return Edit(self.start, self.new, self.old)
-
 
 def _value(raw: bytes, dialect: Dialect) -> str:
     if dialect is Dialect.LXC and len(raw) >= 2 and raw[:1] in b"'\"" and raw[:1] == raw[-1:]:
@@ -135,56 +145,61 @@ def _value(raw: bytes, dialect: Dialect) -> str:
 def parse(data: bytes, dialect: Dialect = Dialect.PVE) -> Conf:
     """Read a configuration; never raises, faults are fields."""
     if dialect is Dialect.LXC:
-        old_key = _OLD_KEY.search(data) is not None
-        idmap = b"lxc.id" in data and _IDMAP.search(data) is not None
-        return Conf(
-            data=data,
-            dialect=dialect,
-            head=len(data),
-            values=_values(data, dialect, KEY, 0, len(data)),
-            lock=None,
-            is_template=False,
-            features="",
-            malformed=None,
-            pending=None,
-            includes=False,
-            old_key=old_key,
-            unprivileged=idmap,
-        )
-    head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, (0, 0))
-    settings = _settings(data, head)
-    lock = settings.get(b"lock")
+        return _parse_lxc(data)
+    head, malformed, pending = _sections(data) if b"[" in data else (len(data), None, None)
+    settings: dict[bytes, bytes] = {}
+    raw: dict[bytes, list[bytes]] = {}
+    for key, value, raw_key, raw_value in _SETTING.findall(b"\n" + data[:head]):
+        if key:
+            # The last of several counts, as in Proxmox's own parser.
+            settings[key] = value
+        else:
+            raw.setdefault(raw_key, []).append(raw_value)
     return Conf(
         data=data,
         dialect=dialect,
         head=head,
-        values=_values(data, dialect, KEY, 0, head),
-        lock=lock.decode("utf-8", "replace") if lock is not None else None,
+        values=tuple([_value(value, dialect) for value in raw.get(KEY, ())]),
+        beside={key.decode(): _value(raw[key][-1], dialect) for key in BESIDE if key in raw} if raw else {},
+        lock=settings[b"lock"].decode("utf-8", "replace") if b"lock" in settings else None,
         is_template=_TRUE.fullmatch(settings.get(b"template", b"")) is not None,
         features=settings.get(b"features", b"").decode("utf-8", "replace"),
         malformed=malformed,
-        pending=_pending(data, pending) if pending != (0, 0) else None,
-        includes=b"lxc.include" in data and _INCLUDE.search(data, 0, head) is not None,
-        old_key=b"lxc.aa_profile" in data and _OLD_KEY.search(data, 0, head) is not None,
+        pending=None if pending is None else _pending(data, pending),
+        includes=b"lxc.include" in raw,
+        old_key=b"lxc.aa_profile" in raw,
         unprivileged=_TRUE.fullmatch(settings.get(b"unprivileged", b"")) is not None,
     )
 
 
-def _settings(data: bytes, head: int) -> dict[bytes, bytes]:
-    """What the head says of a few other keys; the last of several counts, as in Proxmox's own parser."""
-    return dict(_SETTING.findall(b"\n" + data[:head]))
+def _parse_lxc(data: bytes) -> Conf:
+    found = {key: _values(data, Dialect.LXC, key, 0, len(data)) for key in BESIDE}
+    return Conf(
+        data=data,
+        dialect=Dialect.LXC,
+        head=len(data),
+        values=_values(data, Dialect.LXC, KEY, 0, len(data)),
+        beside={key.decode(): values[-1] for key, values in found.items() if values},
+        lock=None,
+        is_template=False,
+        features="",
+        malformed=None,
+        pending=None,
+        includes=False,
+        old_key=b"lxc.aa_profile" in data and re.search(_OLD_KEY, data) is not None,
+        unprivileged=b"lxc.id" in data and re.search(_IDMAP, data) is not None,
+    )
 
 
 def _lines(data: bytes, dialect: Dialect, key: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
     """The lines that set `key` between two places."""
-    line = _line(dialect, key)
     if dialect is Dialect.LXC:
-        yield from line.finditer(data, start, end)
+        yield from _lxc_line(key).finditer(data, start, end)
         return
     # Proxmox takes no blank before a key, so it need only be looked at where the key itself stands.
     at = data.find(key, start, end)
     while at >= 0:
-        match = line.match(data, at, end)
+        match = _pve_line(key).match(data, at, end)
         if match is not None:
             yield match
         at = data.find(key, at + len(key), end)
@@ -193,7 +208,7 @@ def _lines(data: bytes, dialect: Dialect, key: bytes, start: int, end: int) -> I
 def _values(data: bytes, dialect: Dialect, key: bytes, start: int, end: int) -> tuple[str, ...]:
     if key not in data:
         return ()
-    return tuple([_value(m["value"], dialect) for m in _lines(data, dialect, key, start, end)])
+    return tuple(_value(m["value"], dialect) for m in _lines(data, dialect, key, start, end))
 
 
 def _pending(data: bytes, span: tuple[int, int]) -> tuple[str, ...] | None:
@@ -202,32 +217,21 @@ def _pending(data: bytes, span: tuple[int, int]) -> tuple[str, ...] | None:
     return _values(data, Dialect.PVE, KEY, *span)
 
 
-def _brackets(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each line that begins with a bracket begins and ends."""
-    text = b"\n" + data
-    start = text.find(b"\n[")
-    while start >= 0:
-        end = text.find(b"\n", start + 1)
-        end = len(text) if end < 0 else end
-        # What is one further in `text` is the bracket itself, and the end is one less in `data`.
-        yield start, end - 1
-        start = text.find(b"\n[", end)
-
-
-def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int]]:
+def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int] | None]:
     """Where the head ends, the first malformed header's line, and the span of `[pve:pending]`."""
-    head, malformed, pending = len(data), None, (0, 0)
-    for start, end in _brackets(data):
-        line = data[start:end]
-        if _SECTION.match(line) is None:
+    head, malformed, pending = len(data), None, None
+    for match in _HEADER.finditer(b"\n" + data):
+        # With that newline its place is the bracket's own, and what ends behind it ends one earlier.
+        name, start = match[1], match.start()
+        if name is None:
             if malformed is None:
                 malformed = data.count(b"\n", 0, start) + 1
             continue
         head = min(head, start)
-        if pending[1] == len(data):
+        if pending is not None and pending[1] == len(data):
             pending = (pending[0], start)
-        if line[1:12].lower() == b"pve:pending":
-            pending = (end, len(data))
+        if name.lower() == b"pve:pending":
+            pending = (match.end() - 1, len(data))
     return head, malformed, pending
 
 
@@ -241,12 +245,11 @@ def lines_below(data: bytes, dialect: Dialect = Dialect.PVE) -> list[tuple[str, 
     if KEY not in data or dialect is Dialect.LXC:
         return []
     found = []
-    headers = [(start, end) for start, end in _brackets(data) if _SECTION.match(data[start:end])]
-    for index, (start, begin) in enumerate(headers):
-        end = headers[index + 1][0] if index + 1 < len(headers) else len(data)
-        section = data[start:begin].rstrip()[1:-1].decode("utf-8", "replace")
-        values = _values(data, Dialect.PVE, KEY, begin, end)
-        found += [(section, unquoted(value)) for value in values]
+    headers = [match for match in _HEADER.finditer(b"\n" + data) if match[1] is not None]
+    for index, match in enumerate(headers):
+        end = headers[index + 1].start() if index + 1 < len(headers) else len(data)
+        values = _values(data, Dialect.PVE, KEY, match.end() - 1, end)
+        found += [(match[1].decode("utf-8", "replace"), unquoted(value)) for value in values]
     return found
 
 
@@ -396,7 +399,7 @@ def lines_put_back(
 
 def counting(conf: Conf, keys: Iterable[str]) -> dict[str, str | None]:
     """What counts of each of our keys above the first section: the last line; None without one."""
-    return {key: next(reversed(values_of(conf, key.encode())), None) for key in keys}
+    return {key: conf.assigned if key == PROFILE_KEY else conf.beside.get(key) for key in keys}
 
 
 def _applied(conf: Conf, change: Edit | None) -> bytes:

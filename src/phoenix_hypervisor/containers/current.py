@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.generated import flag, lost_filesystems
-from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.actions import NESTING_KEY, SECCOMP_KEY, LineChange
+from phoenix_hypervisor.plan.actions import SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, names_a_profile, variant
@@ -28,6 +27,10 @@ from phoenix_hypervisor.plan.model import (
     ProcessLabel,
     container,
 )
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import Runtime
 
 
 class Containers:
@@ -107,14 +110,14 @@ class Containers:
             # Plain LXC knows no features; what it is created with brings nesting by an include.
             nesting=self.runtime.dialect is codec.Dialect.PVE and flag(features, "nesting"),
             companion=self._companion if spec.seccomp else None,
-            now={} if conf is None else codec.counting(conf, (NESTING_KEY, SECCOMP_KEY)),
+            now={} if conf is None else conf.beside,
             written=self._beside.get(spec.ctid, {}),
         )
         return value, beside(facts), kept(facts)
 
     def _missing(self, conf: codec.Conf | None, lines: tuple[LineChange, ...]) -> str | None:
         """The seccomp file that the configuration will name, where it is not there and not ours to bring."""
-        name = None if conf is None else codec.counting(conf, (SECCOMP_KEY,))[SECCOMP_KEY]
+        name = None if conf is None else conf.beside.get(SECCOMP_KEY)
         for line in lines:
             if line.key == SECCOMP_KEY:
                 name = line.value

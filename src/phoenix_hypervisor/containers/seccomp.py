@@ -66,13 +66,13 @@ _HEAD = """
 [all]
 """
 
-_RULE = re.compile(
+_RULE = (
     rb"^(?P<name>[a-z0-9_]+)"
     rb"(?:[ ]+(?:errno[ ]+\d+|kill|trap|allow|notify)(?:[ ]*\[\d,[^\],]+,[^\],0-9]+(?:,[^\],]+)?\])*)?"
     rb"[ ]*(?:#.*)?$"
 )
-_SECTION = re.compile(rb"^\[[A-Za-z0-9_]+\][ ]*$")
-_POLICY = re.compile(rb"^(?:deny|allow|black|white)list(?:[ ]+\S+.*)?$")
+_SECTION = rb"^\[[A-Za-z0-9_]+\][ ]*$"
+_POLICY = rb"^(?:deny|allow|black|white)list(?:[ ]+\S+.*)?$"
 
 
 def render(common: bytes | None) -> bytes:
@@ -98,11 +98,11 @@ def fault_of(text: bytes) -> str | None:
     lines = text.split(b"\n")
     if lines[0].strip() != b"2":
         return "line 1 is not the version 2"
-    if len(lines) < 2 or not _POLICY.match(lines[1].rstrip()):
+    if len(lines) < 2 or not re.match(_POLICY, lines[1].rstrip()):
         return "line 2 is neither denylist nor allowlist"
     for number, raw in enumerate(lines[2:], 3):
         line = raw.strip()
-        if not line or line.startswith(b"#") or _SECTION.match(line) or _RULE.match(line):
+        if not line or line.startswith(b"#") or re.match(_SECTION, line) or re.match(_RULE, line):
             continue
         return f"line {number} is not a rule: {line[:80].decode('utf-8', 'replace')}"
     return None
@@ -112,7 +112,7 @@ def syscalls(text: bytes) -> tuple[str, ...]:
     """Names of the system calls that `text` has rules for, each once, in order."""
     found: dict[str, None] = {}
     for line in text.split(b"\n")[2:]:
-        match = _RULE.match(line.strip())
+        match = re.match(_RULE, line.strip())
         if match is not None and match["name"] != b"reject_force_umount":
             found[match["name"].decode("ascii")] = None
     return tuple(found)

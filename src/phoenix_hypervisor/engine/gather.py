@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.plan.codes import Code
@@ -25,7 +24,10 @@ from phoenix_hypervisor.plan.model import Assignments, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.retirement import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)

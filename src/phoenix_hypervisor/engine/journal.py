@@ -11,10 +11,8 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.append import Appender
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_own
@@ -22,6 +20,10 @@ from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, Entry, Header
 from phoenix_hypervisor.plan.model import Note
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.host.append import Appender
 
 KEPT = 50
 """Transactions; older ones go when a new one begins."""
@@ -32,6 +34,8 @@ _TAIL = 64 * 1024
 
 
 def now() -> str:
+    from datetime import UTC, datetime
+
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -168,6 +172,8 @@ class Journal:
                 )
             if numbers and self._read(directory, numbers[0]) is None:
                 directory.remove(_name(numbers[0]))
+            from phoenix_hypervisor.host.append import Appender
+
             appender = Appender.create(directory, _name(number), line)
             # Not before: where the new one cannot be made, the old ones are still all there is.
             self._prune(directory, numbers)
@@ -178,6 +184,8 @@ class Journal:
 
     def finish(self, entry: Entry, state: str, left: Sequence[Note]) -> None:
         """Write the end of a transaction that another run left unfinished."""
+        from phoenix_hypervisor.host.append import Appender
+
         with self._open() as directory:
             assert directory is not None
             appender = Appender.open(directory, _name(entry.id))

@@ -9,9 +9,9 @@ raises PhoenixError.  Must not print, exit, or import anything before a method i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
@@ -102,13 +102,15 @@ class Phoenix:
 
         Writes nothing.  A plan that would be refused raises what the method would raise.
         """
-        from phoenix_hypervisor.engine import requests, undo, workflow
+        from phoenix_hypervisor.engine import requests, workflow
         from phoenix_hypervisor.engine.recovery import judge_journal
         from phoenix_hypervisor.engine.results import Planned
 
         session = self._session()
         findings = tuple(judge_journal(session))
         if isinstance(request, requests.RollbackRequest):
+            from phoenix_hypervisor.engine import undo
+
             session.refuse_if_writable()
             entry, plan = undo.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.engine.session import Session
@@ -28,6 +27,10 @@ from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR, UNDONE, Entry
 from phoenix_hypervisor.plan.model import Finding, Note, container
 from phoenix_hypervisor.profiles import records
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import Runtime
 
 
 def recover(session: Session) -> Recovered | None:

@@ -7,12 +7,13 @@ Must not hold words for people: those are made in `cli`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from phoenix_hypervisor.engine.effects import Effect
     from phoenix_hypervisor.plan.actions import Action
     from phoenix_hypervisor.plan.entries import Entry

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.config.load import load_config
 from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, packaged_schema
 from phoenix_hypervisor.containers.current import Containers
-from phoenix_hypervisor.containers.runtime import Runtime
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
 from phoenix_hypervisor.engine.places import beside, config_path
@@ -25,7 +23,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_given, writable_by_others
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.inverse import KernelArgv
+from phoenix_hypervisor.plan.facts import KernelArgv
 from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -33,8 +31,10 @@ from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import Sources, read_sources
 from phoenix_hypervisor.profiles.store import Store
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import Runtime
     from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.profiles.prove import Proven
 

@@ -7,7 +7,6 @@ never stale.  What is read is `engine.gather`'s, what is to be done is decided i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather import Request, gather
 from phoenix_hypervisor.engine.results import Recovered, Refused
@@ -15,7 +14,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.decide import decide
 from phoenix_hypervisor.plan.model import Finding, Plan
-from phoenix_hypervisor.values import dataclass, field, replace
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     # What proves and performs is imported where it is done: most runs change nothing.

@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import MAX_FILE, Directory, make_directories
 from phoenix_hypervisor.host.kernel import Kernel
-from phoenix_hypervisor.host.locks import exclusive, is_held
-from phoenix_hypervisor.host.process import ProcessRunner, Runner
 from phoenix_hypervisor.host.root import Root
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.host.process import Runner
 
 
 class Host:
@@ -23,8 +25,22 @@ class Host:
     def __init__(self, root: str = "/", runner: Runner | None = None, *, live: bool | None = None) -> None:
         self.root = Root(root)
         self._live = self.root.is_live if live is None else live
-        self.runner: Runner = runner if runner is not None else ProcessRunner()
+        self._runner = runner
         self.kernel = Kernel(self.root)
+
+    @property
+    def runner(self) -> Runner:
+        """What runs other programs."""
+        if self._runner is None:
+            # Most runs start no program.
+            from phoenix_hypervisor.host.process import ProcessRunner
+
+            self._runner = ProcessRunner()
+        return self._runner
+
+    @runner.setter
+    def runner(self, runner: Runner) -> None:
+        self._runner = runner
 
     @property
     def is_live(self) -> bool:
@@ -88,10 +104,14 @@ class Host:
         self, path: str, *, timeout: float, what: str, private: bool = False
     ) -> AbstractContextManager[None]:
         """Hold the lock file at host path `path`; `private`: in a directory of root's alone."""
+        from phoenix_hypervisor.host.locks import exclusive
+
         # /run/lock is open to all: a link that somebody put there is not followed.
         real = self.root.locate(path, follow_last=False)
         return exclusive(real, timeout=timeout, what=what, private=private)
 
     def is_locked(self, path: str) -> bool:
         """Whether somebody holds that lock now; for reports only."""
+        from phoenix_hypervisor.host.locks import is_held
+
         return is_held(self.root.locate(path, follow_last=False))

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from subprocess import Popen
+    from typing import Protocol
+else:
+    Protocol = object
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds; `pct create` unpacks a template, which takes minutes on slow storage."""

@@ -7,10 +7,13 @@ Owns the choice: Python's own module (3.14), `zstandard` (Debian's python3-zstan
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.process import Runner, find_program
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _TIMEOUT = 60.0
 

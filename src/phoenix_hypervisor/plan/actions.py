@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import ClassVar
 
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 PROFILE_KEY = "lxc.apparmor.profile"
 NESTING_KEY = "lxc.apparmor.allow_nesting"

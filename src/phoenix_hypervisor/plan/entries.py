@@ -15,13 +15,15 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.codes import Code, code_named
 from phoenix_hypervisor.plan.model import Note
-from phoenix_hypervisor.values import dataclass, replace
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, replace
+
+if TYPE_CHECKING:
+    from typing import Any
 
 JOURNAL_DIR = "/var/lib/phoenix/journal"
 VERSION = 2
@@ -101,11 +103,14 @@ def is_intact(data: bytes) -> bool:
 
     The versions before 2026-11-23 wrote none.
     """
-    first = data.partition(b"\n")[0]
-    content, seal = first[:-_SEAL_LENGTH], first[-_SEAL_LENGTH:]
+    newline = data.find(b"\n")
+    end = len(data) if newline < 0 else newline
+    place = max(0, end - _SEAL_LENGTH)
+    seal = data[place:end]
     if _SEALED.fullmatch(seal) is None:
         return True
-    return seal == _SEAL % hashlib.sha256(content).hexdigest().encode()
+    # A view: a header may have megabytes, and is looked at in every run.
+    return seal == _SEAL % hashlib.sha256(memoryview(data)[:place]).hexdigest().encode()
 
 
 def begin_line(number: int) -> bytes:

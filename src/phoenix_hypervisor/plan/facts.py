@@ -8,10 +8,8 @@ Must not read anything, nor decide anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 from phoenix_hypervisor.plan.declared import ContainerSpec
-from phoenix_hypervisor.plan.inverse import KernelArgv
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ContainerState,
@@ -21,14 +19,33 @@ from phoenix_hypervisor.plan.model import (
     ProfileState,
     ReadOnly,
 )
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
 
-Facts = TypeVar("Facts", contravariant=True)
 Processes = tuple[tuple[str, ...], ...]
 """Argument vectors, in order."""
 
-Decide = Callable[[Facts, Plan], Plan]
-"""Facts and the plan so far; returns what is added to it.  Pure."""
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Facts = TypeVar("Facts", contravariant=True)
+    Decide = Callable[[Facts, Plan], Plan]
+    """Facts and the plan so far; returns what is added to it.  Pure."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelArgv:
+    """The processes that change the kernel's policy."""
+
+    replace: tuple[str, ...]
+    """Loads the compiled policy whose path follows."""
+    directory: str
+    """Where our compiled copies are, one file for each profile."""
+    unload: tuple[str, ...]
+    """Unloads the profile named on its standard input."""
+
+    def load(self, name: str) -> tuple[str, ...]:
+        """The process that loads our compiled copy of profile `name`."""
+        return (*self.replace, f"{self.directory}/{name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ host: the performers leave alone what is not as they expect it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
     Action,
@@ -21,23 +20,8 @@ from phoenix_hypervisor.plan.actions import (
     Stays,
     UnloadProfile,
 )
-from phoenix_hypervisor.values import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class KernelArgv:
-    """The processes that change the kernel's policy."""
-
-    replace: tuple[str, ...]
-    """Loads the compiled policy whose path follows."""
-    directory: str
-    """Where our compiled copies are, one file for each profile."""
-    unload: tuple[str, ...]
-    """Unloads the profile named on its standard input."""
-
-    def load(self, name: str) -> tuple[str, ...]:
-        """The process that loads our compiled copy of profile `name`."""
-        return (*self.replace, f"{self.directory}/{name}")
+from phoenix_hypervisor.plan.facts import KernelArgv
+from phoenix_hypervisor.values import assert_never, dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.values import dataclass
 
-_MODE = re.compile(r"^(?P<names>.*) \((?P<mode>[a-z]+)\)$", re.S)
-_NAMESPACE = re.compile(r"^:(?P<ns>[^:]*):(?://)?(?P<name>.*)$", re.S)
+_MODE = r"(?s)^(?P<names>.*) \((?P<mode>[a-z]+)\)$"
+_NAMESPACE = r"(?s)^:(?P<ns>[^:]*):(?://)?(?P<name>.*)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Label:
 
 def parse(text: str) -> Label:
     """Read one label; anything is a label, so nothing is raised."""
-    match = _MODE.match(text)
+    match = re.match(_MODE, text)
     names, mode = (match["names"], match["mode"]) if match else (text, "")
     parts = []
     for name in names.split("//&"):
-        inner = _NAMESPACE.match(name)
+        inner = re.match(_NAMESPACE, name)
         parts.append(Component(inner["ns"], inner["name"]) if inner else Component("", name))
     return Label(tuple(parts), mode)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any
 
 from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LineChange, LoadWhy
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
-from phoenix_hypervisor.values import dataclass, field, fields
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, fields
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @dataclass(frozen=True, slots=True)

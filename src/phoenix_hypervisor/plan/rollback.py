@@ -23,7 +23,8 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
-from phoenix_hypervisor.plan.inverse import KernelArgv, Step
+from phoenix_hypervisor.plan.facts import KernelArgv
+from phoenix_hypervisor.plan.inverse import Step
 from phoenix_hypervisor.plan.labels import carriers
 from phoenix_hypervisor.plan.model import (
     Assignments,

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from struct import Struct
-from typing import NoReturn
 
 from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 Decompress = Callable[[bytes, int], bytes]
 """One Zstandard frame, and the size that its header states, to its content."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.policyfs import LoadedPolicy, loaded_policy, raw_policy
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.profiles.installed import included_by
 from phoenix_hypervisor.profiles.records import MAX_COMPILED, compiled
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.host.policyfs import LoadedPolicy
 
 CACHE_DIRS = ("/var/cache/apparmor", "/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d")
 
@@ -25,6 +26,8 @@ def differing(host: Host, name: str, blob: bytes | None) -> str | None:
     """Which loaded profile is not the one in `blob`: `name` or a child; None where none is known to be."""
     if blob is None:
         return None
+    from phoenix_hypervisor.host.policyfs import loaded_policy
+
     for loaded in loaded_policy(host.root, name):
         if _same(loaded, blob) is False:
             return loaded.name
@@ -33,6 +36,7 @@ def differing(host: Host, name: str, blob: bytes | None) -> str | None:
 
 def proven(host: Host, name: str, blob: bytes) -> bool:
     """Whether the kernel shows that it has just what is in `blob`; False where it does not tell."""
+    from phoenix_hypervisor.host.policyfs import loaded_policy
     from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.names import profile_names
 
@@ -52,6 +56,8 @@ def known_policy(host: Host, name: str, mode: str | None) -> bytes | None:
     copy = compiled(host, name)
     if mode is None:
         return copy
+    from phoenix_hypervisor.host.policyfs import raw_policy
+
     raw = raw_policy(host.root, name, MAX_COMPILED + 1)
     if raw is not None and len(raw) <= MAX_COMPILED and _is_of(raw, name):
         return raw
@@ -136,6 +142,8 @@ def switched_off(host: Host, names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _files(host: Host, name: str) -> list[str]:
+    from phoenix_hypervisor.profiles.installed import included_by
+
     return [f"{APPARMOR_D}/{path}" for path in (name, *included_by(host, name))]
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     # The policy room is imported where something is asked: a run that changes nothing needs none of it.

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 # The lexer takes an include wherever a token may begin, not only at the start of a line, and needs no
 # blank before a bracket or quote.  One place is known where it is missed: behind a `#` in a list of options.
 _WHERE = rb'(?:[ \t]*(?:<(?P<base>[^>\n]*)>|"(?P<quoted>[^"\n]*)")|[ \t]+(?P<plain>[^\s"<>,]+))'
-_INCLUDE = re.compile(rb"(?<![\w./-])include(?:[ \t]+if[ \t]+exists(?=[\s<\"]))?" + _WHERE)
-_ABI = re.compile(rb"(?<![\w./-])abi" + _WHERE)
+# What may not stand before a word is looked at behind it, so that the word itself can be searched for.
+_INCLUDE = re.compile(rb"include(?<![\w./-]include)(?:[ \t]+if[ \t]+exists(?=[\s<\"]))?" + _WHERE)
+_ABI = re.compile(rb"abi(?<![\w./-]abi)" + _WHERE)
 # Behind the end of a rule or at the start of a line, and up to the next quote: within a quoted name,
 # which may span lines, `#` begins no comment.
 _COMMENT = re.compile(rb"(?:^|(?<=[,{}]))[ \t]*#(?!include)[^\n\"]*", re.M)
@@ -40,6 +41,12 @@ def abi(source: bytes) -> list[str]:
     return [path for _, path in _named(_ABI, _code(source))]
 
 
+def _pulled_in(source: bytes) -> list[str]:
+    """What `included` and `abi` find."""
+    code = _code(source)
+    return [path for pattern in (_INCLUDE, _ABI) for _, path in _named(pattern, code)]
+
+
 def reaching_outside(source: bytes) -> list[str]:
     """What `source` includes or names as its ABI that is not certain to lie below /etc/apparmor.d.
 
@@ -56,7 +63,7 @@ def reaching_outside(source: bytes) -> list[str]:
 
 def _code(source: bytes) -> bytes:
     """`source` without its comments, as far as they certainly are some."""
-    return _COMMENT.sub(b"", source)
+    return _COMMENT.sub(b"", source) if b"#" in source else source
 
 
 def _named(pattern: re.Pattern[bytes], code: bytes) -> list[tuple[str, str]]:
@@ -103,7 +110,7 @@ class Closures:
     def of(self, source: bytes) -> tuple[str, tuple[str, ...]]:
         """The hash of `source` with all it includes, and the sorted paths included."""
         seen: set[str] = set()
-        pending = [*included(source), *abi(source)]
+        pending = _pulled_in(source)
         while pending:
             path = pending.pop()
             if path in seen:
@@ -122,7 +129,7 @@ class Closures:
         if content is None:
             names, digest = [], b"missing"
         elif isinstance(content, bytes):
-            names, digest = [*included(content), *abi(content)], hashlib.sha256(content).digest()
+            names, digest = _pulled_in(content), hashlib.sha256(content).digest()
         else:
             kept = [name for name in sorted(content) if not is_skipped(name)]
             names, digest = [f"{path.rstrip('/')}/{name}" for name in kept], repr(kept).encode()

@@ -9,24 +9,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.process import Completed, find_program
-from phoenix_hypervisor.host.zstd import decompress
-from phoenix_hypervisor.policy.packed import plain
-from phoenix_hypervisor.profiles.features import Features, asks, choose
 from phoenix_hypervisor.profiles.sources import OPTIONAL
+from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    # What compiles is imported where something is compiled: a run that changes nothing needs none of it.
+    from phoenix_hypervisor.host.process import Completed
     from phoenix_hypervisor.policy.sockets import Asks
+    from phoenix_hypervisor.profiles.features import Features
 
 COMPILE_TIMEOUT = 300.0
 COMPRESSES = (5, 0, 2)
 """From this version on the parser compresses for some kernels, and can be told not to."""
-_VERSION = re.compile(rb"version (\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION = rb"version (\d+)\.(\d+)(?:\.(\d+))?"
 # Said on a kernel without AppArmor, where nothing of it matters to a compile.
 _HARMLESS = (b"Cache read/write disabled", b"Warning: unable to find a suitable fs in /proc/mounts")
 
@@ -61,7 +59,7 @@ class Parser:
         """Of the parser; asked once."""
         if self._version is None:
             done = self._host.runner.run([self._executable, "--version"], timeout=30)
-            match = _VERSION.search(done.stdout + done.stderr)
+            match = re.search(_VERSION, done.stdout + done.stderr)
             if not done.ok or match is None:
                 raise PhoenixError(f"{self._executable} does not say its version: {done.words()}")
             self._version = (int(match[1]), int(match[2]), int(match[3] or 0))
@@ -70,6 +68,8 @@ class Parser:
     @property
     def features(self) -> Features:
         if self._features is None:
+            from phoenix_hypervisor.profiles.features import choose
+
             self._features = choose(self._host, self.version[0], self._override)
         return self._features
 
@@ -77,11 +77,15 @@ class Parser:
     def asks(self) -> Asks:
         """How the kernel that it compiles for asks about sockets."""
         if self._asks is None:
+            from phoenix_hypervisor.profiles.features import asks
+
             self._asks = asks(self._host, self._override)
         return self._asks
 
     def identity(self) -> list[object]:
         """What changes when another parser is installed: path, size and mtime of the binary."""
+        from phoenix_hypervisor.host.process import find_program
+
         path = find_program(self._executable) or self._executable
         try:
             info = os.stat(path)
@@ -134,6 +138,11 @@ class Parser:
         """
         if not done.stdout:
             raise ProofError("compiles to nothing: it defines no profile", where=where)
+        from functools import partial
+
+        from phoenix_hypervisor.host.zstd import decompress
+        from phoenix_hypervisor.policy.packed import plain
+
         return plain(done.stdout, partial(decompress, self._host.runner))
 
     def accepts_optional(self, profiles: Sequence[str], includes: Sequence[str]) -> tuple[bool, str]:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, assert_never
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
@@ -31,7 +30,10 @@ from phoenix_hypervisor.plan.actions import (
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR
-from phoenix_hypervisor.values import dataclass, field, replace
+from phoenix_hypervisor.values import TYPE_CHECKING, assert_never, dataclass, field, replace
+
+if TYPE_CHECKING:
+    from typing import Any
 
 STATE_DIR = "/var/lib/phoenix"
 COMPILED_DIR = f"{STATE_DIR}/compiled"

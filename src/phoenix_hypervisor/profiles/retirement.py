@@ -19,9 +19,7 @@ from phoenix_hypervisor.profiles.sources import RESERVED
 from phoenix_hypervisor.profiles.store import Store
 
 DPKG_INFO = "/var/lib/dpkg/info"
-_DEFINES = re.compile(
-    rb'^[ \t]*(?:profile[ \t]+)?"?([^\s"{}()#@,]+)"?[ \t]+(?:flags=\([^)]*\)[ \t]*)?\{', re.M
-)
+_DEFINES = rb'(?m)^[ \t]*(?:profile[ \t]+)?"?([^\s"{}()#@,]+)"?[ \t]+(?:flags=\([^)]*\)[ \t]*)?\{'
 
 
 def find(store: Store, deprecated: Mapping[str, str]) -> list[Retirement]:
@@ -82,7 +80,7 @@ def _defined(store: Store, name: str, data: bytes) -> list[str]:
         return store.parser.names([path])
     except PhoenixError:
         # The documents' old profile does not parse; its text still says what it meant to define.
-        return [m.decode("utf-8", "replace") for m in _DEFINES.findall(data)]
+        return [m.decode("utf-8", "replace") for m in re.findall(_DEFINES, data)]
 
 
 def _package_owner(host: Host, path: str) -> str | None:

@@ -10,7 +10,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any
 
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION, render
 from phoenix_hypervisor.errors import PhoenixError
@@ -23,7 +22,10 @@ from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.sources import Sources, to_probe
-from phoenix_hypervisor.values import replace
+from phoenix_hypervisor.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_INSTALLED = 4 * 1024 * 1024
 
@@ -40,6 +42,7 @@ class Store:
         self.manifest, self.manifest_bytes = records.read(host) if recorded else nothing
         self.loaded = host.kernel.loaded_profiles()
         self._optional: Mapping[str, Any] = self.manifest.optional
+        self._accepted: tuple[bool, str] | None = None
         self._directories: dict[str, Directory | None] = {}
 
     # What is wanted ---------------------------------------------------------------
@@ -51,6 +54,11 @@ class Store:
         """
         if not self.sources.optional:
             return True, ""
+        if self._accepted is None:
+            self._accepted = self._ask_about_optional()
+        return self._accepted
+
+    def _ask_about_optional(self) -> tuple[bool, str]:
         key = self._optional_key()
         if self._optional.get("key") != key:
             accepted, words = self.parser.accepts_optional(*to_probe(self.sources.optional))

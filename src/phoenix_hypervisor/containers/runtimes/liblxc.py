@@ -13,15 +13,13 @@ from phoenix_hypervisor.host.machine import Host
 
 LXC_DIR = "/var/lib/lxc"
 
-_NUMBERED = re.compile(r"(.+)-[1-9][0-9]*")
+_NUMBERED = r"(.+)-[1-9][0-9]*"
 # From the root of the hierarchy on: whoever may make cgroups further down, a container in its own
 # or a user in theirs, can give them any name.
-_PAYLOAD = re.compile(
-    rb"^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)", re.MULTILINE
-)
+_PAYLOAD = rb"(?m)^[0-9]+:[^:\n]*:/(?:lxc/(?P<pve>[1-9][0-9]*)|lxc\.payload\.(?P<lxc>[^/\n]+))(?:/|$)"
 
 # lxc-start in the foreground, as Proxmox's unit runs it, or the title of LXC's monitor (lxccontainer.c).
-_MONITOR = re.compile(
+_MONITOR = (
     rb"(?:[^\0]*/)?lxc-start\0(?:[^\0]+\0)*?-n\0(?P<started>[^\0]+)\0"
     rb"|\[lxc monitor\] \S+ (?P<daemon>[^\0\s]+)"
 )
@@ -49,7 +47,7 @@ class LibLxc:
         names: dict[bytes, str] = {}
 
         def container(cgroups: bytes) -> str | None:
-            match = _PAYLOAD.search(cgroups)
+            match = re.search(_PAYLOAD, cgroups)
             if match is None:
                 return None
             payload = match["pve"] or match["lxc"]
@@ -67,14 +65,14 @@ class LibLxc:
         """The containers that are starting or stopping: LXC's monitor lives, and nothing in them."""
         monitored = set()
         for command, cgroups in self._host.kernel.own_commands():
-            match = _MONITOR.match(command)
-            if match is not None and not _PAYLOAD.search(cgroups):
+            match = re.match(_MONITOR, command)
+            if match is not None and not re.search(_PAYLOAD, cgroups):
                 monitored.add((match["started"] or match["daemon"]).decode("utf-8", "surrogateescape"))
         return frozenset(monitored - set(self.processes() or {})) if monitored else frozenset()
 
     def _owner(self, payload: str) -> str:
         """Whose payload cgroup it is: LXC appends a number where a cgroup of the name was left."""
-        match = _NUMBERED.fullmatch(payload)
+        match = re.fullmatch(_NUMBERED, payload)
         if match is None or self._host.lexists(f"{LXC_DIR}/{payload}"):
             return payload
         return match[1]

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
-from phoenix_hypervisor.containers.gpu import device_nodes
 from phoenix_hypervisor.containers.runtimes.liblxc import LibLxc
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
@@ -91,7 +90,8 @@ class Proxmox(LibLxc):
     def leftovers(self) -> list[str]:
         directory = self._conf_dir()
         names = directory.names() if directory is not None else []
-        return [f"{CONF_DIR}/{name}" for name in sorted(names) if TEMPORARY.match(name)]
+        # Most names are no temporary file's, which tells its first letter.
+        return [f"{CONF_DIR}/{name}" for name in sorted(names) if name[0] == "." and TEMPORARY.match(name)]
 
     def elsewhere(self) -> Mapping[str, Elsewhere]:
         """From /etc/pve/.vmlist where pmxcfs offers it, else from the nodes' directories."""
@@ -157,6 +157,8 @@ class Proxmox(LibLxc):
         return self._host.lock(path, timeout=LOCK_TIMEOUT, what=f"the configuration lock of container {ctid}")
 
     def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+        from phoenix_hypervisor.containers.gpu import device_nodes
+
         problems: list[Problem] = []
         for spec in specs:
             place = f"/lxc_configs/{spec.ctid}"
@@ -180,6 +182,8 @@ class Proxmox(LibLxc):
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
         """`--unprivileged` is always explicit: its default is 0 on Proxmox VE 8 and 1 on 9."""
+        from phoenix_hypervisor.containers.gpu import device_nodes
+
         argv = ["pct", "create", spec.ctid, spec.template]
         for argument, text in spec.passed_on(self.name):
             argv += [word.replace("{}", text) for word in argument.split()]

@@ -7,10 +7,9 @@ builds a `Runtime` and a `RuntimeKind`; nothing else names one.  Must not know h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
