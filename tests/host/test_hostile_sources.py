@@ -271,3 +271,29 @@ def test_a_world_writable_folder_is_accepted_again_when_closed(host: DirectoryHo
     assert host.phoenix("setup").code == 1
     host.installed.chmod(0o755)
     assert host.phoenix("setup").code == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "README", "notes.md", "lxc-a~", "#lxc-a#", ".lxc-a.swp", "abstractions/phoenix/x~"],
+)
+def test_documents_and_what_editors_leave_are_passed_over(host: DirectoryHost, name: str) -> None:
+    host.source("lxc-a", "include <abstractions/phoenix/x>")
+    host.source("abstractions/phoenix/x", data=b"  network inet,\n")
+    host.source(name, data=b"no profile at all\n")
+    host.conf("101")
+    host.declare({"101": "lxc-a"})
+    assert host.apply().code == 0
+    assert host.phoenix("verify").code == 0
+    assert not (host.installed / name).exists()
+
+
+@pytest.mark.parametrize("name", ["nvidia", "lxc-a b", "LXC-a", "lxc_a"])
+def test_a_name_that_is_no_profiles_says_what_one_looks_like(host: DirectoryHost, name: str) -> None:
+    """It is meant as a profile: passing it over would leave a container without it."""
+    host.source("lxc-a")
+    host.source(name, data=profile("lxc-a"))
+    host.declare({})
+    result = host.phoenix("check", "--json")
+    assert result.code == 1 and result.problems == [("source-name", str(host.sources / name))]
+    assert "must be lxc-NAME" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,6 +92,23 @@ def test_a_feature_file_that_is_not_there_is_one_message(shipped: DirectoryHost)
     done = shipped.phoenix("check")
     assert (done.code, len(done.err.splitlines())) == (1, 2)
     assert "parser.conf" in done.err and "/nowhere" in done.err
+
+
+def test_what_a_root_must_hold(shipped: DirectoryHost, tmp_path: Path) -> None:
+    """As docs/guide/install.md says it: no more is needed."""
+    shipped.root = tmp_path / "bare"
+    (shipped.root / "etc/pve/lxc").mkdir(parents=True)
+    shutil.copytree(shipped.installed / "tunables", shipped.root / "etc/apparmor.d/tunables")
+    for ctid in json.loads(shipped.config.read_text())["lxc_configs"]:
+        (shipped.root / f"etc/pve/lxc/{ctid}.conf").write_text("arch: amd64\n")
+    assert shipped.apply().code == 0
+    assert shipped.phoenix("verify").code == 0
+
+
+def test_a_root_without_tunables_is_one_message(shipped: DirectoryHost) -> None:
+    shutil.rmtree(shipped.installed / "tunables")
+    done = shipped.phoenix("check")
+    assert (done.code, len(done.err.splitlines())) == (1, 2) and "/etc/apparmor.d/tunables" in done.err
 
 
 def test_an_empty_root_is_one_message(shipped: DirectoryHost, tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_without_libraries_it_goes_on_in_the_venv_under_its_own_name(tmp_path: P
     assert done.stdout.splitlines() == ["-I", str(tmp_path / "bin" / name), "plan", "--x y"], done
 
 
+def test_an_installation_fetches_no_libraries(tmp_path: Path) -> None:
+    """Whatever command it is: as root on a node, apt is the way."""
+    shutil.copytree(TOP / "bin", tmp_path / "bin", symlinks=True)
+    shutil.copy(TOP / "requirements.lock", tmp_path)
+    for words in (["status"], ["policy", "list", "x"]):
+        done = _run([PYTHON, "-I", "-S", str(tmp_path / "bin/phoenix"), *words])
+        assert done.returncode == 1
+        assert done.stderr.startswith("phoenix: python3 lacks click, jsonschema, fastjsonschema, rich\n")
+        assert "apt-get install -y --no-remove python3-click" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_the_parser_is_found_under_the_path_of_cron(two: DirectoryHost) -> None:
     """apparmor_parser is in /usr/sbin, which cron's PATH does not name."""
     words = ["--root", str(two.root), "--config", str(two.config), "apply", "--all", "--no-start"]

@@ -96,7 +96,7 @@ def test_another_prefix_is_refused_by_the_kernel_and_by_us(ready: Lab) -> None:
         assert any(d.operation == "change_profile" for d in ready.denials())
         ready.put(f"{SOURCES}/other-prefix", SMALL.format(name="other-prefix", rules=""))
         done = phoenix(ready, "check", "--quick")
-        assert done.rc == 1 and "LXC could not change to it" in done.stderr
+        assert done.rc == 1 and "a profile's name must be lxc-NAME" in done.stderr
     finally:
         container.remove()
         ready.run(["rm", "-f", f"{SOURCES}/other-prefix"])

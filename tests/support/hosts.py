@@ -82,7 +82,7 @@ class Result:
 
 def told(notes: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Notes of a `--json` run by code, and what they are about."""
-    return [(note["code"], note["target"]) for note in notes]
+    return [(note["code"], note["target"] if "target" in note else note["pointer"]) for note in notes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.lab.guestlink import Guest
 
 ESCAPE = b"\x1d"
+END = b"\x04"
+"""What a terminal makes the end of its input of."""
 
 
 @contextlib.contextmanager
@@ -58,7 +60,9 @@ def interact(guest: Guest, argv: Sequence[str] = ("bash", "-l")) -> int:
                     wire.send({"op": "input"}, data)
                 else:
                     reading = False
-                    wire.send({"op": "input"}, b"\x04")
+            if not ready and not reading:
+                # Again and again: a shell that is only starting, or busy, loses the first ones.
+                wire.send({"op": "input"}, END)
             if wire.fileno() not in ready:
                 continue
             frame = wire.receive(0.0)

@@ -116,11 +116,11 @@ def choose(host: Host, major: int, override: str | None = None) -> Features:
     if host.is_live:
         why = "" if given is not None else " (this kernel has no AppArmor)"
         return Features(tuple(arguments), f"parser.conf and {shown}{why}", kernel)
-    if not os.path.isdir(host.root.locate(APPARMOR_D)):
+    if not os.path.isdir(host.root.locate(f"{APPARMOR_D}/tunables")):
         # The parser would say so for each profile, and then take this machine's own.
         raise PhoenixError(
             "does not exist: --root DIR must contain a host's files, at least its /etc/apparmor.d",
-            where=host.root.shown(APPARMOR_D),
+            where=host.root.shown(f"{APPARMOR_D}/tunables"),
             hint="copy that of the host, with tunables/ and abstractions/, or install apparmor in the root",
         )
     for option, named in conf.options:

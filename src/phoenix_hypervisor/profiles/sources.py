@@ -73,6 +73,11 @@ class Sources:
         return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether a file is none of our business: hidden, a backup or lock of an editor, or a document."""
+    return name.startswith((".", "README")) or name.endswith(("~", ".md")) or name[0] == name[-1] == "#"
+
+
 def to_probe(optional: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
     """What to try a parser with: the optional profiles, and optional includes that none of them pulls in."""
     profiles = sorted(name for name in optional if "/" not in name)
@@ -98,7 +103,7 @@ def read_sources(directory: str) -> Sources:
         _check_mode(top, problems)
         for name, info in top.entries():
             place = os.path.join(directory, name)
-            if name.startswith("."):
+            if is_passed_over(name):
                 continue
             if stat.S_ISLNK(info.st_mode):
                 problems.append(
@@ -117,8 +122,9 @@ def read_sources(directory: str) -> Sources:
                         Problem("a directory that is neither", place, hint=hint, code=Code.SOURCE_PLACE)
                     )
             elif PROFILE_NAME.fullmatch(name) is None:
-                text = "the name is not lxc-[A-Za-z0-9_.-]+, so LXC could not change to it"
-                problems.append(Problem(text, place, code=Code.SOURCE_NAME))
+                text = "a profile's name must be lxc-NAME, of letters, digits and _ . -"
+                hint = "rename it, or move it elsewhere"
+                problems.append(Problem(text, place, hint=hint, code=Code.SOURCE_NAME))
             elif is_skipped(name):
                 problems.append(
                     Problem(
@@ -161,7 +167,7 @@ def _read_optional(base: str, sources: Sources, problems: list[Problem]) -> None
         _read_tree(base, kind, sources.optional, problems)
     with Directory(base, base, base) as top:
         for name, info in top.entries():
-            if stat.S_ISREG(info.st_mode) and not name.startswith("."):
+            if stat.S_ISREG(info.st_mode) and not is_passed_over(name):
                 _read_file(top, name, name, os.path.join(base, name), sources.optional, problems)
 
 
@@ -177,7 +183,7 @@ def _read_tree(
         _check_mode(directory, problems)
         for name, info in directory.entries():
             place = os.path.join(path, name)
-            if name.startswith("."):
+            if is_passed_over(name):
                 continue
             if _INCLUDE_NAME.fullmatch(name) is None:
                 problems.append(
