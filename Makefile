@@ -21,7 +21,7 @@ ALLOWED_SKIPS := test_moving.py
 ALLOWED_SKIPS += test_no_part_of_proc_and_sysfs test_no_alias_of_proc_and_sysfs test_a_compiler_that_was_told_too_little
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ unit: apt-run $(STAMP) ## Unit and property tests only: seconds; root only where
 
 lint: $(STAMP) ## Formatting, lint, types, import rules
 	@$(VENV)/bin/python -m pytest tests/unit/test_linters.py
+
+mutants: apt-test $(STAMP) ## Change what writes, undoes or removes, one thing at a time: do tests notice? (minutes)
+	@nice -n 5 $(VENV)/bin/python tools/mutants $(MUTANTS)
 
 faults: apt-test $(STAMP) ## Fail and kill setup, apply, rollback at every call that changes state (minutes)
 	@$(VENV)/bin/python tools/faults

@@ -1,13 +1,11 @@
-"""What takes actions back, and a transaction that takes them back."""
+"""What takes actions back, whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from phoenix_hypervisor.errors import LeftAlone, PhoenixError
 from phoenix_hypervisor.plan.actions import (
     PROFILE_KEY,
     Action,
@@ -25,11 +23,8 @@ from phoenix_hypervisor.plan.actions import (
     SweepWhy,
     UnloadProfile,
 )
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import KernelArgv
 from phoenix_hypervisor.plan.inverse import inverse
-from phoenix_hypervisor.plan.model import Note, Plan
-from phoenix_hypervisor.plan.transaction import Transaction, TransactionFailed
 
 LOAD = LoadProfile(
     target="lxc-a",
@@ -67,117 +62,122 @@ def _backs(*actions: Action) -> list[Action]:
     return [step.back for step in inverse(actions, KERNEL_ARGV)]
 
 
-class Log:
-    """Remembers how a transaction ended."""
-
-    def __init__(self) -> None:
-        self.ended: list[tuple[str, list[Note]]] = []
-
-    def begin(self, number: int) -> None:
-        pass
-
-    def done(self, number: int, action: Action) -> None:
-        pass
-
-    def end(self, state: str, left: Sequence[Note] = ()) -> None:
-        self.ended.append((state, list(left)))
-
-
-def _transaction(
-    perform: Callable[[Action], Action], settled: list[Sequence[Action]], log: Log
-) -> Transaction:
-    return Transaction(
-        perform=perform, back=lambda actions: inverse(actions, KERNEL_ARGV), settle=settled.append, log=log
+def test_the_inverse_of_a_file_that_was_replaced() -> None:
+    done = replace(INSTALL, before_stat="0600 1 2", after_stat="0644 0 0")
+    back = InstallFile(
+        target="lxc-a",
+        path="/p",
+        before=b"new",
+        after=b"old",
+        profile="lxc-a",
+        foreign=False,
+        returns=True,
+        takes_back=True,
+        before_stat="0644 0 0",
+        after_stat="0600 1 2",
     )
+    assert _backs(done) == [back]
+    assert _backs(replace(done, foreign=False, returns=True)) == [replace(back, foreign=True, returns=False)]
+    assert _backs(replace(INSTALL, before=b"new")) == [], "it changed nothing"
 
 
-def test_a_failure_undoes_newest_first_and_the_kernel_last() -> None:
-    done: list[str] = []
-
-    def perform(action: Action) -> Action:
-        if isinstance(action, AssignLines):
-            raise PhoenixError("no space left", where="x")
-        done.append(f"{action.kind} {action.target}")
-        return action
-
-    plan = Plan(
-        actions=(
-            replace(INSTALL, target="a", before=None), replace(LOAD, target="k", replaces=False),
-            replace(INSTALL, target="b"), CREATE, replace(ASSIGN, target="950", before=None),
-        )
-    )  # fmt: skip
-    settled: list[Sequence[Action]] = []
-    with pytest.raises(TransactionFailed) as caught:
-        _transaction(perform, settled, Log()).execute(plan)
-    assert done[4:] == ["install b", "remove a", "unload k"]
-    # Even the step that failed is taken back: it may have been done in part; here that failed too.
-    step = {"step": "assign", "subject": "950"}
-    assert caught.value.notes == (
-        Note(Code.STEP_FAILED, "container 950", step),
-        Note(Code.FAILED, "x", {"why": "no space left", "next": None}),
-        Note(Code.UNDO_CONTINUES, "transaction"),
-        Note(Code.UNDO_FAILED, "x", {**step, "why": "no space left"}),
-        Note(Code.CREATED, "container 950"),
+def test_the_inverse_of_a_file_that_is_new() -> None:
+    done = replace(INSTALL, before=None, foreign=False, returns=True, after_stat="0644 0 0")
+    back = RemoveFile(
+        target="lxc-a",
+        path="/p",
+        before=b"new",
+        profile="lxc-a",
+        foreign=True,
+        takes_back=True,
+        before_stat="0644 0 0",
     )
-    assert [a.target for a in settled[0]] == ["950"]
+    assert _backs(done) == [back]
 
 
-def test_an_undo_that_fails_is_reported_and_the_others_still_run() -> None:
-    def perform(action: Action) -> Action:
-        if isinstance(action, RemoveFile) and action.target == "b":
-            raise LeftAlone(Code.CHANGED_MEANWHILE, "b")
-        if isinstance(action, SweepFile):
-            raise PhoenixError("no")
-        return action
-
-    plan = Plan(actions=(*(replace(INSTALL, target=name, before=None) for name in "ab"), SWEEP))
-    log = Log()
-    with pytest.raises(TransactionFailed) as caught:
-        _transaction(perform, [], log).execute(plan)
-    assert Note(Code.CHANGED_MEANWHILE, "b") in caught.value.notes
-    assert log.ended == [("undone", [Note(Code.CHANGED_MEANWHILE, "b")])]
-
-
-def test_the_inverse_of_a_file() -> None:
-    (back,) = _backs(INSTALL)
-    assert isinstance(back, InstallFile)
-    assert (back.before, back.after, back.returns, back.foreign) == (b"new", b"old", True, False)
-    (back,) = _backs(replace(INSTALL, before=None, foreign=False))
-    assert isinstance(back, RemoveFile)
-    assert (back.before, back.profile) == (b"new", "lxc-a")
-    assert _backs(replace(INSTALL, before=b"new")) == []
-    (back,) = _backs(replace(REMOVE, before_stat="0600 1 2"))
-    assert isinstance(back, InstallFile)
-    assert (back.before, back.after, back.returns, back.after_stat) == (None, b"old", True, "0600 1 2")
-    assert _backs(replace(REMOVE, before=None)) == []
+def test_the_inverse_of_a_removal() -> None:
+    back = InstallFile(
+        target="lxc-old",
+        path="/p",
+        before=None,
+        after=b"old",
+        profile="lxc-old",
+        returns=True,
+        takes_back=True,
+        after_stat="0600 1 2",
+    )
+    assert _backs(replace(REMOVE, before_stat="0600 1 2")) == [back]
+    assert _backs(replace(REMOVE, before=None)) == [], "it was not there"
 
 
 def test_the_inverse_of_lines() -> None:
-    (back,) = _backs(ASSIGN)
-    assert isinstance(back, AssignLines)
-    assert (back.before, back.after) == (b"b", b"a")
-    assert [(line.key, line.value, line.old) for line in back.lines] == [
-        (PROFILE_KEY, "x", "lxc-a"),
-        ("lxc.apparmor.allow_nesting", None, "1"),
-    ]
-    (back,) = _backs(replace(ASSIGN, before=None))
-    assert isinstance(back, AssignLines)
-    assert (back.before, back.after) == (None, None)
+    back = AssignLines(
+        target="101",
+        path="/c",
+        before=b"b",
+        after=b"a",
+        lines=(
+            LineChange(key=PROFILE_KEY, value="x", old="lxc-a"),
+            LineChange(key="lxc.apparmor.allow_nesting", value=None, old="1"),
+        ),
+        takes_back=True,
+    )
+    assert _backs(ASSIGN) == [back]
+    # Of a container that was created in the same run only the lines go.
+    assert _backs(replace(ASSIGN, before=None)) == [replace(back, before=None, after=None)]
+    assert _backs(replace(ASSIGN, before=None, after=None)) == [replace(back, before=None, after=None)]
+    assert _backs(replace(ASSIGN, before=b"b")) == [], "it changed nothing"
 
 
-def test_the_inverse_of_the_kernel() -> None:
-    (back,) = _backs(LOAD)
-    assert isinstance(back, LoadProfile)
-    assert (back.after, back.closure, back.processes) == (b"1", "c1", (("load", "/compiled/lxc-a"),))
-    (back,) = _backs(replace(LOAD, replaces=False))
-    assert isinstance(back, UnloadProfile)
-    assert (back.after, back.processes) == (b"1", (("remove",),))
-    (back,) = _backs(UNLOAD)
-    assert isinstance(back, LoadProfile)
-    assert (back.after, back.closure, back.replaces) == (b"1", "c1", False)
-    first, second = _backs(SERVICE)
-    assert isinstance(first, UnloadProfile) and first.target == "b"
-    assert isinstance(second, ReloadService) and second.closures == {"a": "0"}
+def test_the_inverse_of_a_load() -> None:
+    back = LoadProfile(
+        target="lxc-a",
+        before=b"2",
+        after=b"1",
+        processes=(("load", "/compiled/lxc-a"),),
+        closure="c1",
+        old_closure="c2",
+        replaces=True,
+        takes_back=True,
+    )
+    assert _backs(LOAD) == [back]
+    first = UnloadProfile(
+        target="lxc-a", before=b"2", after=b"1", processes=(("remove",),), old_closure="c2", takes_back=True
+    )
+    assert _backs(replace(LOAD, replaces=False)) == [first]
+
+
+def test_the_inverse_of_an_unload() -> None:
+    back = LoadProfile(
+        target="lxc-a",
+        before=b"2",
+        after=b"1",
+        processes=(("load", "/compiled/lxc-a"),),
+        closure="c1",
+        old_closure=None,
+        replaces=False,
+        takes_back=True,
+    )
+    assert _backs(replace(UNLOAD, after=b"2")) == [back]
+
+
+def test_the_inverse_of_a_reload_unloads_what_was_new_and_reloads_the_rest() -> None:
+    gone = UnloadProfile(target="b", before=None, processes=(("remove",),), old_closure="2", takes_back=True)
+    again = ReloadService(
+        target="s",
+        processes=(("r",),),
+        closures={"a": "0"},
+        old_closures={"a": "1", "b": "2"},
+        takes_back=True,
+    )
+    assert _backs(SERVICE) == [gone, again]
+
+
+def test_files_go_back_newest_first_and_the_kernel_after_them() -> None:
+    other = replace(INSTALL, target="lxc-b")
+    steps = inverse([INSTALL, LOAD, CREATE, other, UNLOAD], KERNEL_ARGV)
+    assert [step.done for step in steps] == [other, INSTALL, UNLOAD, LOAD]
+    assert [step.back for step in steps] == _backs(other) + _backs(INSTALL) + _backs(UNLOAD) + _backs(LOAD)
 
 
 @pytest.mark.parametrize(

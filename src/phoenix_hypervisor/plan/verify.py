@@ -86,24 +86,8 @@ def judge_container(
     spec: ContainerSpec | None, state: ContainerState, *, live: bool, node: str | None = None
 ) -> ContainerVerdict:
     """The verdict on one container of this `node`; `spec` None: not declared, so nothing is expected."""
-    findings: list[Finding] = []
-    notes: list[Note] = []
-    target = container(state.ctid)
-    if spec is None:
-        notes.append(Note(Code.NOT_DECLARED, target))
-    elif state.fault is not None:
-        findings.append(Finding(Code.CONF_UNUSABLE, target, cause_data(state.fault)))
-    elif state.data is None:
-        findings.append(_missing(spec, state, node))
-    elif state.assigned != state.wanted or state.after is not state.data:
-        findings.append(_not_assigned(state))
-    if spec is not None:
-        if live and spec.start and state.data is not None:
-            findings += _stopped(state)
-        findings += _running(state)
-        if state.next_start is not None:
-            findings.append(Finding(Code.PENDING_RAW, target, cause_data(state.next_start)))
-        notes += state.warnings
+    findings = [] if spec is None else _container(spec, state, live, node)
+    notes = state.warnings if spec is not None else (Note(Code.NOT_DECLARED, container(state.ctid)),)
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
     return ContainerVerdict(
@@ -118,9 +102,32 @@ def judge_container(
         pid=state.init.pid if state.init is not None else None,
         confined=confined,
         findings=tuple(findings),
-        notes=tuple(notes),
+        notes=notes,
         unprivileged=state.unprivileged,
     )
+
+
+def _container(spec: ContainerSpec, state: ContainerState, live: bool, node: str | None) -> list[Finding]:
+    """All that is not as declared."""
+    findings = _configured(spec, state, node)
+    if live and spec.start and state.data is not None:
+        findings += _stopped(state)
+    findings += _running(state)
+    if state.next_start is not None:
+        data = cause_data(state.next_start)
+        findings.append(Finding(Code.PENDING_RAW, container(state.ctid), data))
+    return findings
+
+
+def _configured(spec: ContainerSpec, state: ContainerState, node: str | None) -> list[Finding]:
+    """What the configuration says, where there is one."""
+    if state.fault is not None:
+        return [Finding(Code.CONF_UNUSABLE, container(state.ctid), cause_data(state.fault))]
+    if state.data is None:
+        return [_missing(spec, state, node)]
+    if state.assigned != state.wanted or state.after is not state.data:
+        return [_not_assigned(state)]
+    return []
 
 
 def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Finding:
