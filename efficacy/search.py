@@ -104,7 +104,8 @@ class Search:
             sources = [f"{OWN[fstype]}/{path}", f"{ANYWHERE}/{path}"]
             sources += [f"{ANYWHERE}/{path[len(d) + 1 :]}" for d in movable if d and path.startswith(f"{d}/")]
             targets = ("/mnt/b", f"/mnt/q/{os.path.basename(path)}", f"/mnt/q/{path}")
-            if any(self.may_mount(source, target) for source in sources for target in targets):
+            # A name that must not be written cannot be made, nor changed afterwards.
+            if any(self.may_write(t) and self.may_mount(s, t) for s in sources for t in targets):
                 found.add(path)
         return found
 
