@@ -54,6 +54,9 @@ RULES = (
     # there, and then `mount -o remount` fails on fspick instead of using mount(2).
     Rule("open_tree", ENOSYS, "a copy of a mount without its read-only flag or the masks above it"),
     Rule("open_tree_attr", ENOSYS, "the same, since Linux 6.15"),
+    # crun mounts cgroups with MS_REC, which no rule of AppArmor matches together with a type. After EPERM it
+    # binds them. (MS_REC and none of MS_BIND, MS_MOVE, MS_REMOUNT and the propagation flags.)
+    Rule("mount", EPERM, "a new mount with MS_REC", "[3,16384,SCMP_CMP_MASKED_EQ,0x1e7020]"),
     # BPF_PROG_DETACH takes the device cgroup's program away; BPF_RAW_TRACEPOINT_OPEN watches the whole host.
     Rule("bpf", EPERM, "the device cgroup, detached", _command(9)),
     Rule("bpf", EPERM, "programs at the kernel's raw tracepoints", _command(17)),
