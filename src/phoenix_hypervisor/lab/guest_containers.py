@@ -24,6 +24,8 @@ Layer = Literal["bare", "stock"]
 Rootfs = Literal["busybox", "debian"]
 
 LXC_PATH = "/var/lib/lxc"
+DATA_PATH = "/home"
+"""On the guest's disk: data of containers, no deeper than a disk of the container's own would have it."""
 FIXTURE = "/run/phoenix-lab/fixture.py"
 FIRST_ID, ID_COUNT = 100000, 65536
 """Of an unprivileged container's users in the guest."""
@@ -138,8 +140,9 @@ def make_container(
     `profile` is its `lxc.apparmor.profile` (None: no line, LXC's default then).  `nvidia` binds the
     fake device nodes into it.  `extra` is appended to its config.  With `disk`, a further disk of the lab
     (`/dev/vdb`) is what lies below a `debian` root instead of the guest's own; each of `data` is a
-    directory on the guest's disk that it sees below /var/lib; `masked` units do not start, nor do some
-    that make no sense in the guest's own Debian (None: nothing is masked, it boots as it was installed).
+    directory on the guest's disk (below DATA_PATH) that it sees below /var/lib; `masked` units do not
+    start, nor do some that make no sense in the guest's own Debian (None: nothing is masked, it boots as
+    it was installed).
     """
     name = str(ctid)
     if not _NAME.match(name):
@@ -148,7 +151,7 @@ def make_container(
         name, layer=layer, privileged=privileged, profile=profile, nvidia=nvidia, extra=extra
     )
     for place in data:
-        config += f"lxc.mount.entry = {LXC_PATH}/{name}/{place} var/lib/{place} none bind,create=dir\n"
+        config += f"lxc.mount.entry = {DATA_PATH}/{name}/{place} var/lib/{place} none bind,create=dir\n"
     order = {
         "name": name,
         "rootfs": rootfs,

@@ -19,6 +19,7 @@ import sys
 from typing import Any
 
 LXC = "/var/lib/lxc"
+DATA = "/home"
 RUN = "/run/phoenix-lab"
 SYS_MOVE_MOUNT, SYS_OPEN_TREE, SYS_MOUNT_SETATTR = 429, 428, 442
 AT_FDCWD, AT_EMPTY_PATH, MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1000, 4
@@ -163,6 +164,7 @@ def remove(name: str) -> None:
         if os.path.ismount(target):
             subprocess.run(["umount", "-l", target], check=True)
     shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(f"{DATA}/{name}", ignore_errors=True)
     shutil.rmtree(f"{RUN}/{name}", ignore_errors=True)
 
 
@@ -184,8 +186,8 @@ def main() -> None:
         debian(f"{directory}/rootfs", name, base, count, below, order["masked"])
     for place in order.get("data", ()):
         # Bound in by the config: an overlay of Docker's cannot lie on the container's own.
-        os.makedirs(f"{directory}/{place}")
-        os.chown(f"{directory}/{place}", base, base)
+        os.makedirs(f"{DATA}/{name}/{place}")
+        os.chown(f"{DATA}/{name}/{place}", base, base)
     write(f"{directory}/config", order["config"])
 
 
