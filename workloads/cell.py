@@ -28,8 +28,9 @@ AT_ONCE = 15
 """Checks in one visit of the container: entering it costs as much as a check."""
 INSIDE = Path(__file__).with_name("inside.py")
 SETTLED = ("running", "degraded", "maintenance", "stopping")
-DATA = ("docker", "containerd", "containers", "workloads")
-"""Directories below /var/lib on the host's own disk: an overlay cannot lie on the container's, which is one."""
+DATA = ("docker", "containerd", "containers", "workloads", ".local")
+"""Directories below /var/lib on the host's own disk: an overlay cannot lie on the container's, which is one.
+`.local` is where podman keeps a user's layers."""
 ENVIRONMENT = (
     "export HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
 )

@@ -39,6 +39,8 @@ class Check:
     limit: int = 60
     forbids: tuple[str, ...] = ()
     """Profiles that are there to forbid it: PROFILE, or PROFILE/KIND."""
+    purpose: str = ""
+    """Why they forbid it."""
     kinds: tuple[str, ...] = KINDS
     """Kinds of container in which a kernel allows it to anybody."""
     inits: tuple[Init, ...] = ("systemd",)

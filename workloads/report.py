@@ -72,7 +72,9 @@ def text(document: dict[str, Any], checks: Sequence[Check]) -> str:
     cells: list[Cell] = document["cells"]
     lines = [HEAD.read_text().rstrip(), "", *_summary(cells, checks), "", "## What fails, and why", ""]
     lines += (part for line in _reasons(cells, checks) for part in _wrapped(line))
-    lines += ["## The checks", ""]
+    lines += ["## Forbidden on purpose", ""]
+    lines += (part for line in _purposes(checks) for part in _wrapped(line))
+    lines += ["", "## The checks", ""]
     lines += (part for line in _listed(checks) for part in _wrapped(line))
     return wrapped("\n".join(lines).rstrip())
 
@@ -152,6 +154,14 @@ def _short(line: str) -> str:
         w for w in line.split() if not w.startswith(("apparmor=", "profile=", "fsuid=", "ouid=", "error="))
     ]
     return " ".join(words).replace("`", "'")[:220]
+
+
+def _purposes(checks: Sequence[Check]) -> Iterator[str]:
+    """What a profile is there to forbid, and why."""
+    for check in checks:
+        if check.forbids:
+            where = "all of ours" if check.forbids == OURS else ", ".join(check.forbids)
+            yield f"- **{check.name}** ({where}): {check.purpose}"
 
 
 def _listed(checks: Sequence[Check]) -> Iterator[str]:

@@ -5,18 +5,22 @@ Owns their rows.  What only a privileged container may do on any host is marked 
 
 from __future__ import annotations
 
-from workloads.checks import BASE, DOCKER, STORAGE, Check
+from workloads.checks import BASE, DOCKER, OURS, STORAGE, Check
 from workloads.guests import GATEWAY, Init
 
 FILES, SPACES, LINKS, KERNEL = "mounts", "namespaces and sandboxes", "the network", "the kernel's interfaces"
 INSIDE, GPU, TREES = "containers in the container", "GPUs", "building software"
 ALL: tuple[Init, ...] = ("systemd", "openrc", "runit")
+WALLS = tuple(f"{name}/privileged" for name in (BASE, DOCKER, STORAGE))
+"""Where the profile is the wall."""
+REMOUNTS = "a remount changes the file system itself, which may be the host's"
+ENGINES = "containers inside need nodes and mounts that lxc-nvidia-gpu-docker is for"
 OVERLAID = "/var/lib/workloads"
 """A directory on the host's own disk, as a Proxmox container's whole root is; the lab's root is an overlay."""
 
-_OVERLAY = "d=$(mktemp -d {at}/o.XXXX); mkdir $d/l $d/u $d/w $d/m; echo low > $d/l/f\n" \
-    "mount -t overlay w -o lowerdir=$d/l,upperdir=$d/u,workdir=$d/w $d/m\n" \
-    "trap 'umount $d/m' EXIT; echo high > $d/m/f; grep high $d/u/f; rm $d/m/f; test ! -e $d/m/f"  # fmt: skip
+_OVERLAY = "d=$(mktemp -d {at}/o.XXXX); mkdir $d/l $d/upper $d/work $d/m; echo low > $d/l/f\n" \
+    "mount -t overlay w -o lowerdir=$d/l,upperdir=$d/upper,workdir=$d/work $d/m\n" \
+    "trap 'umount $d/m' EXIT; echo high > $d/m/f; grep high $d/upper/f; rm $d/m/f; test ! -e $d/m/f"  # fmt: skip
 _IMAGE = """
 if [ ! -f /srv/image.tar ]; then
   i=/srv/image; mkdir -p $i/bin $i/etc $i/tmp; cp /bin/busybox $i/bin/
@@ -83,15 +87,17 @@ ROWS = (
           "touch /srv/a/f; mount --move /srv/a /srv/b; test -f /srv/b/f'"),
     Check("tmpfs", FILES, "mkdir -p /srv/t; mount -t tmpfs -o size=10m w /srv/t; touch /srv/t/x; umount /srv/t", inits=ALL),
     Check("tmpfs, size changed", FILES, "mkdir -p /srv/t; mount -t tmpfs -o size=10m w /srv/t; "
-          "mount -o remount,size=20m w /srv/t; findmnt -no OPTIONS /srv/t | grep size=20; umount /srv/t"),
+          "mount -o remount,size=20m w /srv/t; findmnt -no OPTIONS /srv/t | grep size=20; umount /srv/t",
+          forbids=WALLS, purpose=REMOUNTS),
     Check("tmpfs, made read-only", FILES, "mkdir -p /srv/t; mount -t tmpfs w /srv/t; mount -o remount,ro w /srv/t; "
-          "r=0; touch /srv/t/x 2>/dev/null && r=1; umount /srv/t; exit $r"),
+          "r=0; touch /srv/t/x 2>/dev/null && r=1; umount /srv/t; exit $r",
+          forbids=WALLS, purpose=REMOUNTS),
     Check("/dev/shm enlarged", FILES, "mount -o remount,size=700m shm /dev/shm; findmnt -no OPTIONS /dev/shm | grep size=7"),
     Check("overlay on tmpfs", FILES, "mkdir -p /srv/t; mount -t tmpfs w /srv/t; (" + _OVERLAY.format(at="/srv/t")
           + "); umount /srv/t"),
     Check("overlay on the disk", FILES, _OVERLAY.format(at=OVERLAID)),
-    Check("overlay by a user", FILES, "su - worker -c 'unshare -Urm sh -ec \"mount -t tmpfs w /mnt; cd /mnt; mkdir l u w m; "
-          "mount -t overlay o -o userxattr,lowerdir=l,upperdir=u,workdir=w m; echo a > m/f; cat u/f\"'"),
+    Check("overlay by a user", FILES, "su - worker -c 'unshare -Urm sh -ec \"mount -t tmpfs w /mnt; cd /mnt; mkdir l upper work m; "
+          "mount -t overlay o -o userxattr,lowerdir=l,upperdir=upper,workdir=work m; echo a > m/f; cat upper/f\"'"),
     Check("mqueue", FILES, "mkdir -p /srv/q; mount -t mqueue w /srv/q; umount /srv/q"),
     Check("hugetlbfs", FILES, "mkdir -p /srv/h; mount -t hugetlbfs w /srv/h; umount /srv/h",
           kinds=("privileged",)),
@@ -105,7 +111,7 @@ ROWS = (
           "umount /srv/s", limit=60),
     Check("NFS", FILES, f"mkdir -p /mnt/shared; mount -t nfs4 {GATEWAY}:/ /mnt/shared; grep nfs /mnt/shared/hello; "
           "umount /mnt/shared", limit=60, kinds=("privileged",),
-          forbids=(BASE, DOCKER)),
+          forbids=(BASE, DOCKER), purpose="storage over the network is what lxc-gpu-docker-storage is for"),
     # In a namespace of its own: taking a shared tree away again would take the container's own with it.
     Check("chroot with proc, sys and dev", FILES, "r=/srv/root2; mkdir -p $r/bin $r/proc $r/sys $r/dev; cp /bin/busybox $r/bin/\n"
           "unshare -m --propagation slave sh -ec 'cd /srv/root2; mount -t proc proc proc; mount --rbind /sys sys; "
@@ -134,11 +140,13 @@ ROWS = (
     Check("sysctl of the network", LINKS, "sysctl -w net.ipv4.ip_forward=1", inits=ALL),
 
     Check("AF_ALG", KERNEL, "python3 -c 'import socket as s; a=s.socket(s.AF_ALG, s.SOCK_SEQPACKET, 0); "
-          "a.bind((\"hash\", \"sha256\")); c=a.accept()[0]; c.sendall(b\"x\"); print(len(c.recv(64)))' | grep 32"),
+          "a.bind((\"hash\", \"sha256\")); c=a.accept()[0]; c.sendall(b\"x\"); print(len(c.recv(64)))' | grep 32",
+          forbids=OURS, purpose="it loads modules by name; Proxmox's own rules stop it in unprivileged containers"),
     Check("chattr +i", KERNEL, f"touch {OVERLAID}/i; chattr +i {OVERLAID}/i; chattr -i {OVERLAID}/i; rm {OVERLAID}/i",
           kinds=("privileged",)),
     Check("file capabilities", KERNEL, "cp /bin/busybox /srv/cap; setcap cap_net_raw+ep /srv/cap; getcap /srv/cap | grep net_raw"),
-    Check("mknod", KERNEL, "rm -f /srv/null; mknod /srv/null c 1 3", kinds=("privileged",), forbids=(f"{BASE}/privileged",)),
+    Check("mknod", KERNEL, "rm -f /srv/null; mknod /srv/null c 1 3", kinds=("privileged",), forbids=(f"{BASE}/privileged",),
+          purpose="a node of one's own reaches the host's disks"),
     Check("POSIX message queue", KERNEL, "python3 -c 'import ctypes; l=ctypes.CDLL(\"librt.so.1\", use_errno=True); "
           "assert l.mq_open(b\"/w\", 0o102, 0o600, None) >= 0, ctypes.get_errno(); l.mq_unlink(b\"/w\")'"),
     Check("memfd, executed", KERNEL, "python3 -c 'import os; f=os.memfd_create(\"w\"); os.write(f, open(\"/bin/busybox\", "
@@ -156,7 +164,8 @@ ROWS = (
           inits=ALL),
 
     Check("names of source trees, node_modules, venv", TREES, made(TREE), inits=ALL),
-    Check("names of the kernel's switches at home", TREES, made(SWITCHES), inits=ALL),
+    Check("names of the kernel's switches at home", TREES, made(SWITCHES), inits=ALL,
+          forbids=OURS, purpose="switches of the host are closed under every name"),
     Check("python -m venv", TREES, "su - worker -c 'rm -rf v; python3 -m venv --without-pip v; v/bin/python -c 1; rm -rf v'",
           limit=60),
     Check("dpkg installs a package", TREES, "d=/srv/pkg; mkdir -p $d/DEBIAN $d/usr/share/w; touch $d/usr/share/w/f\n"
@@ -166,18 +175,19 @@ ROWS = (
           "tar -C / -cJf /srv/etc.tar.xz etc/systemd; mkdir -p /srv/xt; tar -C /srv/xt -xf /srv/etc.tar.xz", limit=60),
 
     Check("Docker", INSIDE, f"{_IMAGE}systemctl start docker; docker import /srv/image.tar w; "
-          "docker run --rm w echo hello | grep hello", limit=150, forbids=(f"{BASE}/privileged",)),
+          "docker run --rm w echo hello | grep hello", limit=150, forbids=(f"{BASE}/privileged",), purpose=ENGINES),
     Check("docker build", INSIDE, "mkdir -p /srv/build; cd /srv/build; printf 'FROM w\\nRUN echo built > /tmp/f\\n' > Dockerfile\n"
           "DOCKER_BUILDKIT=0 docker build -t built .; docker run --rm built cat /tmp/f | grep built", limit=120,
-          forbids=(f"{BASE}/privileged",)),
+          forbids=(f"{BASE}/privileged",), purpose=ENGINES),
     Check("podman", INSIDE, f"{_IMAGE}podman import -q /srv/image.tar w; podman run --rm --network none w echo hello | grep hello",
-          limit=90, forbids=(f"{BASE}/privileged",)),
-    Check("podman by a user", INSIDE, f"{_IMAGE}loginctl enable-linger worker; install -d -o worker -m 700 {OVERLAID}/worker\n"
-          f"su - worker -c 'p=\"podman --root {OVERLAID}/worker --cgroup-manager cgroupfs\"; $p import -q /srv/image.tar w; "
+          limit=90, forbids=(f"{BASE}/privileged",), purpose=ENGINES),
+    Check("podman by a user", INSIDE, f"{_IMAGE}loginctl enable-linger worker; install -d -o worker -m 700 /var/lib/.local/share\n"
+          f"su - worker -c 'p=\"podman --root /var/lib/.local/share/containers/storage --cgroup-manager cgroupfs\"; $p import -q /srv/image.tar w; "
           "$p run --rm --network none --cgroups=disabled w echo hello' | grep hello", limit=120,
-          forbids=(f"{BASE}/privileged",)),
+          forbids=(f"{BASE}/privileged",), purpose=ENGINES),
     Check("LXC in LXC", INSIDE, _NESTED, limit=60,
-          forbids=(f"{BASE}/privileged", f"{DOCKER}/privileged", f"{STORAGE}/privileged")),
+          forbids=(f"{BASE}/privileged", f"{DOCKER}/privileged", f"{STORAGE}/privileged"),
+          purpose="nested system containers are what lxc-nesting-v1 is for"),
 
     Check("a GPU's node", GPU, "cat /dev/nvidia0 2>&1 | grep 'No such device'", inits=ALL),
     Check("the NVIDIA hook's binds", GPU, "cp /bin/busybox /usr/lib/x86_64-linux-gnu/libcuda.so.1\n"

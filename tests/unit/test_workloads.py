@@ -33,6 +33,7 @@ def test_every_row_is_one_bounded_command_under_a_heading() -> None:
     for row in ROWS:
         assert row.do.strip() and row.missed and 0 < row.limit <= 180, row.name
         assert set(row.inits) <= set(guests.INITS) and set(row.kinds) <= set(checks.KINDS)
+        assert bool(row.forbids) == bool(row.purpose), row.name
         for one in row.forbids:
             profile, _, kind = one.partition("/")
             assert profile in checks.OURS and kind in ("", *checks.KINDS), row.name
