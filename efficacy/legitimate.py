@@ -215,9 +215,9 @@ OWN = _rows(
     "system",
     (NESTING,),
     ("bind a directory of one's own", "make('/srv/own/a')\nmount('/srv/own', '/opt/own', None, BIND)\nget('/opt/own/a')"),
-    ("overlay of one's own", "for n in 'luw': folder('/srv/ov/' + n)\n"
-     "mount('t', '/srv/ov', 'tmpfs')\nfor n in 'luw': folder('/srv/ov/' + n)\n"
-     "mount('o', '/mnt/ov', 'overlay', 0, 'lowerdir=/srv/ov/l,upperdir=/srv/ov/u,workdir=/srv/ov/w')\nmake('/mnt/ov/a')"),
+    ("overlay of one's own", "for n in ('l', 'upper', 'work'): folder('/srv/ov/' + n)\n"
+     "mount('t', '/srv/ov', 'tmpfs')\nfor n in ('l', 'upper', 'work'): folder('/srv/ov/' + n)\n"
+     "mount('o', '/mnt/ov', 'overlay', 0, 'lowerdir=/srv/ov/l,upperdir=/srv/ov/upper,workdir=/srv/ov/work')\nmake('/mnt/ov/a')"),
     ("FUSE file system of one's own", "fd = os.open('/dev/fuse', os.O_RDWR)\nmount('x', '/mnt/fuse', 'fuse.x', "
      "NOSUID | NODEV, f'fd={fd},rootmode=40000,user_id=0,group_id=0')\numount('/mnt/fuse', 2)"),
     ("procfs of a PID namespace of one's own", "def box():\n    mount('proc', '/proc', 'proc', NOSUID | NODEV | NOEXEC)\n"

@@ -24,6 +24,10 @@ DISK = rows_of(
     ("write a host's file: fsopen(ext4) of the disk in a detached devtmpfs",
      "os.close(os.open('var/lib/phoenix-efficacy/escaped', os.O_CREAT | os.O_WRONLY, dir_fd=hosts_disk()))",
      {"check": "on_root escaped"}),
+    ("write below a directory `upper` of the host's: fsopen(ext4) of the disk in a detached devtmpfs",
+     "os.close(os.open('var/lib/phoenix-efficacy/upper/escaped', os.O_CREAT | os.O_WRONLY, dir_fd=hosts_disk()))",
+     {"check": "on_root upper/escaped", "accepted": "an overlay of the container's own opens its upper directory in the "
+      "same way; the seccomp companion stops fsopen"}),
     ("read a host's file: the same disk, attached to /mnt", "attach(hosts_disk(), '/mnt/h')\nresult = get('/mnt/h/' + SECRET_PATH)", {"secret": True}),
     ("read a host's file: fsopen(ext4) of a node of one's own", "n = node('/tmp/phx', 'b', *device(env['disk']))\n"
      "result = get(SECRET_PATH, hosts_disk(n))", {"secret": True}),
@@ -105,6 +109,10 @@ NAMES = rows_of(
       "AppArmor has no hook for mount_setattr(2); the share is the container's mount, and " + ADMIN}),
     ("a read-only share made writable by a remount", "mount(None, '/srv/readonly', None, REMOUNT | BIND)\n"
      "put('/srv/readonly/model', 'phoenix-efficacy')", {"check": "read_only_written"}),
+    *((f"a read-only share bound to {place} and made writable by a remount of the file system",
+       f"mount('/srv/readonly', '{place}', None, BIND)\nmount(None, '{place}', None, REMOUNT)\n"
+       f"put('{place}/model', 'phoenix-efficacy')", {"check": "read_only_written"})
+      for place in ("/tmp", "/run", "/dev/shm")),
     ("sysfs in a runtime's directory", "mount('sysfs', '/var/lib/docker/x/sys', 'sysfs')\n"
      "put('/var/lib/docker/x/sys/block/vda/queue/read_ahead_kb', '64')", watch("/sys/block/vda/queue/read_ahead_kb")),
     ("sysfs in a runtime's image", "mount('sysfs', '/var/lib/docker/overlay2/x/merged/sys', 'sysfs')\n"

@@ -191,7 +191,13 @@ class Judges:
 
     def _put_back(self) -> None:
         targets = self._targets
-        unlink(MARKER, f"{STATE}/overwritten", f"{STATE}/escaped", f"{STATE}/share/suid")
+        unlink(
+            MARKER,
+            f"{STATE}/overwritten",
+            f"{STATE}/escaped",
+            f"{STATE}/upper/escaped",
+            f"{STATE}/share/suid",
+        )
         unlink(*(f"/dev/{name}" for name in ("phx-linked", "phx-file", "phx-disk", "phx-moved")))
         self._binfmt()
         loaded = "\n" + read("/proc/modules")

@@ -114,6 +114,7 @@ class Targets:
         leased = f"{STATE}/share/leased"
         write(leased, "another user's")
         os.chown(leased, 5000, 5000)
+        os.makedirs(f"{STATE}/upper", exist_ok=True)
         os.makedirs("/var/lib/docker/overlay2/other", exist_ok=True)
         write("/var/lib/docker/overlay2/other/secret", SECRET)
 
