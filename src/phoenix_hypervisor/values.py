@@ -164,46 +164,58 @@ def _first(cls: type[Any]) -> Callable[..., None]:
 
 
 def _written(cls: type[Any]) -> Any:
-    names: dict[str, Any] = {"_Nothing": _Nothing, "_set": object.__setattr__}
+    names: dict[str, Any] = {"_Nothing": _Nothing, "_set": object.__setattr__, "_cls": cls}
     places: list[str] = []
     named: list[str] = []
-    lines: list[str] = []
-    frozen: bool = cls.__setattr__ is _refuse
+    values: dict[str, str] = {}
     for name, one in getattr(cls, _OWN).items():
-        value = name
+        values[name] = name
         if one.default_factory is not _Nothing:
             names[f"_make_{name}"] = one.default_factory
             made = f"_make_{name}()"
-            value = f"{made} if {name} is _Nothing else {name}" if one.init else made
+            values[name] = f"{made} if {name} is _Nothing else {name}" if one.init else made
         elif not one.init:
             if one.default is _Nothing:
+                del values[name]
                 continue
-            names[f"_default_{name}"], value = one.default, f"_default_{name}"
+            names[f"_default_{name}"], values[name] = one.default, f"_default_{name}"
         if one.init:
             default = _Nothing if one.default_factory is not _Nothing else one.default
             names[f"_default_{name}"] = default
             needed = default is _Nothing and one.default_factory is _Nothing
             (named if one.kw_only else places).append(name if needed else f"{name}=_default_{name}")
-        slot: Any = getattr(cls, name, None)
-        if not frozen:
-            lines.append(f" self.{name} = {value}")
-        elif type(slot) is _SLOT:
-            names[f"_set_{name}"] = slot.__set__
-            lines.append(f" _set_{name}(self, {value})")
-        else:
-            lines.append(f" _set(self, {name!r}, {value})")
-    if hasattr(cls, "__post_init__"):
-        lines.append(" self.__post_init__()")
     arguments = ["self", *places, *(["*", *named] if named else [])]
-    text = f"def __init__({', '.join(arguments)}):\n" + ("\n".join(lines) or " pass")
+    text = f"def __init__({', '.join(arguments)}):\n" + "\n".join(_filling(cls, values, names))
     exec(text, names)
     written = names["__init__"]
     written.__qualname__ = f"{cls.__qualname__}.__init__"
     return written
 
 
-_SLOT: Any = type(vars(_Field)["name"])
-"""What a class holds for each of its slots."""
+def _filling(cls: type[Any], values: dict[str, str], names: dict[str, Any]) -> list[str]:
+    """The lines that set each field to its value; what they name goes into `names`."""
+    plain = [f" self.{name} = {value}" for name, value in values.items()]
+    last = [" self.__post_init__()"] if hasattr(cls, "__post_init__") else []
+    if cls.__setattr__ is not _refuse:
+        return [*plain, *last, " pass"]
+    if len(values) > _FEW and "__slots__" in vars(cls):
+        # Setting a field past the guard takes several times as long as setting it.  So the instance is
+        # one of a twin without the guard while it is filled.
+        free = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+        again: Any = type(cls)
+        names["_twin"], names["_derived"] = again(cls.__name__, (cls,), free), _derived
+        check = " if self.__class__ is not _cls: _derived(self, _cls)"
+        return [check, ' _set(self, "__class__", _twin)', *plain, " self.__class__ = _cls", *last]
+    return [*(f" _set(self, {name!r}, {value})" for name, value in values.items()), *last, " pass"]
+
+
+def _derived(self: Any, cls: type[Any]) -> None:
+    """What is derived from a data class is one itself: else it would be filled as its base."""
+    raise TypeError(f"{type(self).__qualname__} is derived from {cls.__qualname__} and is no dataclass")
+
+
+_FEW = 3
+"""Fields; for fewer the twin is not worth it."""
 
 
 def _repr(self: Any) -> str:

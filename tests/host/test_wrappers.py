@@ -105,28 +105,43 @@ def test_links_to_the_wrappers_work(two: DirectoryHost, tmp_path: Path) -> None:
         assert done.returncode == 0, done
 
 
+def _elsewhere(folder: Path, *, site: bool) -> Path:
+    """A copy of bin/ for a machine whose Debian packages bring no library; `site`: another place does."""
+    shutil.copytree(TOP / "bin", folder / "bin", symlinks=True)
+    program = folder / "bin/phoenix"
+    text = program.read_text()
+    assert '"/usr/lib/python3/dist-packages"' in text and "site.main()" in text
+    text = text.replace('"/usr/lib/python3/dist-packages"', f'"{folder}/none"')
+    program.write_text(text if site else text.replace("site.main()", "pass"))
+    (folder / "src").symlink_to(TOP / "src")
+    return folder / "bin"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The programs as on a machine without the libraries."""
+    return _elsewhere(tmp_path, site=False)
+
+
 @pytest.mark.parametrize("name", ["phoenix", "phoenix_orchestrator"])
-def test_without_libraries_it_goes_on_in_the_venv_under_its_own_name(tmp_path: Path, name: str) -> None:
-    shutil.copytree(TOP / "bin", tmp_path / "bin", symlinks=True)
-    venv = tmp_path / ".venv/bin"
+def test_without_libraries_it_goes_on_in_the_venv_under_its_own_name(bare: Path, name: str) -> None:
+    venv = bare.parent / ".venv/bin"
     venv.mkdir(parents=True)
     (venv / "python").write_text('#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done\n')
     (venv / "python").chmod(0o755)
-    # -S: without site-packages, as on a machine without the libraries.
-    done = _run([PYTHON, "-I", "-S", str(tmp_path / "bin" / name), "plan", "--x y"])
-    assert done.stdout.splitlines() == ["-I", str(tmp_path / "bin" / name), "plan", "--x y"], done
+    done = _run([str(bare / name), "plan", "--x y"])
+    assert done.stdout.splitlines() == ["-I", str(bare / name), "plan", "--x y"], done
 
 
-def test_an_installation_fetches_no_libraries(tmp_path: Path) -> None:
+def test_an_installation_fetches_no_libraries(bare: Path) -> None:
     """Whatever command it is: as root on a node, apt is the way."""
-    shutil.copytree(TOP / "bin", tmp_path / "bin", symlinks=True)
-    shutil.copy(TOP / "requirements.lock", tmp_path)
+    shutil.copy(TOP / "requirements.lock", bare.parent)
     for words in (["status"], ["policy", "list", "x"]):
-        done = _run([PYTHON, "-I", "-S", str(tmp_path / "bin/phoenix"), *words])
+        done = _run([str(bare / "phoenix"), *words])
         assert done.returncode == 1
         assert done.stderr.startswith("phoenix: python3 lacks click, jsonschema, fastjsonschema, rich\n")
         assert "apt-get install -y --no-remove python3-click" in done.stderr
-    assert not (tmp_path / ".venv").exists()
+    assert not (bare.parent / ".venv").exists()
 
 
 def test_the_parser_is_found_under_the_path_of_cron(two: DirectoryHost) -> None:
@@ -136,13 +151,20 @@ def test_the_parser_is_found_under_the_path_of_cron(two: DirectoryHost) -> None:
     assert done.returncode == 0, done
 
 
-def test_doctor_runs_on_a_bare_python() -> None:
+def test_doctor_runs_on_a_bare_python(bare: Path) -> None:
     for words in (["doctor"], ["--root", "/tmp", "doctor"]):
-        done = _run([PYTHON, "-I", "-S", str(TOP / "bin/phoenix"), *words])
+        done = _run([str(bare / "phoenix"), *words])
         assert done.returncode == 1, done
         assert "apt-get install -y --no-remove python3-click python3-fastjsonschema" in done.stdout
-    document = json.loads(_run([PYTHON, "-I", "-S", str(TOP / "bin/phoenix"), "doctor", "--json"]).stdout)
+    document = json.loads(_run([str(bare / "phoenix"), "doctor", "--json"]).stdout)
     assert document["version"] == 1
+
+
+@pytest.mark.usefixtures("system_python")
+def test_libraries_are_found_where_debian_has_none(tmp_path: Path) -> None:
+    """By pip, or in another distribution's place: `site` knows."""
+    done = _run([str(_elsewhere(tmp_path, site=True) / "phoenix"), "--version"])
+    assert done.stdout.startswith("phoenix "), done
 
 
 def test_a_reader_that_goes_away_is_no_traceback(two: DirectoryHost) -> None:

@@ -152,6 +152,17 @@ class Packed:
     number: int = 2
 
 
+def test_what_is_derived_without_being_one_is_refused() -> None:
+    base, derived = build(values, FORMS[0])
+
+    class Undeclared(derived):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+    with pytest.raises(TypeError, match="is no dataclass"):
+        Undeclared("a")
+    assert type(derived("a")) is derived and type(base("a")) is base
+
+
 def test_they_go_through_pickle() -> None:
     assert pickle.loads(pickle.dumps(Packed("a", 5))) == Packed("a", 5)
 

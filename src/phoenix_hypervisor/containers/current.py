@@ -16,7 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.actions import SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside, kept, names_a_profile, variant
+from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside_and_kept, names_a_profile, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ConfFault,
@@ -113,7 +113,7 @@ class Containers:
             now={} if conf is None else conf.beside,
             written=self._beside.get(spec.ctid, {}),
         )
-        return value, beside(facts), kept(facts)
+        return value, *beside_and_kept(facts)
 
     def _missing(self, conf: codec.Conf | None, lines: tuple[LineChange, ...]) -> str | None:
         """The seccomp file that the configuration will name, where it is not there and not ours to bring."""
@@ -157,7 +157,6 @@ class Containers:
         after, fault = data, None
         if spec is not None:
             try:
-                codec.check_editable(conf)
                 after = codec.assign_parsed(conf, wanted)
                 if lines:
                     changes = {line.key: line.value for line in lines}
@@ -231,6 +230,9 @@ def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> NextStart | 
 def _warnings(
     ctid: str, conf: codec.Conf, wanted: str | None, kept_lines: tuple[str, ...]
 ) -> tuple[Note, ...]:
+    if conf.unprivileged and not (kept_lines or conf.includes or conf.old_key) and conf.pending is None:
+        # As nearly all are.
+        return ()
     target = container(ctid)
     found = [Note(Code.LINE_KEPT, target, {"key": key}) for key in kept_lines]
     if not conf.unprivileged and (wanted or "").endswith(UNPRIVILEGED):

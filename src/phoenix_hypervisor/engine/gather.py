@@ -151,7 +151,11 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
         read_only=runtime.read_only(),
         pairs=pairs,
         creations={spec.ctid: _creation(runtime, spec) for spec in absent},
-        starts={state.ctid: (runtime.start_argv(state.ctid),) for state in states if not state.running},
+        starts={
+            state.ctid: (runtime.start_argv(state.ctid),)
+            for state in (states if wish.start else ())
+            if not state.running
+        },
         restarts={
             state.ctid: runtime.restart_argv(state.ctid)
             for state in (states if wish.restart else ())

@@ -84,3 +84,10 @@ def kept(facts: LineFacts) -> tuple[str, ...]:
         for key, value in wanted(facts).items()
         if value is not None and facts.now.get(key) not in (None, value, facts.written.get(key))
     )
+
+
+def beside_and_kept(facts: LineFacts) -> tuple[tuple[LineChange, ...], tuple[str, ...]]:
+    """What `beside` and `kept` say; most containers have no such line and need none."""
+    if not facts.now and not any(wanted(facts).values()):
+        return (), ()
+    return beside(facts), kept(facts)
