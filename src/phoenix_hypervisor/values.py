@@ -3,8 +3,8 @@
 Owns `dataclass`, `field`, `fields` and `replace`, which mean what those of the standard library
 mean; for a type checker they are those.  The library writes and compiles several functions for each
 class at import, used or not, and itself imports inspect, ast and tokenize: for the classes of this
-package that took longer than reading a thousand configurations.  Here `__init__` is written for the
-first instance, and all else is shared.  `dataclasses.fields`, `replace`, `asdict` and
+package that took longer than reading a thousand configurations.  Here `__init__` is written for a
+class that is used often, and all else is shared.  `dataclasses.fields`, `replace`, `asdict` and
 `is_dataclass` take these classes too.
 
 Owns `TYPE_CHECKING` and `assert_never` for the same reason: loading typing takes as long as reading
@@ -152,15 +152,52 @@ def _declared(cls: type[Any], kw_only: bool) -> list[tuple[str, _Field]]:
     return found
 
 
+_OFTEN = 8
+"""Instances of one class, after which its own `__init__` is worth what writing and compiling it costs."""
+
+
 def _first(cls: type[Any]) -> Callable[..., None]:
-    """What writes the class's `__init__`, for its first instance."""
+    """The `__init__` of a class's first instances."""
+    made = 0
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        written = _written(cls)
-        setattr(cls, "__init__", written)  # noqa: B010
-        written(self, *values, **named)
+        nonlocal made
+        made += 1
+        if made > _OFTEN:
+            written = _written(cls)
+            setattr(cls, "__init__", written)  # noqa: B010
+            written(self, *values, **named)
+        elif self.__class__ is not cls:
+            _derived(self, cls)
+        else:
+            _fill(self, cls, values, named)
 
     return __init__
+
+
+def _fill(self: Any, cls: type[Any], values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    every: dict[str, _Field] = getattr(cls, _OWN)
+    if len(values) > len(cls.__match_args__):
+        raise TypeError(f"{cls.__qualname__} takes {len(cls.__match_args__)} values without a name")
+    given = dict(zip(cls.__match_args__, values, strict=False))
+    for name in named:
+        if name in given or name not in every or not every[name].init:
+            raise TypeError(f"{cls.__qualname__} does not take {name}, or has it already")
+    given.update(named)
+    for name, one in every.items():
+        if name in given:
+            value = given[name]
+        elif one.default is not _Nothing:
+            value = one.default
+        elif one.default_factory is not _Nothing:
+            value = one.default_factory()
+        elif one.init:
+            raise TypeError(f"{cls.__qualname__} needs {name}")
+        else:
+            continue
+        object.__setattr__(self, name, value)
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
 
 
 def _written(cls: type[Any]) -> Any:
@@ -204,8 +241,13 @@ def _filling(cls: type[Any], values: dict[str, str], names: dict[str, Any]) -> l
         free = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
         again: Any = type(cls)
         names["_twin"], names["_derived"] = again(cls.__name__, (cls,), free), _derived
-        check = " if self.__class__ is not _cls: _derived(self, _cls)"
-        return [check, ' _set(self, "__class__", _twin)', *plain, " self.__class__ = _cls", *last]
+        return [
+            " if self.__class__ is not _cls: _derived(self, _cls)",
+            ' _set(self, "__class__", _twin)',
+            *plain,
+            " self.__class__ = _cls",
+            *last,
+        ]
     return [*(f" _set(self, {name!r}, {value})" for name, value in values.items()), *last, " pass"]
 
 
