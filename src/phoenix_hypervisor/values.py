@@ -92,59 +92,62 @@ def _dataclass(
 
 
 def _made(cls: type[Any], frozen: bool, slots: bool, eq: bool, kw_only: bool) -> type[Any]:
+    given = dict(vars(cls))
     inherited: dict[str, _Field] = {}
     for base in cls.__mro__[-1:0:-1]:
         inherited.update(vars(base).get(_OWN, {}))
-    own = dict(_declared(cls, kw_only))
+    own = dict(_declared(given, kw_only))
     every = {**inherited, **own}
-    for name, one in own.items():
-        # With slots a default would stand in the way of its slot.
-        if slots or one.default is _Nothing:
-            if name in vars(cls):
-                delattr(cls, name)
-        else:
-            setattr(cls, name, one.default)
-    if slots:
-        body = {name: value for name, value in vars(cls).items() if name not in _UNSLOTTED}
-        body["__slots__"] = tuple(name for name in own if name not in inherited)
-        # A class gets its slots when it is made, so it is made once more.
-        again: Any = type(cls)
-        body["__qualname__"] = cls.__qualname__
-        cls = again(cls.__name__, cls.__bases__, body)
-    given = vars(cls)
-    shared: dict[str, Any] = {
+    added: dict[str, Any] = {
         _OWN: every,
         "__match_args__": tuple(name for name, one in every.items() if one.init and not one.kw_only),
+        "__dataclass_fields__": _Standard(frozen, eq),
+        "__dataclass_params__": _Standard(frozen, eq),
+        "__signature__": _Standard(frozen, eq),
     }
     if "__repr__" not in given:
-        shared["__repr__"] = _repr
+        added["__repr__"] = _repr
     if eq and "__eq__" not in given:
-        shared["__eq__"] = _eq
+        added["__eq__"] = _eq
     if eq and given.get("__hash__") is None:
-        shared["__hash__"] = _hash if frozen else None
+        added["__hash__"] = _hash if frozen else None
     if frozen:
-        shared.update(__setattr__=_refuse, __delattr__=_refuse)
+        added.update(__setattr__=_refuse, __delattr__=_refuse)
         if slots:
-            shared.update(__getstate__=_state, __setstate__=_set_state)
+            added.update(__getstate__=_state, __setstate__=_set_state)
+    # With slots a default would stand in the way of its slot.
+    gone = [name for name, one in own.items() if slots or one.default is _Nothing]
+    added.update((name, one.default) for name, one in own.items() if name not in gone)
+    if slots:
+        # A class gets its slots when it is made, so it is made once more.
+        body = {name: value for name, value in given.items() if name not in (*_UNSLOTTED, *gone)}
+        body["__slots__"] = tuple(name for name in own if name not in inherited)
+        body["__qualname__"] = cls.__qualname__
+        again: Any = type(cls)
+        cls = again(cls.__name__, cls.__bases__, {**body, **added})
+    else:
+        for name in gone:
+            if name in given:
+                delattr(cls, name)
+        for name, value in added.items():
+            setattr(cls, name, value)
+            if isinstance(value, _Standard):
+                value.__set_name__(cls, name)
     if "__init__" not in given:
-        shared["__init__"] = _first(cls)
-    for name in ("__dataclass_fields__", "__dataclass_params__", "__signature__"):
-        shared[name] = _Standard(cls, name, frozen, eq)
-    for name, value in shared.items():
-        setattr(cls, name, value)
+        setattr(cls, "__init__", _first(cls))  # noqa: B010
     return cls
 
 
 _UNSLOTTED = ("__dict__", "__weakref__")
 
 
-def _declared(cls: type[Any], kw_only: bool) -> list[tuple[str, _Field]]:
+def _declared(given: dict[str, Any], kw_only: bool) -> list[tuple[str, _Field]]:
     found = []
     # inspect.get_annotations would be the way, if inspect did not cost what is saved here.
-    for name, kind in vars(cls).get("__annotations__", {}).items():
+    for name, kind in given.get("__annotations__", {}).items():
         if kind.startswith("ClassVar"):
             continue
-        default = vars(cls).get(name, _Nothing)
+        default = given.get(name, _Nothing)
         one = default if isinstance(default, _Field) else _field(default=default)
         one.name, one.kind = name, kind
         one.kw_only = kw_only if one.kw_only is None else one.kw_only
@@ -298,8 +301,11 @@ def _set_state(self: Any, state: list[Any]) -> None:
 class _Standard:
     """What the standard library asks a data class for, made when it asks."""
 
-    def __init__(self, cls: type[Any], name: str, frozen: bool, eq: bool) -> None:
-        self._cls, self._name, self._frozen, self._eq = cls, name, frozen, eq
+    def __init__(self, frozen: bool, eq: bool) -> None:
+        self._frozen, self._eq = frozen, eq
+
+    def __set_name__(self, cls: type[Any], name: str) -> None:
+        self._cls, self._name = cls, name
 
     def __get__(self, instance: object, owner: type[Any]) -> Any:
         import dataclasses

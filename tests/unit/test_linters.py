@@ -105,7 +105,7 @@ FORGOTTEN = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    kind: ClassVar = "forgotten"
+    kind = "forgotten"
     target: str
 
 """

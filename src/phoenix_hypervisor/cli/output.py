@@ -57,9 +57,8 @@ def styled(settings: Settings, text: str, style: str | None) -> str:
 
 def say(settings: Settings, text: str = "", style: str | None = None) -> None:
     """A line for people, perhaps in a colour or bold; nothing with --json or --quiet."""
-    text = printable(text)
     if not settings.json and not settings.quiet:
-        echo(styled(settings, text, style))
+        echo(styled(settings, printable(text), style))
 
 
 def emit(document: dict[str, Any]) -> None:

@@ -73,6 +73,15 @@ class Invalid(Exception):
     """The document does not fit the schema; `config.schema` finds out where."""
 
 
+class Patterns(dict):
+    def __init__(self, texts):
+        self.texts = texts
+
+    def __missing__(self, name):
+        self[name] = re.compile(self.texts[name])
+        return self[name]
+
+
 '''
 
 
@@ -84,6 +93,9 @@ def code(schema: bytes) -> str:
         json.loads(schema), use_default=False, detailed_exceptions=False
     )
     body = text[text.index("REGEX_PATTERNS") :]
+    # Compiled when one is asked for: most configurations name few of the keys.
+    body = re.sub(r"re\.compile\(('.*')\)(,?)$", r"\1\2", body, flags=re.M)
+    body = body.replace("REGEX_PATTERNS = {", "REGEX_PATTERNS = Patterns({", 1).replace("\n}\n", "\n})\n", 1)
     body = re.sub(r"raise JsonSchemaValueException\(.*\)$", "raise Invalid", body, flags=re.M)
     # JSON has no Decimal, and all faults at once are `config.schema`'s to find.
     body = body.replace("(JsonSchemaValueException, JsonSchemaValuesException)", "Invalid")

@@ -15,23 +15,32 @@ class Invalid(Exception):
     """The document does not fit the schema; `config.schema` finds out where."""
 
 
-REGEX_PATTERNS = {
-    '^(lxc-[A-Za-z0-9_.-]+|unconfined|generated)$': re.compile('^(lxc-[A-Za-z0-9_.-]+|unconfined|generated)\\Z'),
-    '^[A-Za-z0-9_.-]+$': re.compile('^[A-Za-z0-9_.-]+\\Z'),
-    '^[1-9][0-9]{2,8}$': re.compile('^[1-9][0-9]{2,8}$'),
-    '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$': re.compile('^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\\Z'),
-    '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$': re.compile('^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\\Z'),
-    '^[^-]': re.compile('^[^-]'),
-    '^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]$': re.compile('^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]\\Z'),
-    '^[A-Za-z][A-Za-z0-9_.-]{1,14}$': re.compile('^[A-Za-z][A-Za-z0-9_.-]{1,14}\\Z'),
-    '^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$': re.compile('^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))\\Z'),
-    '^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$': re.compile('^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})\\Z'),
-    '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?$': re.compile('^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?\\Z'),
-    '^[a-z_]+=[A-Za-z0-9;_-]+$': re.compile('^[a-z_]+=[A-Za-z0-9;_-]+\\Z'),
-    '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$': re.compile('^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\\Z'),
-    '^(none|[0-9]{1,3}(,[0-9]{1,3})*)$': re.compile('^(none|[0-9]{1,3}(,[0-9]{1,3})*)\\Z'),
-    '^vllm_[a-z0-9_]+$': re.compile('^vllm_[a-z0-9_]+$')
-}
+class Patterns(dict):
+    def __init__(self, texts):
+        self.texts = texts
+
+    def __missing__(self, name):
+        self[name] = re.compile(self.texts[name])
+        return self[name]
+
+
+REGEX_PATTERNS = Patterns({
+    '^(lxc-[A-Za-z0-9_.-]+|unconfined|generated)$': '^(lxc-[A-Za-z0-9_.-]+|unconfined|generated)\\Z',
+    '^[A-Za-z0-9_.-]+$': '^[A-Za-z0-9_.-]+\\Z',
+    '^[1-9][0-9]{2,8}$': '^[1-9][0-9]{2,8}$',
+    '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$': '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\\Z',
+    '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$': '^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\\Z',
+    '^[^-]': '^[^-]',
+    '^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]$': '^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]\\Z',
+    '^[A-Za-z][A-Za-z0-9_.-]{1,14}$': '^[A-Za-z][A-Za-z0-9_.-]{1,14}\\Z',
+    '^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$': '^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))\\Z',
+    '^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$': '^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})\\Z',
+    '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?$': '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?\\Z',
+    '^[a-z_]+=[A-Za-z0-9;_-]+$': '^[a-z_]+=[A-Za-z0-9;_-]+\\Z',
+    '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$': '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\\Z',
+    '^(none|[0-9]{1,3}(,[0-9]{1,3})*)$': '^(none|[0-9]{1,3}(,[0-9]{1,3})*)\\Z',
+    '^vllm_[a-z0-9_]+$': '^vllm_[a-z0-9_]+$'
+})
 
 NoneType = type(None)
 

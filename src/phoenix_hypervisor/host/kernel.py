@@ -15,7 +15,7 @@ from phoenix_hypervisor.values import dataclass
 
 SECURITYFS = "/sys/kernel/security/apparmor"
 
-_PROFILE_LINE = re.compile(rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$")
+_PROFILE_LINE = rb"^(?P<name>.+) \((?P<mode>[a-z]+)\)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Kernel:
             return None
         found: dict[str, str] = {}
         for line in data.split(b"\n"):
-            match = _PROFILE_LINE.match(line)
+            match = re.match(_PROFILE_LINE, line)
             if match:
                 found[match["name"].decode("utf-8", "surrogateescape")] = match["mode"].decode()
         return found

@@ -13,10 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
-
-if TYPE_CHECKING:
-    from typing import ClassVar
+from phoenix_hypervisor.values import dataclass, field
 
 PROFILE_KEY = "lxc.apparmor.profile"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
@@ -69,7 +66,7 @@ class SweepWhy(Enum):
 class AdoptFile(Stays):
     """Count a file as ours that has the bytes of its source."""
 
-    kind: ClassVar = "adopt"
+    kind = "adopt"
     target: str
     """The profile that it defines, or an include's path below /etc/apparmor.d."""
     path: str
@@ -81,7 +78,7 @@ class AdoptFile(Stays):
 class InstallFile:
     """Write one file."""
 
-    kind: ClassVar = "install"
+    kind = "install"
     target: str
     path: str
     before: bytes | None
@@ -104,7 +101,7 @@ class InstallFile:
 class RemoveFile:
     """Remove one file; `before` None: it was not there any more."""
 
-    kind: ClassVar = "remove"
+    kind = "remove"
     target: str
     path: str
     before: bytes | None
@@ -120,7 +117,7 @@ class RemoveFile:
 class SweepFile(Stays):
     """Remove a file that has no use any more."""
 
-    kind: ClassVar = "sweep"
+    kind = "sweep"
     target: str
     path: str
     why: SweepWhy | None
@@ -130,7 +127,7 @@ class SweepFile(Stays):
 class LoadProfile(Kernel):
     """Load our compiled copy of a profile into the kernel."""
 
-    kind: ClassVar = "load"
+    kind = "load"
     target: str
     before: bytes | None
     """What the kernel has of it, where that is known."""
@@ -151,7 +148,7 @@ class LoadProfile(Kernel):
 class UnloadProfile(Kernel):
     """Take a profile out of the kernel."""
 
-    kind: ClassVar = "unload"
+    kind = "unload"
     target: str
     before: bytes | None
     """What the kernel has of it, where that is known."""
@@ -166,7 +163,7 @@ class UnloadProfile(Kernel):
 class ReloadService(Kernel):
     """Let the service load all profiles from their files."""
 
-    kind: ClassVar = "reload-service"
+    kind = "reload-service"
     target: str
     processes: tuple[tuple[str, ...], ...]
     closures: Mapping[str, str]
@@ -185,7 +182,7 @@ class ReloadService(Kernel):
 class CreateContainer(Stays):
     """Make a container that is declared and not there."""
 
-    kind: ClassVar = "create"
+    kind = "create"
     target: str
     name: str
     processes: tuple[tuple[str, ...], ...]
@@ -213,7 +210,7 @@ class AssignLines:
     A line is kept where it stands; a new one goes beside the profile's.
     """
 
-    kind: ClassVar = "assign"
+    kind = "assign"
     target: str
     path: str
     before: bytes | None
@@ -235,7 +232,7 @@ class AssignLines:
 class StartContainer(Stays):
     """Start a container that is stopped."""
 
-    kind: ClassVar = "start"
+    kind = "start"
     target: str
     profile: str | None
     """The profile line that it must have; None: no line."""
@@ -246,7 +243,7 @@ class StartContainer(Stays):
 class RestartContainer(Stays):
     """Stop a container cleanly and start it again, so that its profile takes effect."""
 
-    kind: ClassVar = "restart"
+    kind = "restart"
     target: str
     profile: str | None
     processes: tuple[tuple[str, ...], ...]

@@ -12,7 +12,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar, assert_never, get_args, get_type_hints
+from typing import Any, assert_never, get_args, get_type_hints
 
 from phoenix_hypervisor.plan.actions import (
     MANAGED_KEYS,
@@ -206,8 +206,7 @@ def _forms(kind: type[Action]) -> Mapping[str, Form]:
 @cache
 def _forms_of(word: str) -> Mapping[str, Form]:
     kind = TYPES[word]
-    # `kind` itself is a ClassVar, which plan.actions knows by name only.
-    hints = get_type_hints(kind, localns={"ClassVar": ClassVar})
+    hints = get_type_hints(kind)
     return {one.name: _FORMS[hints[one.name]] for one in fields(kind) if one.metadata.get("recorded", True)}
 
 

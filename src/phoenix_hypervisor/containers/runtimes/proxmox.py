@@ -29,7 +29,7 @@ SIGNS = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.
 LOCK_TIMEOUT = 10.0
 """Seconds; what PVE::Tools::lock_file waits."""
 
-_CONF_NAME = re.compile(r"([1-9][0-9]*)\.conf")
+_CONF_NAME = r"([1-9][0-9]*)\.conf"
 
 
 class Proxmox(LibLxc):
@@ -74,7 +74,7 @@ class Proxmox(LibLxc):
         directory = self._conf_dir()
         if directory is None:
             return []
-        matches = (_CONF_NAME.fullmatch(name) for name in directory.names())
+        matches = (re.fullmatch(_CONF_NAME, name) for name in directory.names())
         return sorted((m[1] for m in matches if m is not None), key=int)
 
     def read_conf(self, ctid: str) -> bytes | None:
@@ -124,7 +124,7 @@ class Proxmox(LibLxc):
                 continue
             with directory:
                 for name in directory.names():
-                    match = _CONF_NAME.fullmatch(name)
+                    match = re.fullmatch(_CONF_NAME, name)
                     if match is not None:
                         found.setdefault(match[1], _elsewhere(kind, node))
         return found
