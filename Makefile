@@ -76,11 +76,11 @@ fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,0
 bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; writes bench/results.json
 	@$(VENV)/bin/python bench/run.py
 
-install: ## Into $(PREFIX), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
+install: ## Into /usr/local/phoenix_hypervisor (PREFIX=DIR: elsewhere), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"
 
-reference: ## Write docs/configuration.md and docs/codes.md anew from the code
-	@$(PYTHON) tools/reference
+reference: $(STAMP) ## Write docs/configuration.md and docs/codes.md anew from the code
+	@$(VENV)/bin/python tools/reference
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \

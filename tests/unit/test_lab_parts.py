@@ -235,6 +235,13 @@ def test_run_bounded_says_what_failed() -> None:
         run_bounded(["sh", "-c", "echo broken >&2; exit 3"], limit=10)
 
 
+def test_run_bounded_says_what_failed_while_an_orphan_keeps_the_output_open() -> None:
+    """As mmdebstrap's helpers do where user namespaces are off."""
+    script = "sleep 60 & echo unshare: Operation not permitted >&2; exit 1"
+    with pytest.raises(PhoenixError, match=r"exit 1\)(?s:.*)unshare: Operation not permitted"):
+        run_bounded(["sh", "-c", script], limit=30)
+
+
 def test_child_dies_with_its_parent() -> None:
     source = Path(__file__).resolve().parents[2] / "src"
     script = (
