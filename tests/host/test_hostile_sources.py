@@ -141,11 +141,11 @@ INPUTS: dict[str, tuple[Make, str]] = {
     "a name with a newline": (lambda h: h.source("lxc-a\nb", data=profile("lxc-a")), "must be lxc-NAME"),
     "a name with an escape": (lambda h: h.source("lxc-\x1b[2J", data=profile("lxc-a")), "must be lxc-NAME"),
     "a name that is an option": (lambda h: h.source("--remove", data=profile("lxc-a")), "must be lxc-NAME"),
-    "an include named as an option": (lambda h: h.source("abstractions/-x", data=b""), "include line can carry"),
+    "an include named as an option": (lambda h: h.source("abstractions/-x", data=b""), "cannot be used in an include line"),
     "a name that the boot passes over": (_source("lxc-z.dpkg-old", profile("lxc-z.dpkg-old")), "skips"),
     "another such name": (_source("lxc-z.orig", profile("lxc-z.orig")), "skips"),
     "an include that the parser passes over": (_source("abstractions/x.rej", b""), "skips"),
-    "an include of another alphabet": (lambda h: h.source("abstractions/а", data=b""), "include line can carry"),
+    "an include of another alphabet": (lambda h: h.source("abstractions/а", data=b""), "cannot be used in an include line"),
     "a stock profile's name": (
         lambda h: h.source("lxc-container-default", data=profile("x")), "stock profile"),
     # Content

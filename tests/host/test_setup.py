@@ -110,7 +110,7 @@ def test_a_source_that_is_a_fifo_does_not_hang(five: DirectoryHost) -> None:
 
 def test_a_stray_directory(five: DirectoryHost) -> None:
     (five.sources / "old").mkdir()
-    _refused(five, "a directory that is neither")
+    _refused(five, "is not a directory for includes")
 
 
 def test_a_parser_that_says_parser_error_and_ends_with_0(five: DirectoryHost, tmp_path: Path) -> None:

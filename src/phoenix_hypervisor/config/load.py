@@ -157,7 +157,7 @@ def _profile_problems(
         hint = f"did you mean {near[0]}?" if near else "shipped: " + ", ".join(sorted(shipped) or ["none"])
         problems.append(
             Problem(
-                f"profile {profile!r} is neither shipped nor installed nor special",
+                f"profile {profile!r} does not exist: it is neither shipped nor installed",
                 _pointer(ctid, "apparmor_profile"),
                 hint=hint,
                 code=Code.PROFILE_UNKNOWN,
@@ -261,7 +261,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
         if not is_ctid(ctid) and re.search(_CONTROL, ctid):
-            problems.append(Problem("a CTID holds a control character", base, code=Code.CONTROL_CHARACTER))
+            problems.append(Problem("a CTID contains a control character", base, code=Code.CONTROL_CHARACTER))
         used = entry.items() if isinstance(entry, dict) else ()
         pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
         while pending:
@@ -271,7 +271,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
             elif isinstance(value, list):
                 pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
             elif isinstance(value, str) and re.search(_CONTROL, value):
-                problems.append(Problem("holds a control character", pointer, code=Code.CONTROL_CHARACTER))
+                problems.append(Problem("contains a control character", pointer, code=Code.CONTROL_CHARACTER))
     return problems
 
 

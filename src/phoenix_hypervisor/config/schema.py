@@ -111,9 +111,7 @@ class Schema:
 
     def _endless(self) -> PhoenixError:
         hint = "restore the shipped schema file"
-        return PhoenixError(
-            "cannot be used as a schema: it refers to itself without end", where=self.where, hint=hint
-        )
+        return PhoenixError("cannot be used as a schema: it refers to itself", where=self.where, hint=hint)
 
 
 def _key(name: str, row: dict[str, Any]) -> Key:
@@ -217,7 +215,7 @@ def _unknown(pointer: str, key: str, known: list[str], patterns: list[str]) -> P
     elif known:
         hint = "known keys: " + ", ".join(sorted(known))
     else:
-        hint = f"keys here match {' or '.join(patterns)}"
+        hint = f"keys here must match {' or '.join(patterns)}"
     return Problem(f"unknown key {key!r}", f"{pointer}/{escape(key)}", hint=hint, code=Code.UNKNOWN_KEY)
 
 

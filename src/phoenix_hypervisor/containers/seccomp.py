@@ -90,7 +90,7 @@ def render(common: bytes | None) -> bytes:
     if fault is not None:
         raise ValueError(fault)
     if policy.startswith((b"allow", b"white")):
-        raise ValueError("it lists what is allowed; rules that refuse cannot be added to it")
+        raise ValueError("it is an allow list; Phoenix can only add rules to a deny list")
     if not base.endswith(b"\n"):
         base += b"\n"
     return base + _HEAD.encode("ascii") + "".join(f"{rule.line}\n" for rule in RULES).encode("ascii")

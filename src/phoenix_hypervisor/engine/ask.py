@@ -159,7 +159,9 @@ def _load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
     else:
         path, text = sources.source(operand)
     if looks_compiled(text):
-        raise UsageError("is compiled policy, in which no rules are left", where=path, hint="name the source")
+        raise UsageError(
+            "is compiled policy; rules can only be found in its source", where=path, hint="name the source"
+        )
     return path, text
 
 
@@ -221,7 +223,7 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
     under, limit = request.under, request.limit
     place = (under or "/").encode("utf-8", "surrogateescape")
     if place[:1] not in (b"/", b"{", b"[", b"*"):
-        raise UsageError("--under is an absolute path or a glob of such", where=under)
+        raise UsageError("--under takes an absolute path, or a glob that begins with /", where=under)
     try:
         file_access(request.access)
     except PolicyError as error:

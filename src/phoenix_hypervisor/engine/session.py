@@ -182,7 +182,7 @@ class Session:
             place = self.runtime.conf_dir
             why = writable_by_others(self.host.root, place)
             if why is not None:
-                data = {"why": why, "next": f"chmod o-w {place}, and look into it"}
+                data = {"why": why, "next": f"chmod o-w {place}, then check what others put there"}
                 found.append(Note(Code.OPEN_TO_OTHERS, self.host.root.shown(place), data))
         return found
 

@@ -46,7 +46,7 @@ def debian_mirror(etc_apt: Path = Path("/etc/apt")) -> str:
         if "main" in source.components and SUITES.intersection(source.suites):
             return source.uri.rstrip("/")
     raise PhoenixError(
-        "this machine's apt names no Debian archive to make the guest from",
+        "no Debian archive in this machine's apt sources; the lab's guest is made from one",
         where="/etc/apt/sources.list.d",
         hint="add a Debian source there, or name a mirror in PHOENIX_LAB_MIRROR",
     )

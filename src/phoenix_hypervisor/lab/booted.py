@@ -135,7 +135,7 @@ class Lab(Guest):
             if image.disk.exists():
                 return image
             self._stack.close()
-        raise PhoenixError("the lab's image disappears while it is being used", where=str(self.cache.images))
+        raise PhoenixError("the lab's image was removed while it was in use", where=str(self.cache.images))
 
     def _resume(self, image: Image, listen: socket.socket | None) -> Machine:
         accel, memory = self.accel, self._memory
@@ -143,7 +143,7 @@ class Lab(Guest):
         try:
             return snapshot.resume(image, saved, accel=accel, memory=memory, listen=listen)
         except PhoenixError as error:
-            self._progress(f"the saved machine does not continue ({error.message}); booting again")
+            self._progress(f"the saved machine cannot be resumed ({error.message}); booting instead")
             # A state that this QEMU does not take is worth one more first boot, not a failure.
             snapshot.discard(saved)
         saved = snapshot.ensure_saved(self.cache, image, accel=accel, memory=memory, progress=self._progress)

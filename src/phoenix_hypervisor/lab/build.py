@@ -109,8 +109,8 @@ def ensure_image(
                 raise PhoenixError(
                     error.message,
                     where=error.where,
-                    hint=f"Debian {release.name} is in the making and some days does not install; "
-                    f"settled are: {settled}",
+                    hint=f"Debian {release.name} is not released yet, and on some days its packages do "
+                    f"not install; released: {settled}",
                 ) from None
 
 

@@ -202,7 +202,7 @@ def _await_ready(fd: int, progress: Progress) -> None:
             raise PhoenixError(f"the lab was not ready within {READY_LIMIT:.0f} s")
         data = os.read(fd, 1 << 16)
         if not data:
-            raise PhoenixError("the lab's keeper ended before the lab was ready")
+            raise PhoenixError("the lab's background process ended before the lab was ready")
         buffer += data
         *lines, buffer = buffer.split(b"\n")
         for line in lines:

@@ -111,4 +111,4 @@ def _uncompressed(path: str, content: bytes) -> bytes:
         return lzma.decompress(content)
     if path.endswith(".ko"):
         return content
-    raise PhoenixError(f"{path}: compressed in a way that the lab does not read")
+    raise PhoenixError(f"{path}: compressed in a way that the lab cannot read")

@@ -64,7 +64,7 @@ class Qmp:
             if status in wanted:
                 return status
             if time.monotonic() > end:
-                raise PhoenixError(f"QEMU stays {status} after {timeout:.0f} s")
+                raise PhoenixError(f"QEMU is still {status} after {timeout:.0f} s")
             time.sleep(0.02)
 
     def close(self) -> None:

@@ -171,7 +171,7 @@ def _save(image: Image, saved: Saved, *, accel: str, memory: int) -> None:
             tail = "\n".join(guest.console().splitlines()[-15:])
             raise PhoenixError(f"the lab's first boot failed: {error.message}\n{tail}") from None
         if b"lxc-container-default-cgns (enforce)" not in loaded:
-            raise PhoenixError("the lab's first boot came up without the stock LXC profiles")
+            raise PhoenixError("the lab booted without LXC's stock profiles")
         guest.qmp.command("stop")
         guest.qmp.command("migrate-set-parameters", max_bandwidth=1 << 40)
         guest.qmp.pass_fd("state", fd)

@@ -62,7 +62,7 @@ def require(*, build: bool) -> None:
     missing = missing_tools(build=build)
     if missing:
         names = ", ".join(tool.program for tool in missing)
-        raise PhoenixError(f"the lab lacks {names}", hint=apt_line(missing))
+        raise PhoenixError(f"the lab needs {names}, not installed here", hint=apt_line(missing))
 
 
 def path_of(program: str) -> str:

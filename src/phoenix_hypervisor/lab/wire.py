@@ -81,7 +81,7 @@ class Wire:
         while data:
             left = end - time.monotonic()
             if left <= 0 or not is_ready(self._socket, left, to_write=True):
-                raise GuestGone("the guest's agent takes nothing more")
+                raise GuestGone("the guest's agent no longer reads")
             try:
                 data = data[self._socket.send(data[: 1 << 18]) :]
             except BlockingIOError:

@@ -393,7 +393,7 @@ class Code(StrEnum):
     WRONG_TYPE = "wrong-type", (B,), "A value has another type than its key."
     WRONG_FORM = "wrong-form", (B,), "A value does not have the form of its key."
     NOT_ALLOWED = "not-allowed", (B,), "A value is not one of the allowed ones."
-    CONTROL_CHARACTER = "control-character", (B,), "A value holds a control character."
+    CONTROL_CHARACTER = "control-character", (B,), "A value contains a control character."
     SCHEMA_UNUSABLE = (
         "schema-unusable",
         (B,),

@@ -170,7 +170,7 @@ def _given(override: str | None) -> str | None:
     if not os.path.isfile(override):
         names = ", ".join([*PACKED, *ALIASES])
         raise UsageError(
-            "--features is neither a file nor a packed list", where=override, hint=f"packed are {names}"
+            "--features is neither a file nor a packed list", where=override, hint=f"packed lists: {names}"
         )
     if not _is_dump(override):
         raise UsageError("--features is not a feature file", where=override, hint="see apparmor_parser(8)")

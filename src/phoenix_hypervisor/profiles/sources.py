@@ -119,7 +119,7 @@ def read_sources(directory: str) -> Sources:
                 else:
                     hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
                     problems.append(
-                        Problem("a directory that is neither", place, hint=hint, code=Code.SOURCE_PLACE)
+                        Problem("is not a directory for includes", place, hint=hint, code=Code.SOURCE_PLACE)
                     )
             elif PROFILE_NAME.fullmatch(name) is None:
                 text = "a profile's name must be lxc-NAME, of letters, digits and _ . -"
@@ -187,9 +187,7 @@ def _read_tree(
                 continue
             if _INCLUDE_NAME.fullmatch(name) is None:
                 problems.append(
-                    Problem(
-                        "the name is not one that an include line can carry", place, code=Code.SOURCE_NAME
-                    )
+                    Problem("the name cannot be used in an include line", place, code=Code.SOURCE_NAME)
                 )
             elif is_skipped(name):
                 problems.append(

@@ -69,11 +69,13 @@ class PlainLxc(LibLxc):
     def replace_conf(self, ctid: str, data: bytes, *, before: bytes) -> None:
         directory = self._container_dir(ctid)
         if directory is None:
-            raise PhoenixError("has vanished", where=f"{LXC_DIR}/{ctid}")
+            raise PhoenixError("is gone", where=f"{LXC_DIR}/{ctid}")
         with directory:
             writable = writable_by_others(self._host.root, directory.path)
             if writable is not None:
-                raise PhoenixError(writable, where=directory.shown, hint="chmod o-w it, and look into it")
+                raise PhoenixError(
+                    writable, where=directory.shown, hint="chmod o-w it, then check what others put there"
+                )
             directory.replace("config", data, before=before)
 
     def leftovers(self) -> list[str]:

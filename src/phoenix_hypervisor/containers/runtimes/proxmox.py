@@ -64,7 +64,9 @@ class Proxmox(LibLxc):
     def require(self) -> None:
         if self._host.directory(CONF_DIR) is None:
             hint = "`systemctl status pve-cluster`: pmxcfs mounts /etc/pve"
-            raise PhoenixError("does not exist, so no container can be seen", where=CONF_DIR, hint=hint)
+            raise PhoenixError(
+                "does not exist, so Phoenix cannot see any container", where=CONF_DIR, hint=hint
+            )
 
     def ctids(self) -> list[str]:
         return [name for name in self.names() if is_ctid(name)]
@@ -84,7 +86,7 @@ class Proxmox(LibLxc):
     def replace_conf(self, ctid: str, data: bytes, *, before: bytes) -> None:
         directory = self._conf_dir()
         if directory is None:
-            raise PhoenixError("has vanished", where=CONF_DIR, hint="is pve-cluster running?")
+            raise PhoenixError("is gone", where=CONF_DIR, hint="is pve-cluster running?")
         directory.replace(f"{ctid}.conf", data, before=before)
 
     def leftovers(self) -> list[str]:
