@@ -56,7 +56,7 @@ def test_a_file_that_lxc_would_refuse_is_refused(text: bytes, reason: str) -> No
 
 
 def test_a_list_of_what_is_allowed_is_refused() -> None:
-    with pytest.raises(ValueError, match="allowed"):
+    with pytest.raises(ValueError, match="allow list"):
         render(b"2\nallowlist\nread\n")
 
 
