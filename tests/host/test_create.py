@@ -59,6 +59,17 @@ def test_fields_that_creation_needs(live: LiveHost, missing: str) -> None:
     assert not (live.lxc / "950.conf").exists() and "lxc-a" not in live.loaded()
 
 
+def test_an_address_without_a_network_is_refused(live: LiveHost) -> None:
+    live.source("lxc-a")
+    fields = {k: v for k, v in CREATION.items() if k not in ("network_config", "gpu_assignment")}
+    live.declare({"950": fields})
+    result = live.apply("--all", "--json")
+    assert result.code == 1
+    assert result.problems == [("cannot-create", "/lxc_configs/950/mac_address")]
+    assert "declare network_config too" in result.err
+    assert not (live.lxc / "950.conf").exists()
+
+
 def test_a_gpu_that_is_not_there(live: LiveHost) -> None:
     live.source("lxc-a")
     live.declare({"950": CREATION})

@@ -7,6 +7,7 @@ file of the same name; elsewhere none does.  And: which profile is the variant o
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -15,7 +16,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.engine.workflow import prepare
 from phoenix_hypervisor.host.machine import Host
-from support.hosts import DirectoryHost, RecordingRunner
+from support.hosts import DirectoryHost, RecordingRunner, profile, told
 
 QUESTION = """\
 version = 1
@@ -114,3 +115,20 @@ def test_an_optional_profile_needs_one_for_older_parsers(three: DirectoryHost) -
     refused = three.phoenix("setup")
     assert refused.code == 1
     assert "replaces no profile" in refused.err
+
+
+def test_an_edit_that_another_file_stands_in_front_of_is_told(three: DirectoryHost) -> None:
+    """An installation remembers what it shipped: who edits the plain file edits one that does not count."""
+    for name, rule in (("lxc-a", "network,"), ("if-parser-accepts/lxc-a", "network inet,")):
+        three.source(name, data=profile("lxc-a", rule))
+    assert three.phoenix("setup").code == 0
+    told_of = ("edited-in-vain", str(three.sources / "lxc-a"))
+    shipped = three.folder / "shipped/apparmor"
+    shutil.copytree(three.sources, shipped)
+    assert told_of not in told(three.phoenix("plan", "--json").document["warnings"])
+    three.source("lxc-a", "/srv/mine r,")
+    assert told_of in told(three.phoenix("plan", "--json").document["warnings"])
+    assert f"{three.sources}/if-parser-accepts/lxc-a counts in its place" in three.phoenix("plan").out
+    three.source("if-parser-accepts/lxc-a", data=b"profile lxc-a { rules_of_parser_9, }\n")
+    plan = three.phoenix("plan", "--json").document
+    assert told_of not in told(plan["warnings"]) and plan["changes"], "the plain one counts"

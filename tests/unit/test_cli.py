@@ -11,6 +11,7 @@ import pytest
 
 from phoenix_hypervisor.cli import bare_doctor
 from phoenix_hypervisor.cli.main import COMMANDS, main
+from phoenix_hypervisor.host.machine import Host
 
 TOP = Path(__file__).parents[2]
 HEAVY = {"rich", "jsonschema", "fastjsonschema", "subprocess", "difflib", "tempfile"}
@@ -140,6 +141,32 @@ def test_doctor_ends_with_1_where_apparmor_is_off(
     assert capsys.readouterr().out.startswith(
         f"{'ok     ' if apparmor else 'MISSING'} what the kernel says\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pin", "told"),
+    [
+        ("af_mask af_unix", b"network { af_unix { yes } }", False),
+        ("af_mask af_unix", b"network_v8 { af_inet { yes } }", True),
+        ("af_mask", b"network_v8 { af_inet { yes } }", False),
+        ("af_mask af_unix", None, False),
+    ],
+    ids=["both", "Proxmox's kernel with Debian's pin", "Debian's kernel", "no pin"],
+)
+def test_doctor_tells_where_unix_sockets_are_refused_to_profiles_of_others(
+    tmp_path: Path, kernel: str, pin: bytes | None, told: bool
+) -> None:
+    features = tmp_path / "sys/kernel/security/apparmor/features/network"
+    features.mkdir(parents=True)
+    for name in kernel.split():
+        (features / name).touch()
+    (tmp_path / "etc/apparmor").mkdir(parents=True)
+    if pin is not None:
+        (tmp_path / "etc/apparmor/parser.conf").write_text("policy-features=/usr/share/pin\n")
+        (tmp_path / "usr/share").mkdir(parents=True)
+        (tmp_path / "usr/share/pin").write_bytes(pin)
+    said = bare_doctor._sockets(Host(str(tmp_path)))
+    assert (said is not None and "docker-default" in said) is told
 
 
 def test_a_second_signal_does_not_stop_the_undoing() -> None:

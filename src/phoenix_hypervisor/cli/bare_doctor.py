@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from phoenix_hypervisor.containers.runtimes.registry import kind_of, none_installed
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import find_program
@@ -69,6 +70,30 @@ def _kernel() -> tuple[bool, str]:
     return True, "AppArmor is on"
 
 
+def _sockets(host: Host) -> str | None:
+    """That this kernel refuses unix sockets to profiles compiled for what parser.conf pins.
+
+    Ubuntu's kernels, Proxmox's among them, ask about them; a list without network/af_unix makes the
+    parser leave them out, and what is left out is refused (security/apparmor/af_unix.c).
+    """
+    from phoenix_hypervisor.profiles.features import pinned
+
+    kernel = host.content("/sys/kernel/security/apparmor/features/network")
+    if not isinstance(kernel, list) or "af_unix" not in kernel:
+        return None
+    try:
+        named = pinned(host)
+    except PhoenixError:
+        return None
+    if named is None or b"af_unix" in named:
+        return None
+    return (
+        "profiles of others may refuse every unix socket: parser.conf pins a feature list without "
+        "network/af_unix, and this kernel asks about it. Docker's docker-default on this host is one. "
+        "Phoenix's own profiles pin their own list"
+    )
+
+
 def _no_runtime(programs: tuple[str, ...]) -> str | None:
     """That nothing here runs containers, where that is so."""
     if not programs:
@@ -92,6 +117,7 @@ def report() -> dict[str, Any]:
             for n in everything
         ],
         "kernel": {"apparmor": kernel_ok, "text": kernel_text},
+        "unix_sockets": _sockets(Host("/")),
         "no_runtime": _no_runtime(none_installed(Host("/"))),
         "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
         "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
@@ -109,8 +135,8 @@ def run(arguments: Sequence[str] = ()) -> int:
             state = "ok     " if need["present"] else "MISSING" if need["required"] else "absent "
             print(f"{state} {need['what']:<28} {need['why']} ({need['package']})")
         print(f"{'ok     ' if found['kernel']['apparmor'] else 'MISSING'} {found['kernel']['text']}")
-        if found["no_runtime"]:
-            print(f"note    {found['no_runtime']}")
+        for note in filter(None, (found["no_runtime"], found["unix_sockets"])):
+            print(f"note    {note}")
         if found["apt"]:
             print(f"\nneeded:   {found['apt']}")
         if found["apt_optional"]:

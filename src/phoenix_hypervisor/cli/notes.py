@@ -196,6 +196,7 @@ _NOTES: Mapping[Code, Entry] = {
     ),
     Code.PARSER_WARNING: ("{words}", None),
     Code.LEFT_OUT: ("not installed: this parser does not know its rules", None),
+    Code.EDITED_IN_VAIN: ("was edited, but on this host {counts} counts in its place", "edit that file"),
     Code.KERNEL_OFF: lambda note: (
         f"{_what(note)}: AppArmor is off in this kernel",
         "boot with apparmor=1",

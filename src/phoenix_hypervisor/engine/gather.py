@@ -23,7 +23,7 @@ from phoenix_hypervisor.plan.facts import (
 from phoenix_hypervisor.plan.model import Assignments, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.retirement import find
-from phoenix_hypervisor.profiles.sources import OPTIONAL
+from phoenix_hypervisor.profiles.sources import OPTIONAL, edited_in_vain
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _profiles(session: Session, request: Request) -> ProfileFacts:
         stale_caches=tuple(cache.path for cache in store.caches() if cache.newer),
         not_shipped=tuple(store.not_shipped()),
         blockers=(*session.open_places(), *_switches(store.switched_off())),
+        in_vain=tuple(edited_in_vain(session.sources)) if accepted else (),
         left_out=() if accepted else tuple(f"{OPTIONAL}/{name}" for name in sorted(session.sources.optional)),
         argv=session.kernel_argv(),
     )

@@ -78,6 +78,12 @@ class Code(StrEnum):
     NOT_SHIPPED = "not-shipped", (W,), "Phoenix installed the file, and no source for it exists any more."
     PARSER_WARNING = "parser-warning", (W,), "apparmor_parser warns about a source.", "words"
     LEFT_OUT = "left-out", (S,), "Optional includes have rules that this parser does not know."
+    EDITED_IN_VAIN = (
+        "edited-in-vain",
+        (W,),
+        "A source was edited, and on this parser a file below if-parser-accepts counts in its place.",
+        "counts",
+    )
     KERNEL_OFF = "kernel-off", (S,), "AppArmor is off in this kernel, so nothing is loaded.", "what"
     FILES_ONLY = "files-only", (S,), "With --root no kernel is touched and no container started.", "what"
 

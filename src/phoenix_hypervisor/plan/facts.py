@@ -108,6 +108,8 @@ class ProfileFacts:
     """Places that others can write, and profiles that are switched off."""
     left_out: tuple[str, ...] = ()
     """Optional includes that this parser does not know."""
+    in_vain: tuple[tuple[str, str], ...] = ()
+    """Sources that were edited, and what counts in their place on this parser."""
     argv: KernelArgv
     proof: Proof | None = None
     """Of what the plan loads; None: not compiled yet."""

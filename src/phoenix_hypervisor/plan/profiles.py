@@ -47,7 +47,10 @@ def _swept(facts: ProfileFacts) -> Plan:
     found += [(path, SweepWhy.CACHE) for path in facts.stale_caches]
     return Plan(
         actions=tuple(SweepFile(target=path, path=path, why=why) for path, why in found),
-        warnings=tuple(Note(Code.NOT_SHIPPED, path) for path in facts.not_shipped),
+        warnings=(
+            *(Note(Code.NOT_SHIPPED, path) for path in facts.not_shipped),
+            *(Note(Code.EDITED_IN_VAIN, path, {"counts": counts}) for path, counts in facts.in_vain),
+        ),
         refusals=facts.blockers,
     )
 

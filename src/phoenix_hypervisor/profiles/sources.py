@@ -73,6 +73,25 @@ class Sources:
         return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
 
 
+def edited_in_vain(sources: Sources) -> list[tuple[str, str]]:
+    """Files that were edited since `make install`, and the ones below if-parser-accepts that count instead.
+
+    Only an installation knows what it shipped: a checkout has no such record, and nothing is found.
+    """
+    shipped = os.path.join(os.path.dirname(os.path.dirname(sources.directory)), "shipped", "apparmor")
+    found = []
+    for name in sorted(sources.optional):
+        data = sources.profiles.get(name, sources.includes.get(name))
+        parent, base = os.path.split(os.path.join(shipped, name))
+        if data is None or not os.path.isfile(os.path.join(parent, base)):
+            continue
+        with Directory(parent, parent, parent) as directory:
+            if directory.read(base, MAX_SOURCE) != data:
+                place = os.path.join(sources.directory, name)
+                found.append((place, os.path.join(sources.directory, OPTIONAL, name)))
+    return found
+
+
 def is_passed_over(name: str) -> bool:
     """Whether a file is none of our business: hidden, a backup or lock of an editor, or a document."""
     return name.startswith((".", "README")) or name.endswith(("~", ".md")) or name[0] == name[-1] == "#"

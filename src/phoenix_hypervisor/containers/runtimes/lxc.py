@@ -106,6 +106,10 @@ class PlainLxc(LibLxc):
         problems: list[Problem] = []
         for spec in specs:
             place = f"/lxc_configs/{spec.ctid}"
+            if spec.mac_address and spec.network is None:
+                hint = "declare network_config too"
+                text = "the address would be lost: the container gets no network"
+                problems.append(Problem(text, f"{place}/mac_address", hint=hint))
             if not spec.name:
                 problems.append(Problem("name is needed to create the container", place))
             if not spec.template:

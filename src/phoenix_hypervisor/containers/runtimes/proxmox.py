@@ -164,6 +164,10 @@ class Proxmox(LibLxc):
         problems: list[Problem] = []
         for spec in specs:
             place = f"/lxc_configs/{spec.ctid}"
+            if spec.mac_address and spec.network is None:
+                hint = "declare network_config too"
+                text = "the address would be lost: the container gets no network"
+                problems.append(Problem(text, f"{place}/mac_address", hint=hint))
             needed = (("name", spec.name), ("template", spec.template), ("storage_pool", spec.storage_pool))
             for field, value in needed:
                 if not value:
