@@ -6,6 +6,7 @@ ends the process at once and silently.  Must not import anything of the package 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -45,6 +46,8 @@ def orchestrator() -> int:
 
 
 def _begin() -> None:
+    # A command is short and makes hardly any cycles: what it reads is not looked through again and again.
+    gc.set_threshold(100_000)
     # Not where it is ignored, as in a shell's background job.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)

@@ -79,13 +79,10 @@ def read(words: Sequence[str], settings: Settings) -> tuple[str, dict[str, Any]]
 
 def main() -> int | None:
     """Run the process's own command line where it is a plain one; else None, and nothing was done."""
-    import gc
     import sys
 
     if read(sys.argv[1:], Settings()) is None:
         return None
-    # A short run that makes hardly any cycles: what it reads is not looked through again and again.
-    gc.set_threshold(100_000)
     from phoenix_hypervisor.cli import running
 
     return running.run(_perform, "phoenix", None)

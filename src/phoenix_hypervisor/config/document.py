@@ -58,8 +58,10 @@ def _decoded(data: bytes, where: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         fault = Problem("is UTF-16", hint="save it as UTF-8", code=Code.NOT_UTF8)
         raise ProblemsError("is not UTF-8", [fault], where=where)
+    # Editors of other systems begin a file with its byte order mark.
+    data = data.removeprefix(b"\xef\xbb\xbf")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         text = f"byte 0x{data[error.start]:02x} is not UTF-8"
