@@ -30,6 +30,9 @@ def temporary_name(name: str) -> str:
     return f".{name}.phoenix-tmp"
 
 
+_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""No link is followed, and nothing that is no file is waited for."""
+
 ACCESS_LIST = "system.posix_acl_access"
 _OF_THE_BYTES = frozenset({"security.ima", "security.evm"})
 """Attributes that say what the bytes are, so that other bytes need others."""
@@ -184,9 +187,8 @@ class Directory:
 
         Raises PhoenixError for a link, a device, or more than `limit` bytes.
         """
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(name, flags, dir_fd=self._fd)
+            fd = os.open(name, _TO_READ, dir_fd=self._fd)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -212,9 +214,8 @@ class Directory:
 
     def tail(self, name: str, length: int) -> bytes:
         """The last bytes of a regular file; empty where there is none.  Raises PhoenixError."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(name, flags, dir_fd=self._fd)
+            fd = os.open(name, _TO_READ, dir_fd=self._fd)
             try:
                 info = os.fstat(fd)
                 return os.pread(fd, length, max(0, info.st_size - length))
@@ -279,8 +280,7 @@ class Directory:
 
     def _attributes(self, name: str) -> dict[str, bytes]:
         """The extended attributes of a regular file that a new one in its place should have, too."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, dir_fd=self._fd)
+        fd = os.open(name, _TO_READ, dir_fd=self._fd)
         try:
             return {key: os.getxattr(fd, key) for key in _listed(fd) if key not in _OF_THE_BYTES}
         finally:
