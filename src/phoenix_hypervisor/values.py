@@ -101,9 +101,7 @@ def _made(cls: type[Any], frozen: bool, slots: bool, eq: bool, kw_only: bool) ->
     added: dict[str, Any] = {
         _OWN: every,
         "__match_args__": tuple(name for name, one in every.items() if one.init and not one.kw_only),
-        "__dataclass_fields__": _Standard(frozen, eq),
-        "__dataclass_params__": _Standard(frozen, eq),
-        "__signature__": _Standard(frozen, eq),
+        **_STANDARD,
     }
     if "__repr__" not in given:
         added["__repr__"] = _repr
@@ -131,8 +129,6 @@ def _made(cls: type[Any], frozen: bool, slots: bool, eq: bool, kw_only: bool) ->
                 delattr(cls, name)
         for name, value in added.items():
             setattr(cls, name, value)
-            if isinstance(value, _Standard):
-                value.__set_name__(cls, name)
     if "__init__" not in given:
         setattr(cls, "__init__", _first(cls))  # noqa: B010
     return cls
@@ -155,7 +151,7 @@ def _declared(given: dict[str, Any], kw_only: bool) -> list[tuple[str, _Field]]:
     return found
 
 
-_OFTEN = 8
+_OFTEN = 32
 """Instances of one class, after which its own `__init__` is worth what writing and compiling it costs."""
 
 
@@ -301,27 +297,31 @@ def _set_state(self: Any, state: list[Any]) -> None:
 class _Standard:
     """What the standard library asks a data class for, made when it asks."""
 
-    def __init__(self, frozen: bool, eq: bool) -> None:
-        self._frozen, self._eq = frozen, eq
-
-    def __set_name__(self, cls: type[Any], name: str) -> None:
-        self._cls, self._name = cls, name
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __get__(self, instance: object, owner: type[Any]) -> Any:
         import dataclasses
         import inspect
 
+        cls = next(base for base in owner.__mro__ if _OWN in vars(base))
         made = []
-        for one in _fields(self._cls):
+        for one in _fields(cls):
             given: dict[str, Any] = {"init": one.init, "repr": one.repr, "kw_only": one.kw_only}
             for name in ("default", "default_factory"):
                 if getattr(one, name) is not _Nothing:
                     given[name] = getattr(one, name)
             made.append((one.name, one.kind, dataclasses.field(metadata=one.metadata, **given)))
-        twin = dataclasses.make_dataclass(self._cls.__name__, made, frozen=self._frozen, eq=self._eq)
+        frozen, eq = cls.__setattr__ is _refuse, "__eq__" in vars(cls)
+        twin = dataclasses.make_dataclass(cls.__name__, made, frozen=frozen, eq=eq)
         if self._name == "__signature__":
             return inspect.signature(twin)
         return getattr(twin, self._name)
+
+
+_STANDARD = {
+    name: _Standard(name) for name in ("__dataclass_fields__", "__dataclass_params__", "__signature__")
+}
 
 
 def _assert_never(value: object) -> None:

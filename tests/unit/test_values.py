@@ -50,7 +50,7 @@ def build(kit: Any, form: Mapping[str, Any]) -> tuple[type[Any], type[Any]]:
     return Base, Derived
 
 
-@pytest.fixture(params=[0, 8], ids=["written", "shared"])
+@pytest.fixture(params=[0, 32], ids=["written", "shared"])
 def often(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the initializer that is written for a class, and by the one that all share."""
     monkeypatch.setattr(values, "_OFTEN", request.param)
@@ -171,7 +171,7 @@ def test_what_is_derived_without_being_one_is_refused() -> None:
 
 
 def test_they_go_through_pickle() -> None:
-    assert [Packed(str(number), 5).name for number in range(12)] == [str(number) for number in range(12)]
+    assert [Packed(str(number), 5).name for number in range(50)] == [str(number) for number in range(50)]
     assert pickle.loads(pickle.dumps(Packed("a", 5))) == Packed("a", 5)
 
 
