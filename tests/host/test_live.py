@@ -12,7 +12,7 @@ from phoenix_hypervisor.engine.perform import LOCK
 from phoenix_hypervisor.host.files import MAX_FILE
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.records import MAX_COMPILED
-from support.hosts import CREATION, LiveHost, contents, profile, snapshot
+from support.hosts import CREATION, LiveHost, contents, profile, snapshot, told
 
 # The whole way ---------------------------------------------------------------------------
 
@@ -147,10 +147,9 @@ def test_a_changed_include_reloads_every_includer(two: LiveHost) -> None:
 def test_restart_needed_and_restart(two: LiveHost) -> None:
     assert two.pct("start", "101").ok
     assert two.labels()["101"].startswith("lxc-101_</var/lib/lxc>//&:lxc-101_<-var-lib-lxc>:unconfined")
-    result = two.apply("--all", "--no-start")
-    assert result.code == 0
-    assert "container 101: restart needed: it runs under lxc-101_<" in result.out
-    assert "phoenix apply 101 --restart" in result.out
+    result = two.apply("--all", "--no-start", "--json")
+    assert told(result.document["skipped"]) == [("restart-needed", "container 101")]
+    assert result.document["skipped"][0]["hint"] == "`phoenix apply 101 --restart`"
     verify = two.phoenix("verify")
     assert verify.code == 3 and "old-label" in verify.out
     assert two.phoenix("plan", "--detailed-exitcode", "--restart").code == 3
@@ -253,9 +252,9 @@ def test_a_profile_that_is_not_loaded_is_refused_before_pct(two: LiveHost) -> No
     two.declare({"101": "lxc-site", "102": "lxc-b"})
     before = snapshot(two.root, without=("double",))
     with two.recorded() as argvs:
-        result = two.apply()
+        result = two.apply("--all", "--json")
     assert result.code == 1
-    assert "cannot start under lxc-site: the profile is not loaded" in result.err
+    assert result.problems == [("start-unloaded", "container 101")]
     assert "apparmor_parser -r FILE" in result.err
     assert not [a for a in argvs if a[0] == "pct" or "--replace" in a]
     assert snapshot(two.root, without=("double",)) == before
@@ -286,18 +285,18 @@ def test_what_the_double_says_without_us(two: LiveHost) -> None:
 def test_a_name_that_someone_else_has_loaded(two: LiveHost) -> None:
     two.load_by_hand("lxc-a")
     before = snapshot(two.root, without=("double",))
-    result = two.phoenix("setup")
+    result = two.phoenix("setup", "--json")
     assert result.code == 1
-    assert "is already loaded in the kernel by someone else" in result.err
+    assert result.problems == [("name-loaded", "lxc-a")]
     assert snapshot(two.root, without=("double",)) == before
     assert two.phoenix("setup", "--adopt", "lxc-a").code == 0
 
 
 def test_a_locked_container_is_not_started(two: LiveHost) -> None:
     two.conf("101", "lxc.apparmor.profile: lxc-a\nlock: snapshot-delete\n")
-    result = two.apply()
-    assert result.code == 0
-    assert "container 101: not started: it is locked by Proxmox (snapshot-delete)" in result.out
+    (note,) = two.apply("--all", "--json").document["skipped"]
+    assert (note["code"], note["target"]) == ("start-locked", "container 101")
+    assert note["data"] == {"by": "Proxmox", "reason": "snapshot-delete", "command": "pct unlock 101"}
     assert set(two.labels()) == {"102"}
 
 

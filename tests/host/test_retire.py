@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.hosts import LiveHost, profile, world
+from support.hosts import LiveHost, profile, told, world
 
 # Deprecated profiles ---------------------------------------------------------------------
 
@@ -35,9 +35,10 @@ def test_setup_refuses_and_apply_retires_last(old: LiveHost) -> None:
 def test_a_process_that_carries_it_keeps_it(old: LiveHost) -> None:
     assert old.pct("start", "101").ok
     assert old.labels()["101"] == "lxc-old (enforce)"
-    result = old.apply()
+    result = old.apply("--all", "--json")
     assert result.code == 0
-    assert "deprecated, kept: 1 running processes use it" in result.out and "restart needed" in result.out
+    codes = dict(told(result.document["skipped"]))
+    assert codes == {"deprecated-running": "lxc-old", "restart-needed": "container 101"}
     assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
     assert old.labels()["101"] == "lxc-old (enforce)"
     assert old.apply("--all", "--restart").code == 0
@@ -61,8 +62,9 @@ def test_a_profile_whose_name_only_begins_alike_does_not_count(old: LiveHost) ->
 def test_a_file_that_defines_more_is_kept(old: LiveHost) -> None:
     both = profile("lxc-old") + b"profile other {\n}\n"
     (old.installed / "lxc-old").write_bytes(both)
-    result = old.apply("--all", "--no-start")
-    assert result.code == 0 and "kept: its file also defines other" in result.out
+    result = old.apply("--all", "--no-start", "--json")
+    (kept,) = result.document["skipped"]
+    assert (kept["code"], kept["data"]) == ("deprecated-kept", {"reason": "defines", "by": "other"})
     assert (old.installed / "lxc-old").read_bytes() == both and "lxc-old" in old.loaded()
 
 
@@ -73,24 +75,24 @@ def test_a_container_whose_name_is_no_ctid_counts(old: LiveHost) -> None:
     (web / "config").write_text("lxc.apparmor.profile = lxc-old\n")
     old.declare({}, deprecated_profiles={"lxc-old": "lxc-a"})
     lxc = ("--runtime", "lxc")
-    result = old.phoenix(*lxc, "setup")
-    assert result.code == 0 and "kept: assigned to container web" in result.out
+    (kept,) = old.phoenix(*lxc, "setup", "--json").document["skipped"]
+    assert (kept["code"], kept["data"]) == ("deprecated-assigned", {"containers": ["web"]})
     assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
     # A rollback takes away from it as little.
     (web / "config").write_text("lxc.apparmor.profile = lxc-a\n")
-    result = old.phoenix(*lxc, "rollback")
-    assert result.code == 1 and "is assigned to container web" in result.err
+    result = old.phoenix(*lxc, "rollback", "--json")
+    assert result.code == 1 and ("assigned", "profile lxc-a") in result.problems
     assert "lxc-a" in old.loaded()
 
 
 def test_a_configuration_that_cannot_be_read_may_hold_anything(old: LiveHost) -> None:
     old.conf("103", "#" * (1024 * 1024 + 1))
-    result = old.apply("--all", "--no-start")
-    assert result.code == 0 and "kept: container 103 may be assigned to it" in " ".join(result.out.split())
+    (kept,) = old.apply("--all", "--no-start", "--json").document["skipped"]
+    assert (kept["code"], kept["data"]) == ("deprecated-unknown", {"containers": ["103"]})
     assert "lxc-old" in old.loaded() and (old.installed / "lxc-old").exists()
     before = world(old)
-    result = old.phoenix("rollback")
-    assert result.code == 1 and "container 103 may be assigned to it" in result.err
+    result = old.phoenix("rollback", "--json")
+    assert result.code == 1 and "perhaps-assigned" in dict(result.problems)
     assert world(old) == before
 
 
@@ -112,8 +114,8 @@ def test_a_snapshot_may_bring_it_back(old: LiveHost, section: str) -> None:
 def test_a_quoted_name_is_the_name(old: LiveHost, quote: str) -> None:
     """Proxmox passes quotes on, and LXC takes one pair off."""
     old.conf("103", f"lxc.apparmor.profile: {quote}lxc-old{quote}\n")
-    result = old.apply("--all", "--no-start")
-    assert result.code == 0 and "kept: assigned to container 103" in result.out
+    (kept,) = old.apply("--all", "--no-start", "--json").document["skipped"]
+    assert (kept["code"], kept["data"]) == ("deprecated-assigned", {"containers": ["103"]})
     assert "lxc-old" in old.loaded()
 
 
@@ -126,9 +128,9 @@ def test_loaded_only(old: LiveHost) -> None:
 def test_a_failed_unload_undoes_everything(old: LiveHost) -> None:
     before = world(old)
     old.fail(parser_remove=1)
-    result = old.apply("--all", "--no-start")
+    result = old.apply("--all", "--no-start", "--json")
     assert result.code == 1
-    assert "unload lxc-old failed" in result.err
+    assert result.problems[0] == ("step-failed", "profile lxc-old")
     assert world(old) == before
 
 

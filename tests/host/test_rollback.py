@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.hosts import SECURITYFS, DirectoryHost, LiveHost, profile, snapshot, temporary_files, world
+from support.hosts import SECURITYFS, DirectoryHost, LiveHost, profile, snapshot, temporary_files, told, world
 from support.killed import killed
 
 FIELDS: dict[str, Any] = {
@@ -204,9 +204,8 @@ def test_a_transaction_that_only_started_something_is_passed_over(live: LiveHost
 
 def test_on_a_kernel_without_apparmor(done: LiveHost) -> None:
     (done.root / SECURITYFS).rename(done.root / "away")
-    result = done.phoenix("rollback", "--dry-run")
-    assert result.code == 0 and "not done: AppArmor is off in this kernel" in " ".join(result.out.split())
-    assert "--root" not in result.out
+    result = done.phoenix("rollback", "--dry-run", "--json")
+    assert result.code == 0 and {code for code, _ in told(result.document["skipped"])} == {"kernel-off"}
 
 
 def test_nothing_to_undo(host: DirectoryHost) -> None:
@@ -288,8 +287,8 @@ def test_a_locked_container_and_no_quorum(done: LiveHost) -> None:
 
 def test_a_container_that_is_gone(done: LiveHost) -> None:
     (done.lxc / "950.conf").unlink()
-    result = done.phoenix("rollback")
-    assert result.code == 0 and "container 950: does not exist on this node any more" in result.out
+    result = done.phoenix("rollback", "--json")
+    assert result.code == 0 and ("container-gone", "container 950") in told(result.document["skipped"])
 
 
 def test_what_somebody_undid_already(done: LiveHost) -> None:
@@ -305,10 +304,8 @@ def test_everything_undone_by_hand_already(host: DirectoryHost) -> None:
     assert host.apply().code == 0
     (host.lxc / "101.conf").write_text("m: 1\n")
     (host.installed / "lxc-a").unlink()
-    result = host.phoenix("rollback")
-    assert result.code == 0
-    assert "everything is already as it was before that transaction" in result.out
-    assert result.recap["changed"] == 0
+    document = host.phoenix("rollback", "--json").document
+    assert (document["changed"], told(document["skipped"])) == (0, [("nothing-to-undo", "rollback")])
     assert "there is no transaction to undo" in host.phoenix("rollback").err, "it counts as undone"
 
 
@@ -339,8 +336,8 @@ def test_a_rollback_that_fails_changes_nothing(done: LiveHost) -> None:
     before = world(done)
     for calls in ({"parser_replace": 1}, {"parser_remove": 1}):
         done.fail(**calls)
-        result = done.phoenix("rollback")
-        assert result.code == 1 and "files and kernel are as before" in result.err, result
+        result = done.phoenix("rollback", "--json")
+        assert result.code == 1 and ("undone", "transaction") in result.problems, result
         now = world(done)
         assert now[:2] == before[:2] and now[2] == before[2]
     done.no_more_failures()
@@ -362,8 +359,8 @@ def test_an_adopted_file_goes_back_to_its_owner(host: DirectoryHost) -> None:
     assert host.phoenix("rollback").code == 0
     assert theirs.read_bytes() == profile("lxc-a", "/srv/theirs r,")
     assert _owner(theirs) == before
-    again = host.phoenix("setup")
-    assert again.code == 1 and "did not install" in again.err
+    again = host.phoenix("setup", "--json")
+    assert again.code == 1 and "file-foreign" in dict(again.problems)
 
 
 def _private(path: Path) -> None:
@@ -414,6 +411,6 @@ def test_it_needs_no_configuration(done: LiveHost) -> None:
 
 def test_of_a_live_transaction_below_a_root(done: LiveHost) -> None:
     """A rescue system: the files are put back, the kernel there is not this one."""
-    result = DirectoryHost.phoenix(done, "rollback")
-    assert result.code == 0 and "--root touches no kernel" in result.out
+    result = DirectoryHost.phoenix(done, "rollback", "--json")
+    assert result.code == 0 and "files-only" in dict(told(result.document["skipped"]))
     assert not (done.installed / "lxc-c").exists() and "lxc-c" in done.loaded()

@@ -10,7 +10,7 @@ import pytest
 from phoenix_hypervisor import Phoenix
 from phoenix_hypervisor.engine.requests import SetupRequest
 from phoenix_hypervisor.host.machine import Host
-from support.hosts import DirectoryHost, RecordingRunner, profile, run, snapshot
+from support.hosts import DirectoryHost, RecordingRunner, profile, run, snapshot, told
 
 FIVE = ("lxc-a", "lxc-b", "lxc-c", "lxc-d", "lxc-e")
 
@@ -313,9 +313,8 @@ def test_one_changed_profile_is_one_compile(five: DirectoryHost) -> None:
 def test_an_orphan_is_reported(five: DirectoryHost) -> None:
     assert five.phoenix("setup").code == 0
     (five.sources / "lxc-e").unlink()
-    result = five.phoenix("setup")
-    assert result.code == 0
-    assert "no longer shipped" in result.out
+    result = five.phoenix("setup", "--json")
+    assert told(result.document["warnings"]) == [("not-shipped", "/etc/apparmor.d/lxc-e")]
     assert (five.installed / "lxc-e").exists()
 
 
@@ -351,9 +350,9 @@ def test_setup_refuses_while_a_declared_container_is_assigned_to_it(deprecated: 
 def test_a_container_that_is_not_declared_keeps_it(deprecated: DirectoryHost) -> None:
     deprecated.conf("101", "lxc.apparmor.profile: lxc-old\n")
     deprecated.conf("999", "lxc.apparmor.profile: lxc-old\n")
-    result = deprecated.apply()
-    assert result.code == 0
-    assert "deprecated, kept: assigned to container 999" in result.out
+    skipped = deprecated.apply("--all", "--no-start", "--json").document["skipped"]
+    (kept,) = [note for note in skipped if note["target"] == "lxc-old"]
+    assert (kept["code"], kept["data"]) == ("deprecated-assigned", {"containers": ["999"]})
     assert (deprecated.installed / "lxc-old").read_bytes() == OLD
 
 
@@ -362,9 +361,9 @@ def test_a_file_of_a_package_is_kept(deprecated: DirectoryHost) -> None:
     info.mkdir(parents=True)
     (info / "some-package.list").write_text("/.\n/etc\n/etc/apparmor.d/lxc-old\n")
     (info / "other.list").write_text("/etc/apparmor.d/lxc-old-too\n")
-    result = deprecated.phoenix("setup")
-    assert result.code == 0
-    assert "kept: its file belongs to package some-package" in result.out
+    skipped = deprecated.phoenix("setup", "--json").document["skipped"]
+    (kept,) = [note for note in skipped if note["target"] == "lxc-old"]
+    assert (kept["code"], kept["data"]) == ("deprecated-kept", {"reason": "package", "by": "some-package"})
     assert (deprecated.installed / "lxc-old").exists()
 
 
@@ -386,9 +385,9 @@ def test_a_longer_path_in_a_package_is_not_this_file(deprecated: DirectoryHost) 
 )
 def test_a_file_that_defines_something_else_is_kept(deprecated: DirectoryHost, text: bytes) -> None:
     (deprecated.installed / "lxc-old").write_bytes(text)
-    result = deprecated.phoenix("setup")
-    assert result.code == 0
-    assert "its file also defines" in result.out
+    skipped = deprecated.phoenix("setup", "--json").document["skipped"]
+    (kept,) = [note for note in skipped if note["target"] == "lxc-old"]
+    assert (kept["code"], kept["data"]["reason"]) == ("deprecated-kept", "defines")
     assert (deprecated.installed / "lxc-old").read_bytes() == text
 
 
