@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hosts import SECURITYFS, TOP, DirectoryHost, contents, snapshot, temporary_files
+from support.hosts import SECURITYFS, TOP, DirectoryHost, contents, snapshot, temporary_files, told
 
 SNAPSHOTS = """\
 #vLLM with Qwen
@@ -209,7 +209,9 @@ def test_features_that_a_profile_switches_off_are_named(host: DirectoryHost) -> 
     host.source("lxc-a")
     host.conf("101", "features: nesting=1,mount=nfs;cifs,fuse=1\n")
     host.declare({"101": "lxc-a"})
-    assert "mounts of fuse, nfs, cifs, but lxc-a does not" in host.apply().out
+    (note,) = host.apply("--all", "--no-start", "--json").document["warnings"]
+    assert note["code"] == "features-lost" and note["data"]["kinds"] == ["fuse", "nfs", "cifs"]
+    assert "mounts of fuse, nfs, cifs, but lxc-a does not" in note["text"]
 
 
 def test_a_named_container_leaves_the_others_alone(host: DirectoryHost) -> None:
@@ -283,11 +285,12 @@ def test_the_id_of_a_vm_from_vmlist(two: DirectoryHost) -> None:
 def test_a_container_of_another_node(two: DirectoryHost) -> None:
     (two.lxc / "101.conf").unlink()
     two.vmlist(_101=("lxc", "pve2"), _102=("lxc", "pve1"))
-    assert two.apply("101").code == 1
-    assert "is a container on node pve2" in two.apply("101").err
-    everything = two.apply()
-    assert everything.code == 0
-    assert "skipped container 101: is a container on node pve2" in everything.out
+    named = two.apply("101", "--json")
+    assert named.code == 1 and named.problems == [("on-another-node", "container 101")]
+    everything = two.apply("--all", "--no-start", "--json")
+    (note,) = [n for n in everything.document["skipped"] if n["target"] == "container 101"]
+    assert (note["code"], note["data"]) == ("on-another-node", {"kind": "container", "node": "pve2"})
+    assert note["text"] == "is a container on node pve2"
 
 
 def test_over_one_mebibyte(two: DirectoryHost) -> None:
@@ -329,9 +332,12 @@ def test_a_configuration_that_holds_nul(two: DirectoryHost) -> None:
 def test_all_refusals_at_once(two: DirectoryHost) -> None:
     two.conf("101", "lock: backup\n")
     two.conf("102", "[1x]\n")
-    result = two.apply()
+    result = two.apply("--all", "--no-start", "--json")
     assert result.code == 1
-    assert "locked by Proxmox" in result.err and "section header" in result.err
+    locked, unusable = result.document["error"]["problems"]
+    assert told([locked, unusable]) == [("locked", "container 101"), ("conf-unusable", "container 102")]
+    assert locked["data"] == {"by": "Proxmox", "reason": "backup", "command": "pct unlock 101"}
+    assert unusable["data"]["reason"] == "section-header"
 
 
 # --root ------------------------------------------------------------------------------
@@ -339,14 +345,11 @@ def test_all_refusals_at_once(two: DirectoryHost) -> None:
 
 def test_a_missing_container_is_skipped_under_all_and_an_error_when_named(two: DirectoryHost) -> None:
     (two.lxc / "101.conf").unlink()
-    result = two.apply()
-    assert result.code == 0
-    assert "skipped container 101: has no configuration; it would be created on a live host" in result.out
-    assert result.recap["skipped"] >= 1
+    result = two.apply("--all", "--no-start", "--json")
+    assert ("no-configuration", "container 101") in told(result.document["skipped"])
     assert not (two.lxc / "101.conf").exists()
-    named = two.apply("101")
-    assert named.code == 1
-    assert "container 101" in named.err and "has no configuration" in named.err
+    named = two.apply("101", "--json")
+    assert named.code == 1 and named.problems == [("no-configuration", "container 101")]
 
 
 def test_links_that_point_outside_stay_inside(host: DirectoryHost, tmp_path: Path) -> None:
@@ -382,9 +385,8 @@ def test_apparmor_d_that_links_outside_stays_inside(host: DirectoryHost, tmp_pat
 
 
 def test_nothing_is_started_and_that_is_said(two: DirectoryHost) -> None:
-    result = two.apply("--all")
-    assert result.code == 0
-    assert result.out.count("not started: --root touches files only") == 2
+    result = two.apply("--all", "--json")
+    assert [code for code, _ in told(result.document["skipped"])].count("files-only") == 3
 
 
 def test_labels_come_from_the_proc_of_the_root(two: DirectoryHost) -> None:

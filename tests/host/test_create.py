@@ -85,8 +85,9 @@ def test_no_quorum_stops_a_creation(live: LiveHost) -> None:
     live.declare({"950": {**CREATION, "gpu_assignment": "none"}})
     live.lose_quorum()
     with live.recorded() as argvs:
-        result = live.apply()
-    assert result.code == 1 and "no quorum" in result.err
+        result = live.apply("--all", "--json")
+    assert result.code == 1 and result.problems == [("read-only", "container 950")]
+    assert result.document["error"]["problems"][0]["data"]["cause"] == "no-quorum"
     assert not [a for a in argvs if a[0] == "pct"]
 
 
@@ -183,10 +184,10 @@ def test_an_id_that_a_nodes_directory_holds(live: LiveHost, node: str, kind: str
 def test_the_node_that_is_declared_creates_a_container(live: LiveHost, node: str) -> None:
     live.source("lxc-a")
     live.declare({"950": {**CREATION, "gpu_assignment": "none", "node": node}})
-    result = live.apply("950", "--no-start")
+    result = live.apply("950", "--no-start", "--json")
     assert result.code == 0
     assert (live.lxc / "950.conf").exists() is (node == "pve1")
     if node == "pve2":
-        assert "is created by node pve2; this is node pve1" in result.out
-        assert result.recap["skipped"] == 1
+        (note,) = result.document["skipped"]
+        assert (note["code"], note["data"]) == ("made-elsewhere", {"node": "pve2", "here": "pve1"})
         assert live.phoenix("verify").code == 0

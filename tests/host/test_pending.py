@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.hosts import LiveHost, world
+from support.hosts import LiveHost, told, world
 
 UNCONFINED = (
     "arch: amd64\nhostname: a\nmemory: 512\n\n[pve:pending]\nmemory: 1024\nlxc.apparmor.profile: unconfined\n"
@@ -40,8 +40,8 @@ def test_a_container_that_would_run_unconfined_is_not_started(one: LiveHost, wor
 @pytest.mark.parametrize("start", [True, False])
 def test_it_is_not_as_declared_although_the_line_is_there(one: LiveHost, start: bool) -> None:
     one.declare({"101": {"apparmor_profile": "lxc-a", "start": start}})
-    result = one.apply("--all", "--no-start")
-    assert result.code == 0 and SAID in result.out
+    result = one.apply("--all", "--no-start", "--json")
+    assert result.code == 0 and ("pending-raw", "container 101") in told(result.document["warnings"])
     assert "lxc.apparmor.profile: lxc-a\n\n[pve:pending]" in (one.lxc / "101.conf").read_text()
     assert one.phoenix("verify").code == 3
     assert "pending-raw" in codes(one)
@@ -52,8 +52,8 @@ def test_a_container_that_runs_is_not_restarted_into_it(one: LiveHost) -> None:
     assert one.pct("start", "101").ok
     one.conf("101", UNCONFINED)
     before = one.labels()
-    result = one.phoenix("apply", "--all", "--restart")
-    assert result.code == 1 and SAID in result.err
+    result = one.phoenix("apply", "--all", "--restart", "--json")
+    assert result.code == 1 and result.problems == [("pending-raw", "container 101")]
     assert one.labels() == before
     assert "pending-raw" in codes(one)
 
