@@ -288,6 +288,12 @@ def test_a_profile_that_includes_what_goes_back_is_loaded_again() -> None:
     assert both == Plan(actions=(BACK, AGAIN, second))
 
 
+def test_a_profile_that_is_not_loaded_keeps_no_other_from_being_loaded_again() -> None:
+    second = replace(AGAIN, target="lxc-b", before=None, closure="c8", old_closure=None)
+    second = replace(second, processes=(("load", "/compiled/lxc-b"),))
+    assert decided(BACK, **WITH_INCLUDE, loaded={"lxc-b": "enforce"}) == Plan(actions=(BACK, second))
+
+
 def test_without_a_kernel_nothing_is_loaded_again() -> None:
     assert decided(BACK, **WITH_INCLUDE, kernel=False) == Plan(actions=(BACK,))
 
@@ -404,6 +410,17 @@ def test_a_transaction_is_undone_by_the_rollback_that_names_it() -> None:
 def test_a_rollback_that_was_rolled_back_undoes_nothing_any_more() -> None:
     assert undone_by([entry(3, 2), entry(2, 1), entry(1)]) == {2: 3}
     assert undone_by([entry(4, 3), entry(3, 2), entry(2, 1), entry(1)]) == {3: 4, 1: 2}
+
+
+def test_everything_that_is_back_already_is_counted() -> None:
+    first = replace(LOADED, replaces=False)
+    unloaded = UnloadProfile(target="lxc-b", before=b"1", processes=(), old_closure="c1")
+    others = [replace(ASSIGN, target=ctid) for ctid in ("102", "103")]
+    steps = [INSTALL, Step(first, UNLOAD), Step(unloaded, replace(LOAD, target="lxc-b")), *others]
+    now = {"102": Line(data=b"as it was"), "103": Line(data=b"x", values=AS_LEFT, merged=b"x")}
+    facts: dict[str, Any] = {"files": {NAME: b"old"}, "loaded": {"lxc-b": "enforce"}, "lines": now}
+    for order in (steps, steps[::-1]):
+        assert decided(*order, **facts) == Plan(ok=5, skipped=(NOTHING,))
 
 
 def test_steps_that_take_nothing_back_are_passed_over() -> None:

@@ -153,8 +153,8 @@ def plant(top: Path, tree: Path, module: str, tests: Sequence[str]) -> None:
     (tree / "pyproject.toml").write_text((top / "pyproject.toml").read_text() + settings)
 
 
-def mutmut(tree: Path, seconds: float | None, *arguments: str) -> str:
-    """Run mutmut in the copy; what it printed.  Its results so far stay where its time is over."""
+def mutmut(tree: Path, seconds: float, *arguments: str) -> None:
+    """Run mutmut in the copy.  Its results so far stay where its time is over."""
     command = [sys.executable, "-c", "from mutmut.__main__ import cli; cli()", *arguments]
     env = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTHONPATH")}
     log = tree / "mutmut.log"
@@ -177,15 +177,17 @@ def mutmut(tree: Path, seconds: float | None, *arguments: str) -> str:
             if child.poll() is None:
                 os.killpg(child.pid, 9)
                 child.wait()
-    said = log.read_text(errors="replace")
     if code:
+        said = log.read_text(errors="replace")
         raise SystemExit(f"mutants: mutmut {arguments[0]} failed in {tree.name}:\n{said[-3000:]}")
-    return said
 
 
 def survivor(tree: Path, module: str, name: str) -> Survivor:
-    said = mutmut(tree, None, "show", name).splitlines()
-    lines = [line for line in said if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+    with chdir(tree):
+        said = get_diff_for_mutant(name, path=module).splitlines()
+    lines = [line for line in said if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
     function = name.rpartition(".")[2].partition("__mutmut_")[0]
     function = function.removeprefix("xǁ").replace("ǁ", ".").removeprefix("x_")
     return Survivor(short(module), function, tuple(line[0] + line[1:].strip() for line in lines))
