@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host import files
 from phoenix_hypervisor.host.files import (
     MAX_FILE,
     ChangedMeanwhile,
@@ -167,6 +166,23 @@ def test_a_directory_that_somebody_else_makes_meanwhile_is_taken(
     monkeypatch.setattr(os, "mkdir", mkdir)
     make_directories(str(tmp_path / "a/b"), 0o755)
     assert mode_of(tmp_path / "a/b") == 0o701, "whoever made it knows best"
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_stands_in_the_place_of_a_new_directory_is_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Whoever can write the parent may swap it before its mode is set."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+
+    def mkdir(path: str, mode: int) -> None:
+        Path(path).symlink_to(victim) if kind == "link" else Path(path).touch(0o600)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(OSError, match="Not a directory"):
+        make_directories(str(tmp_path / "d"), 0o755)
+    assert mode_of(victim) == 0o700
 
 
 def test_a_directory_is_closed_once(tmp_path: Path) -> None:
@@ -392,10 +408,11 @@ def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(
 
 def test_what_somebody_changed_is_named_and_left(folder: Directory, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"theirs")
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: folder.replace("f", b"new", before=b"old"),
         lambda: folder.remove("f", before=b"old"),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(ChangedMeanwhile) as caught:
             change()
         assert caught.value.where == "ROOT/etc/x/f"
@@ -405,14 +422,12 @@ def test_what_somebody_changed_is_named_and_left(folder: Directory, tmp_path: Pa
     assert os.listdir(tmp_path) == ["f"]
 
 
-@pytest.mark.parametrize("size", [3, 8])
-def test_a_file_larger_than_we_read_otherwise_is_compared_whole(
-    folder: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setattr(files, "MAX_FILE", 4)
-    (tmp_path / "f").write_bytes(b"x" * size)
-    folder.replace("f", b"y" * size, before=b"x" * size)
-    folder.remove("f", before=b"y" * size)
+def test_a_file_larger_than_we_read_otherwise_is_compared_whole(folder: Directory, tmp_path: Path) -> None:
+    """It was that large when it was read, so it may be that large when it is replaced."""
+    large = b"x" * (MAX_FILE + 1)
+    (tmp_path / "f").write_bytes(large)
+    folder.replace("f", large + b"y", before=large)
+    folder.remove("f", before=large + b"y")
     assert os.listdir(tmp_path) == []
 
 

@@ -89,6 +89,8 @@ def test_a_test_that_looks_closely_notices_all(tmp_path: Path) -> None:
         ("raise E(m, hint='retry')", "raise E(m)", True),
         ("raise E(m, where=x)", "raise E(m)", False),
         ("return a < b, 'a b'", "return a <= b, 'a b'", False),
+        ("x.decode('utf-8')", "x.decode('UTF-8')", True),
+        ("x.decode('utf-8')", "x.decode('XXutf-8XX')", False),
         ("return b'a b'", "return b'A B'", False),
     ],
 )

@@ -161,7 +161,7 @@ def test_a_configuration_that_is_as_left_goes_back_whatever_its_lines_say() -> N
     assert lines(Line(data=b"as left", values=values)) == Plan(actions=(ASSIGN,))
 
 
-FAULT = {"path": "/c", "reason": "header", "why": "bad header", "next": None}
+FAULT: dict[str, Any] = {"path": "/c", "reason": "header", "why": "bad header", "next": None}
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,12 @@ def test_everything_that_is_back_already_is_counted() -> None:
     first = replace(LOADED, replaces=False)
     unloaded = UnloadProfile(target="lxc-b", before=b"1", processes=(), old_closure="c1")
     others = [replace(ASSIGN, target=ctid) for ctid in ("102", "103")]
-    steps = [INSTALL, Step(first, UNLOAD), Step(unloaded, replace(LOAD, target="lxc-b")), *others]
+    steps: list[Step | Action] = [
+        INSTALL,
+        Step(first, UNLOAD),
+        Step(unloaded, replace(LOAD, target="lxc-b")),
+        *others,
+    ]
     now = {"102": Line(data=b"as it was"), "103": Line(data=b"x", values=AS_LEFT, merged=b"x")}
     facts: dict[str, Any] = {"files": {NAME: b"old"}, "loaded": {"lxc-b": "enforce"}, "lines": now}
     for order in (steps, steps[::-1]):

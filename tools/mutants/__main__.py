@@ -4,8 +4,8 @@
 
 Takes a sample of each module in modules.toml, the same with each run.  mutmut makes the mutants and runs
 the module's tests on each, in a copy of the tree.  Mutants of words alone are left out: a string with a
-blank in it, and what becomes of a `hint`.  mutmut makes none of what runs at import, nor of functions
-with a decorator.
+blank in it, what becomes of a `hint`, and "UTF-8", which is the same.  mutmut makes none of what runs at
+import, nor of functions with a decorator.
 
 A survivor in survivors.toml has its reason there and does not count.  Exit 1 where fewer than 95 % of the
 others are noticed, or the time of a module was too short for its sample.
@@ -120,7 +120,10 @@ def words_only(old: ast.AST, new: ast.AST) -> bool:
         names = [keyword.arg for keyword in before.keywords]
         gone = [name for name in names if name not in [keyword.arg for keyword in after.keywords]]
         return gone == ["hint"] and len(before.args) == len(after.args)
-    return isinstance(before, ast.Constant) and isinstance(before.value, str) and " " in before.value
+    if not isinstance(before, ast.Constant) or not isinstance(before.value, str):
+        return False
+    same_codec = before.value == "utf-8" and isinstance(after, ast.Constant) and after.value == "UTF-8"
+    return " " in before.value or same_codec
 
 
 def mutants_of(tree: Path, module: str) -> list[str]:

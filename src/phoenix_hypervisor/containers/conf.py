@@ -249,7 +249,7 @@ def lines_below(data: bytes, dialect: Dialect = Dialect.PVE) -> list[tuple[str, 
     for index, match in enumerate(headers):
         end = headers[index + 1].start() if index + 1 < len(headers) else len(data)
         values = _values(data, Dialect.PVE, KEY, match.end() - 1, end)
-        found += [(match[1].decode("utf-8", "replace"), unquoted(value)) for value in values]
+        found += [(match[1].decode(), unquoted(value)) for value in values]
     return found
 
 
@@ -442,7 +442,8 @@ def _insertion(conf: Conf, line: bytes, at: int) -> Edit:
             at = previous
     new = line + ending
     if at > 0 and data[at - 1 : at] != b"\n":
-        last = data[data.rfind(b"\n", 0, at) + 1 : at]
+        # Only at the end of the file.
+        last = data.rpartition(b"\n")[2]
         # Proxmox keeps a CR in a comment (the description) and in a key without a value.
         takes_cr = last.startswith(b"#") or last.rstrip().endswith(b":")
         new = (b"\n" if takes_cr else ending) + new
