@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efficacy import known
-from efficacy.places import KINDS, LAYERS, Place, places
+from efficacy.places import KINDS, LAYERS, SECCOMP, Place, places
 from efficacy.report import grounds, measured, numbers
 from efficacy.rows import BASE, NESTING, OURS
 
@@ -20,6 +20,8 @@ CLOSED = {
     "the host's disk, detached": "every way to the host's disk through a detached mount",
     "renamed mounts": "every procfs and sysfs under a name that no rule knows",
 }
+WITH_COMPANION = {"files of the host's disk, detached": "every way to a file of the host's disk by fsopen"}
+"""The same, where the seccomp companion is."""
 """Classes of which nothing may be open, but under nesting-v1."""
 
 
@@ -106,9 +108,9 @@ def _core_pattern(document: dict[str, Any], release: str) -> Iterable[Claim]:
 
 def _closed(document: dict[str, Any], release: str) -> Iterable[Claim]:
     """The host's disk through the detached world, and the renaming hole: nothing of either is left."""
-    for klass, said in CLOSED.items():
+    for klass, said in (CLOSED | WITH_COMPANION).items():
         for place in _ours():
-            if place.profile == NESTING:
+            if place.profile == NESTING or (klass in WITH_COMPANION and place.layer != SECCOMP):
                 continue
             n = numbers(document, release, place.kind, place.layer, place.profile)
             text = f"{_at(release, place)}: {place.profile} stops {said}"

@@ -181,7 +181,7 @@ DETACHED = rows_of(
     ("binfmt_misc detached", "put('register', ':phxe:M::PHXE::/bin/true:F', detached('binfmt_misc'))",
      {"check": "binfmt"}),
     ("debugfs detached", "fd = detached('debugfs')\n"
-     "assert len(get('clk/clk_summary' if os.path.exists('x') else 'sleep_time', fd)) >= 0", {}),
+     "assert len(get('clk/clk_summary' if os.path.exists('x') else 'sleep_time', fd)) >= 0", {"promises": (BASE,)}),
 )  # fmt: skip
 
 _STRICT = {"promises": (BASE, DOCKER, STORAGE)}

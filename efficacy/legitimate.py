@@ -100,7 +100,6 @@ SYSTEM = _rows(
     ("message queues", "mount('mqueue', '/dev/mqueue', 'mqueue')"),
     ("unmount", "mount('tmpfs', '/run/u', 'tmpfs')\numount('/run/u')"),
     ("private mounts of a service", "call('mount', None, b'/', None, SLAVE | REC, None)"),
-    ("POSIX message queue", "call('mq_open', b'phx', 0o102, 0o600, None)\ncall('mq_unlink', b'phx')"),
     ("log in on a terminal", "import pty\na, b = os.openpty()\nassert os.ttyname(b)"),
     ("FIFO and socket files", "folder('/tmp/ff')\nos.mkfifo('/tmp/ff/fifo' + str(os.getpid()))"),
     ("locks, links, renames", "f = make('/tmp/lk/a')\nfcntl.flock(os.open(f, os.O_RDWR), 2)\n"
@@ -192,20 +191,33 @@ NESTED = _rows(
     ("systemd: ProtectProc=", "mount('proc', '/proc', 'proc', NOSUID | NODEV | NOEXEC, 'hidepid=2')"),
 )  # fmt: skip
 
+
+def _below_home(name: str) -> tuple[str, str]:
+    return (f"write {name} below a home", f"make('/root/tree/{name}', b'x', 0o644)\nget('/root/tree/{name}')\n"
+            f"os.rename('/root/tree/{name}', '/root/tree/{name}.old')\nos.unlink('/root/tree/{name}.old')")  # fmt: skip
+
+
+SWITCHES = _rows(
+    "names like the kernel's",
+    (NESTING,),
+    *(_below_home(name) for name in (
+        "sys/kernel/panic", "proc/sys/vm/overcommit_memory", "module/x/parameters/debug", "bus/pci/drivers/x",
+        "drivers/scsi/scsi", "devices/platform/a", "block/sda", "power/state", "uevent", "wakeup",
+    )),
+)  # fmt: skip
+"""Names of switches of the machine: a profile may close them under every name."""
+
 TREES = _rows(
     "names like the kernel's",
     (BASE,),
-    *((f"write {name} below a home", f"make('/root/tree/{name}', b'x', 0o644)\nget('/root/tree/{name}')\n"
-       f"os.rename('/root/tree/{name}', '/root/tree/{name}.old')\nos.unlink('/root/tree/{name}.old')")
-      for name in (
-          "sys/kernel/panic", "proc/sys/vm/overcommit_memory", "module/x/parameters/debug", "kernel/sched/core.c",
-          "kernel/Makefile", "kernel/events/core", "vm/config", "tools/testing/selftests/vm/settings", "fs/ext4/super.c",
-          "bus/pci/drivers/x", "drivers/scsi/scsi", "devices/platform/a", "block/sda", "power/state", "irq/1", "uevent",
-          "wakeup", "node_modules/fs/promises", "class/net", "firmware/acpi/tables/x", "debug/sched/features", "core_pattern.c",
-      )),
+    *(_below_home(name) for name in (
+        "kernel/sched/core.c", "kernel/Makefile", "kernel/events/core", "vm/config", "tools/testing/selftests/vm/settings",
+        "fs/ext4/super.c", "irq/1", "node_modules/fs/promises", "class/net", "firmware/acpi/tables/x", "debug/sched/features",
+        "core_pattern.c", "sys/kernel/index.js", "proc/index.js", "module/x/parameters/a.json",
+    )),
     ("unpack, list and remove a tree of such names", "import tarfile, io\nb = io.BytesIO()\n"
      "t = tarfile.open(fileobj=b, mode='w')\n"
-     "for n in ('linux/kernel/a.c', 'linux/mm/b.c', 'linux/fs/proc/c.c', 'linux/drivers/block/d.c', 'nm/sys/kernel/e'):\n"
+     "for n in ('linux/kernel/a.c', 'linux/mm/b.c', 'linux/fs/proc/c.c', 'linux/drivers/block/d.c', 'nm/sys/kernel/e.js'):\n"
      "    i = tarfile.TarInfo(n)\n    i.size = 1\n    t.addfile(i, io.BytesIO(b'x'))\n"
      "t.close()\nmake('/root/t.tar', b.getvalue(), 0o644)\nfolder('/root/t')\n"
      "run('/bin/tar', '-C', '/root/t', '-xf', '/root/t.tar')\nrun('/bin/rm', '-r', '/root/t')"),
@@ -214,6 +226,7 @@ TREES = _rows(
 OWN = _rows(
     "system",
     (NESTING,),
+    ("POSIX message queue", "call('mq_open', b'phx', 0o102, 0o600, None)\ncall('mq_unlink', b'phx')"),
     ("bind a directory of one's own", "make('/srv/own/a')\nmount('/srv/own', '/opt/own', None, BIND)\nget('/opt/own/a')"),
     ("overlay of one's own", "for n in ('l', 'upper', 'work'): folder('/srv/ov/' + n)\n"
      "mount('t', '/srv/ov', 'tmpfs')\nfor n in ('l', 'upper', 'work'): folder('/srv/ov/' + n)\n"
@@ -227,4 +240,4 @@ OWN = _rows(
     ("enlarge /dev/shm", "mount(None, '/dev/shm', None, REMOUNT | NOSUID | NODEV, 'size=300m')"),
 )  # fmt: skip
 
-ROWS = (*GPU, *SYSTEM, *TREES, *OWN, *DOCKERS, *STORAGES, *NESTED)
+ROWS = (*GPU, *SYSTEM, *SWITCHES, *TREES, *OWN, *DOCKERS, *STORAGES, *NESTED)

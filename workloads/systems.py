@@ -143,7 +143,7 @@ ROWS = (
           "a.bind((\"hash\", \"sha256\")); c=a.accept()[0]; c.sendall(b\"x\"); print(len(c.recv(64)))' | grep 32",
           forbids=OURS, purpose="it loads modules by name; Proxmox's own rules stop it in unprivileged containers"),
     Check("chattr +i", KERNEL, f"touch {OVERLAID}/i; chattr +i {OVERLAID}/i; chattr -i {OVERLAID}/i; rm {OVERLAID}/i",
-          kinds=("privileged",)),
+          kinds=("privileged",), forbids=(f"{BASE}/privileged",), purpose="files on a share that the host cannot remove"),
     Check("file capabilities", KERNEL, "cp /bin/busybox /srv/cap; setcap cap_net_raw+ep /srv/cap; getcap /srv/cap | grep net_raw"),
     Check("mknod", KERNEL, "rm -f /srv/null; mknod /srv/null c 1 3", kinds=("privileged",), forbids=(f"{BASE}/privileged",),
           purpose="a node of one's own reaches the host's disks"),
