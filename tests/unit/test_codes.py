@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from phoenix_hypervisor.cli.codes_reference import page
 from phoenix_hypervisor.cli.notes import words
+from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.codes import Code, Role
+from phoenix_hypervisor.plan.entries import Header
 from phoenix_hypervisor.plan.model import Finding, Note
 
 TOP = Path(__file__).parents[2]
@@ -101,3 +104,40 @@ def test_what_a_code_says_is_said_in_one_place() -> None:
             continue
         source = path.read_text()
         assert not re.search(r"\b(Note|Finding)\(\s*f?\"", source), path
+
+
+def test_what_is_left_alone_says_so_by_a_code() -> None:
+    """Below `cli` such an error carries a code of the registry, and no sentence."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("LeftAlone", "CodedError"):
+                found.append((path.name, ast.unparse(node.args[0])))
+    assert len(found) >= 5
+    for name, code in found:
+        assert code.startswith("Code.") and code.removeprefix("Code.") in Code.__members__, name
+
+
+@pytest.mark.parametrize(
+    ("told", "note"),
+    [
+        ("profile x stays loaded", Note(Code.SENTENCE, "transaction", {"words": "profile x stays loaded"})),
+        (
+            {"code": "stays-loaded", "target": "profile x", "data": {"pids": [7]}},
+            Note(Code.STAYS_LOADED, "profile x", {"pids": (7,)}),
+        ),
+        ({"code": "stays-loaded", "target": "profile x", "data": {"other": 1}}, None),
+        ({"code": "of-a-later-version", "target": "x", "data": {}}, None),
+        (["a list"], None),
+    ],
+    ids=["a sentence", "a code", "other data", "an unknown code", "something else"],
+)
+def test_what_a_journal_says_that_stayed_is_read_whatever_it_is(told: object, note: Note | None) -> None:
+    header = Header(id=1, time="t", user="u", command=("x",), runtime="proxmox", actions=(), manifest=None)
+    end = json.dumps({"end": "undone", "left": [told], "time": "t"}).encode() + b"\n"
+    entry = entries.read(entries.header_line(header) + end, "x")
+    assert entry is not None and entry.state == entries.UNDONE
+    (left,) = entry.left
+    if note is None:
+        note = Note(Code.SENTENCE, "transaction", {"words": json.dumps(told)})
+    assert left == note
