@@ -3,8 +3,8 @@
 Owns `dataclass`, `field`, `fields` and `replace`, which mean what those of the standard library
 mean; for a type checker they are those.  The library writes and compiles several functions for each
 class at import, used or not, and itself imports inspect, ast and tokenize: for the classes of this
-package that took longer than reading a thousand configurations.  Here `__init__` is written for a
-class that is used often, and all else is shared.  `dataclasses.fields`, `replace`, `asdict` and
+package that took longer than reading a thousand configurations.  Here `__init__` is written for the
+first instance of a class, and all else is shared.  `dataclasses.fields`, `replace`, `asdict` and
 `is_dataclass` take these classes too.
 
 Owns `TYPE_CHECKING` and `assert_never` for the same reason: loading typing takes as long as reading
@@ -151,56 +151,19 @@ def _declared(given: dict[str, Any], kw_only: bool) -> list[tuple[str, _Field]]:
     return found
 
 
-_OFTEN = 32
-"""Instances of one class, after which its own `__init__` is worth what writing and compiling it costs."""
-
-
 def _first(cls: type[Any]) -> Callable[..., None]:
-    """The `__init__` of a class's first instances."""
-    made = 0
+    """The `__init__` of a class's first instance: it writes the real one, which takes its place."""
 
     def __init__(self: Any, *values: Any, **named: Any) -> None:
-        nonlocal made
-        made += 1
-        if made > _OFTEN:
-            written = _written(cls)
-            setattr(cls, "__init__", written)  # noqa: B010
-            written(self, *values, **named)
-        elif self.__class__ is not cls:
-            _derived(self, cls)
-        else:
-            _fill(self, cls, values, named)
+        written = _written(cls)
+        setattr(cls, "__init__", written)  # noqa: B010
+        written(self, *values, **named)
 
     return __init__
 
 
-def _fill(self: Any, cls: type[Any], values: tuple[Any, ...], named: dict[str, Any]) -> None:
-    every: dict[str, _Field] = getattr(cls, _OWN)
-    if len(values) > len(cls.__match_args__):
-        raise TypeError(f"{cls.__qualname__} takes {len(cls.__match_args__)} values without a name")
-    given = dict(zip(cls.__match_args__, values, strict=False))
-    for name in named:
-        if name in given or name not in every or not every[name].init:
-            raise TypeError(f"{cls.__qualname__} does not take {name}, or has it already")
-    given.update(named)
-    for name, one in every.items():
-        if name in given:
-            value = given[name]
-        elif one.default is not _Nothing:
-            value = one.default
-        elif one.default_factory is not _Nothing:
-            value = one.default_factory()
-        elif one.init:
-            raise TypeError(f"{cls.__qualname__} needs {name}")
-        else:
-            continue
-        object.__setattr__(self, name, value)
-    if hasattr(cls, "__post_init__"):
-        self.__post_init__()
-
-
 def _written(cls: type[Any]) -> Any:
-    names: dict[str, Any] = {"_Nothing": _Nothing, "_set": object.__setattr__, "_cls": cls}
+    names: dict[str, Any] = {"_Nothing": _Nothing, "_set": object.__setattr__}
     places: list[str] = []
     named: list[str] = []
     values: dict[str, str] = {}
@@ -221,42 +184,14 @@ def _written(cls: type[Any]) -> Any:
             needed = default is _Nothing and one.default_factory is _Nothing
             (named if one.kw_only else places).append(name if needed else f"{name}=_default_{name}")
     arguments = ["self", *places, *(["*", *named] if named else [])]
-    text = f"def __init__({', '.join(arguments)}):\n" + "\n".join(_filling(cls, values, names))
-    exec(text, names)
+    # A frozen instance refuses to be set, also by its own __init__.
+    form = " _set(self, {0!r}, {1})" if cls.__setattr__ is _refuse else " self.{0} = {1}"
+    lines = [form.format(name, value) for name, value in values.items()]
+    last = " self.__post_init__()" if hasattr(cls, "__post_init__") else " pass"
+    exec("\n".join([f"def __init__({', '.join(arguments)}):", *lines, last]), names)
     written = names["__init__"]
     written.__qualname__ = f"{cls.__qualname__}.__init__"
     return written
-
-
-def _filling(cls: type[Any], values: dict[str, str], names: dict[str, Any]) -> list[str]:
-    """The lines that set each field to its value; what they name goes into `names`."""
-    plain = [f" self.{name} = {value}" for name, value in values.items()]
-    last = [" self.__post_init__()"] if hasattr(cls, "__post_init__") else []
-    if cls.__setattr__ is not _refuse:
-        return [*plain, *last, " pass"]
-    if len(values) > _FEW and "__slots__" in vars(cls):
-        # Setting a field past the guard takes several times as long as setting it.  So the instance is
-        # one of a twin without the guard while it is filled.
-        free = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-        again: Any = type(cls)
-        names["_twin"], names["_derived"] = again(cls.__name__, (cls,), free), _derived
-        return [
-            " if self.__class__ is not _cls: _derived(self, _cls)",
-            ' _set(self, "__class__", _twin)',
-            *plain,
-            " self.__class__ = _cls",
-            *last,
-        ]
-    return [*(f" _set(self, {name!r}, {value})" for name, value in values.items()), *last, " pass"]
-
-
-def _derived(self: Any, cls: type[Any]) -> None:
-    """What is derived from a data class is one itself: else it would be filled as its base."""
-    raise TypeError(f"{type(self).__qualname__} is derived from {cls.__qualname__} and is no dataclass")
-
-
-_FEW = 3
-"""Fields; for fewer the twin is not worth it."""
 
 
 def _repr(self: Any) -> str:
