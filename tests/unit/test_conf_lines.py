@@ -151,6 +151,7 @@ def test_pending_lines_end_where_the_next_section_begins() -> None:
     assert parse(data).pending == ("b",)
     assert parse(b"[t1]\n[1x]\n[PVE:Pending]\n" + B).pending == ("b",)
     assert parse(b"[t1]\n[1x]\n").malformed == 2
+    assert parse(b"\n[1x]\n").malformed == 2
 
 
 def test_what_counts_of_each_of_our_lines() -> None:
