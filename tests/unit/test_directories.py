@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,23 +13,7 @@ from phoenix_hypervisor.host.files import (
     Directory,
     make_directories,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Directory:
-    """A directory whose host path is /etc/x, shown as ROOT/etc/x."""
-    return Directory("/etc/x", str(tmp_path), "ROOT/etc/x")
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-def broken(number: int) -> Callable[..., Any]:
-    def call(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return call
+from support.places import broken, mode_of
 
 
 def test_missing_directories_are_made_with_just_the_mode_that_was_asked_for(tmp_path: Path) -> None:

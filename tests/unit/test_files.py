@@ -23,24 +23,7 @@ from phoenix_hypervisor.host.files import (
     open_to_others,
     temporary_name,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Directory:
-    """A directory whose host path is /etc/x, shown as ROOT/etc/x."""
-    return Directory("/etc/x", str(tmp_path), "ROOT/etc/x")
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
-
-
-def broken(number: int) -> Callable[..., Any]:
-    def call(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return call
-
+from support.places import broken, mode_of
 
 # What is said -----------------------------------------------------------------------
 
