@@ -187,6 +187,11 @@ def test_tab_completes_ctids_and_lists_them_with_their_names(two: DirectoryHost)
     assert _tab(two, "phoenix apply 10", listing=True) == ["101  (web)", "102"]
     assert _tab(two, "phoenix status 101 ") == ["102", "2001"]
     assert _tab(two, "phoenix verify 2") == ["2001"]
+    assert _tab(two, "phoenix apply w") == ["web"]
+    assert _tab(two, "phoenix status 101,1") == ["101,102"]
+    two.conf("103", "hostname: nas\n")
+    assert _tab(two, "phoenix status n") == ["nas"] and _tab(two, "phoenix apply n") == []
+    assert _tab(two, "phoenix policy query 103") == ["103"]
 
 
 def test_tab_completes_profiles_and_kinds_of_question(two: DirectoryHost) -> None:

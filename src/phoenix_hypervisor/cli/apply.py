@@ -26,7 +26,6 @@ from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
-from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,14 +35,6 @@ if TYPE_CHECKING:
 
 MAX_EFFECTS = 12
 """Lines that a plan shows of what one edit opens and closes."""
-
-
-def check_ctids(ctids: Sequence[str]) -> tuple[str, ...]:
-    """The CTIDs as given; raises UsageError for one that is none (100 to 999999999)."""
-    for ctid in ctids:
-        if not is_ctid(ctid):
-            raise UsageError(f"{ctid!r} is not a CTID", hint="a number from 100 to 999999999")
-    return tuple(dict.fromkeys(ctids))
 
 
 def check_start(no_start: bool, restart: bool) -> None:
@@ -167,7 +158,7 @@ def apply(
     if everything == bool(ctids):
         raise UsageError("name containers, or use --all", hint="phoenix apply 950, or phoenix apply --all")
     check_start(no_start, restart)
-    chosen = None if everything else check_ctids(ctids)
+    chosen = None if everything else tuple(ctids)
     request = ApplyRequest(ctids=chosen, start=not no_start, restart=restart)
     return run_apply(settings, request, dry_run=dry_run)
 
@@ -177,7 +168,7 @@ def plan(
 ) -> int:
     """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)
-    request = ApplyRequest(ctids=check_ctids(ctids) or None, start=not no_start, restart=restart)
+    request = ApplyRequest(ctids=tuple(ctids) or None, start=not no_start, restart=restart)
     with Busy(settings, "planning"):
         planned = settings.phoenix().plan(request)
     effects = show_planned(settings, planned)

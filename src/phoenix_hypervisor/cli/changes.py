@@ -31,7 +31,7 @@ def setup(settings: Settings, dry_run: bool, adopt: tuple[str, ...]) -> int:
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
+@click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_ctids)
 @click.option("--all", "everything", is_flag=True, help="All declared containers.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @click.option("--no-start", is_flag=True, help="Start nothing.")
@@ -41,14 +41,17 @@ def setup(settings: Settings, dry_run: bool, adopt: tuple[str, ...]) -> int:
 def apply(
     settings: Settings, ctids: tuple[str, ...], everything: bool, dry_run: bool, no_start: bool, restart: bool
 ) -> int:
-    """Setup, then create missing containers, assign profiles and start, as one transaction."""
+    """Setup, then create missing containers, assign profiles and start, as one transaction.
+
+    CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
+    """
     return commands.apply(
         settings, ctids=ctids, everything=everything, dry_run=dry_run, no_start=no_start, restart=restart
     )
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
+@click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_ctids)
 @click.option("--no-start", is_flag=True, help="Plan `apply --no-start`.")
 @click.option("--restart", is_flag=True, help="Plan `apply --restart`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if something would change.")
@@ -57,7 +60,10 @@ def apply(
 def plan(
     settings: Settings, ctids: tuple[str, ...], no_start: bool, restart: bool, detailed_exitcode: bool
 ) -> int:
-    """Show exactly what apply with the same arguments would do; without CTID, for all."""
+    """Show exactly what apply with the same arguments would do; without CONTAINER, for all.
+
+    CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
+    """
     return commands.plan(
         settings, ctids=ctids, no_start=no_start, restart=restart, detailed_exitcode=detailed_exitcode
     )

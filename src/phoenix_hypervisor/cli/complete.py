@@ -23,7 +23,7 @@ _BASH = """\
     local -a values=() shown=()
     for answer in $(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \
 %(complete_var)s=bash_complete "$1" 2>/dev/null); do
-        IFS=, read -r type value help <<< "$answer"
+        IFS=$'\\t' read -r type value help <<< "$answer"
         case $type in
             dir) COMPREPLY=(); compopt -o dirnames; return 0;;
             file) COMPREPLY=(); compopt -o default; return 0;;
@@ -55,13 +55,19 @@ class _Bash(ShellComplete):
         return words[1:current], words[current] if current < len(words) else ""
 
     def format_completion(self, item: CompletionItem) -> str:
-        return f"{item.type},{item.value}" + (f",{item.help}" if item.help else "")
+        return f"{item.type}\t{item.value}" + (f"\t{item.help}" if item.help else "")
+
+
+class _Fish(shell_completion.FishComplete):
+    """Fish, for which a word may hold a comma: a list of containers does."""
+
+    source_template = shell_completion.FishComplete.source_template.replace('split ","', 'split -m 1 ","')
 
 
 def answer(command: click.Command, name: str, instruction: str, settings: Settings) -> int:
     """Print the script of a shell (`bash_source`) or what the words may be (`bash_complete`)."""
     shell, _, what = instruction.partition("_")
-    kind = _Bash if shell == "bash" else get_completion_class(shell)
+    kind = {"bash": _Bash, "fish": _Fish}.get(shell) or get_completion_class(shell)
     if kind is None or what not in ("source", "complete"):
         return 1
     # click's own name for the variable, with which the script asks again.
@@ -93,9 +99,27 @@ def _settings(context: click.Context) -> Settings:
 
 
 def complete_ctids(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """Declared containers, with their names; each once."""
+    """Declared containers: what can be applied."""
+    return _containers(_settings(context).phoenix().known_containers(declared=True), context, parameter, word)
+
+
+def complete_present(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Containers that are declared or on this host: what can be looked at."""
+    return _containers(_settings(context).phoenix().known_containers(), context, parameter, word)
+
+
+def _containers(
+    known: Mapping[str, str], context: click.Context, parameter: click.Parameter, word: str
+) -> list[CompletionItem]:
+    """By CTID, with the name, or once a letter is there by name; each once, also behind a comma."""
     given = context.params.get(parameter.name or "") or ()
-    return _items(_settings(context).phoenix().known_containers(), word, tuple(given))
+    before, comma, last = word.rpartition(",")
+    if last[:1].isalpha():
+        known = {name: ctid for ctid, name in known.items() if name}
+    items = _items(known, last, (*given, *before.split(",")))
+    for item in items:
+        item.value = before + comma + item.value
+    return items
 
 
 def complete_profiles(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
@@ -119,12 +143,14 @@ def complete_transactions(
 
 
 def complete_question(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
-    """A profile, then a kind of question."""
+    """A profile or a container, then a kind of question."""
     from phoenix_hypervisor.cli.question import kinds
 
     given = context.params.get(parameter.name or "") or ()
     known = dict.fromkeys(kinds(), "kind of question")
     if not given:
-        return [*_items(_settings(context).phoenix().known_profiles(), word), *_items(known, word)]
+        containers = _items(_settings(context).phoenix().known_containers(), word) if word.isdigit() else []
+        profiles = _items(_settings(context).phoenix().known_profiles(), word)
+        return [*profiles, *containers, *_items(known, word)]
     asked = any(one.replace("_", "-") in known for one in given)
     return [] if asked else _items(known, word)

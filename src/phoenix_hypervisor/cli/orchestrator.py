@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from phoenix_hypervisor.cli.apply import check_ctids, run_apply
+from phoenix_hypervisor.cli.apply import run_apply
 from phoenix_hypervisor.cli.complete import complete_ctids
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.main import run
@@ -28,7 +28,7 @@ def orchestrate(settings: Settings, ctids: tuple[str, ...], setup_hypervisor: bo
     """Set up the hypervisor, or apply the configuration to containers (phoenix apply CTID)."""
     if setup_hypervisor == bool(ctids):
         raise UsageError("name containers, or use --setup-hypervisor", hint="phoenix_orchestrator 950")
-    request = SetupRequest() if setup_hypervisor else ApplyRequest(ctids=check_ctids(ctids))
+    request = SetupRequest() if setup_hypervisor else ApplyRequest(ctids=ctids)
     return run_apply(settings, request, dry_run=dry_run)
 
 

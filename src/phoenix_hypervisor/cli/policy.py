@@ -108,7 +108,8 @@ def _piped() -> Iterator[bytes]:
 def policy() -> None:
     """Ask compiled policy what it allows.
 
-    A policy is a shipped, installed or loaded profile's name, a source file, or a compiled one.
+    A policy is a shipped, installed or loaded profile's name, a container (then its profile is asked), a
+    source file, or a compiled one.
     """
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 import click
 
-from phoenix_hypervisor.cli.apply import check_ctids
-from phoenix_hypervisor.cli.complete import complete_ctids
+from phoenix_hypervisor.cli.complete import complete_present
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.options import global_options
@@ -185,7 +184,7 @@ def show(settings: Settings, found: Status) -> None:
 
 
 def _run(settings: Settings, ctids: tuple[str, ...]) -> bool:
-    found = settings.phoenix().status(StatusRequest(ctids=check_ctids(ctids)))
+    found = settings.phoenix().status(StatusRequest(ctids=ctids))
     if settings.json:
         emit(document(found))
     else:
@@ -194,19 +193,25 @@ def _run(settings: Settings, ctids: tuple[str, ...]) -> bool:
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
+@click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_present)
 @global_options
 @click.pass_obj
 def status(settings: Settings, ctids: tuple[str, ...]) -> int:
-    """Show what is declared, assigned and running, container by container."""
+    """Show what is declared, assigned and running, container by container.
+
+    CONTAINER is a CTID, a name, a list (103,104) or a range (103-110); of each that is named, all is shown.
+    """
     _run(settings, ctids)
     return EXIT_OK
 
 
 @click.command()
-@click.argument("ctids", nargs=-1, metavar="[CTID]...", shell_complete=complete_ctids)
+@click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_present)
 @global_options
 @click.pass_obj
 def verify(settings: Settings, ctids: tuple[str, ...]) -> int:
-    """Like status; exit 3 if anything is not as declared."""
+    """Like status; exit 3 if anything is not as declared.
+
+    CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
+    """
     return EXIT_OK if _run(settings, ctids) else EXIT_NO

@@ -36,7 +36,7 @@ MAX_CONF = 1024 * 1024
 _WS = rb"[ \t\r\f\v]*"
 # These two begin with a newline, which is put before the first line: what begins with a letter of its own
 # can be searched for quickly.
-_HEADER = re.compile(rb"\n\[(?:(pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$)?", re.M | re.I)
+HEADER = re.compile(rb"\n\[(?:(pve:pending|[a-z][a-z0-9_\-]+)\]" + _WS + rb"$)?", re.M | re.I)
 _SETTING = re.compile(
     rb"\n(?:(lock|template|features|unprivileged):" + _WS + rb"([^\n]+?)"
     rb"|(lxc\.(?:apparmor\.profile|apparmor\.allow_nesting|seccomp\.profile|include|aa_profile))"
@@ -220,7 +220,7 @@ def _pending(data: bytes, span: tuple[int, int]) -> tuple[str, ...] | None:
 def _sections(data: bytes) -> tuple[int, int | None, tuple[int, int] | None]:
     """Where the head ends, the first malformed header's line, and the span of `[pve:pending]`."""
     head, malformed, pending = len(data), None, None
-    for match in _HEADER.finditer(b"\n" + data):
+    for match in HEADER.finditer(b"\n" + data):
         # With that newline its place is the bracket's own, and what ends behind it ends one earlier.
         name, start = match[1], match.start()
         if name is None:
@@ -245,7 +245,7 @@ def lines_below(data: bytes, dialect: Dialect = Dialect.PVE) -> list[tuple[str, 
     if KEY not in data or dialect is Dialect.LXC:
         return []
     found = []
-    headers = [match for match in _HEADER.finditer(b"\n" + data) if match[1] is not None]
+    headers = [match for match in HEADER.finditer(b"\n" + data) if match[1] is not None]
     for index, match in enumerate(headers):
         end = headers[index + 1].start() if index + 1 < len(headers) else len(data)
         values = _values(data, Dialect.PVE, KEY, match.end() - 1, end)

@@ -68,6 +68,16 @@ class Containers:
         """The state of containers that are not declared; nothing is wanted of them."""
         return [self._state(ctid) for ctid in ctids]
 
+    def hostnames(self, ctids: Iterable[str]) -> dict[str, str]:
+        """What each container calls itself; empty where its configuration says nothing or cannot be read."""
+        from phoenix_hypervisor.containers.details import hostname
+
+        found = {}
+        for ctid in ctids:
+            data, _ = self._read(ctid)
+            found[ctid] = "" if data is None else hostname(data, self.runtime.dialect)
+        return found
+
     def assignments(self) -> Assignments:
         """The assigned profile of every container on this node, also of those that are no CTID."""
         found: dict[str, str | None] = {}

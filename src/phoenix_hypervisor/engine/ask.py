@@ -147,7 +147,7 @@ def load_policy(sources: PolicySources, operand: Operand) -> Policy:
             return read_policy(sources.compile(data, _name(operand)))
         # A program then: profiles are often called after the one that they confine.
     assert isinstance(operand, str)
-    return read_policy(sources.blob(operand))
+    return read_policy(sources.blob(sources.profile_named(operand)))
 
 
 def _load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
@@ -174,7 +174,7 @@ def find(
 ) -> Callable[[str | None], Profile]:
     """From a profile's name to the profile, in `policy` or by itself.
 
-    `files`: without `policy` the name may be that of a file with one profile.
+    Without `policy` it may also be that of a container, and with `files` that of a file with one profile.
     """
     from phoenix_hypervisor.policy.reader import read_policy
 
@@ -183,10 +183,11 @@ def find(
 
     def by_name(name: str | None) -> Profile:
         if name is None:
-            raise UsageError("name a profile, or a file with --policy")
+            raise UsageError("name a profile, a container, or a file with --policy")
         if files and sources.is_file(name):
             found = load_policy(sources, name)
             return found.get(name if name in found.names() else None)
+        name = sources.profile_named(name)
         return read_policy(sources.blob(name.partition("//")[0])).get(name)
 
     return by_name
@@ -334,12 +335,14 @@ def explain(sources: PolicySources, request: ExplainRequest) -> Explained:
         raise UsageError("a raw question has no rule that decides it")
     if request.policy is None and request.profile is None:
         raise UsageError("name a profile, or a source with --policy")
+    profile = request.profile
     if request.policy is not None:
         path, text = _load_source(sources, request.policy)
     else:
-        path, text = sources.source(request.profile or "")
+        profile = sources.profile_named(profile or "")
+        path, text = sources.source(profile)
     source = read_source(path, text, sources.include)
-    found = find_rule(source, _compiler(sources, path), request.profile, question, sources.asks())
+    found = find_rule(source, _compiler(sources, path), profile, question, sources.asks())
     return Explained(question=question, explanation=found)
 
 

@@ -58,11 +58,12 @@ class Status:
         return not self.faults
 
 
-def gather(session: Session, ctids: tuple[str, ...]) -> Status:
+def gather(session: Session, words: tuple[str, ...]) -> Status:
     """The named containers, or all that are declared or on this host; and every shipped profile.
 
-    Raises PhoenixError for a container that is neither.
+    Raises PhoenixError for a container that is neither, UsageError for words that name none.
     """
+    ctids = session.chosen(words)
     desired, store, containers = session.desired, session.store, session.containers
     present = containers.runtime.ctids()
     unknown = [c for c in ctids if c not in desired.containers and c not in set(present)]

@@ -35,7 +35,8 @@ class Request:
     """What apply, plan or setup was asked."""
 
     ctids: tuple[str, ...] | None = ()
-    """None: all declared; (): none, `setup` only."""
+    """CTIDs, names and ranges, as `plan.chosen.read` returns them; None: all declared; (): none, `setup`
+    only."""
     start: bool = True
     restart: bool = False
     adopt: frozenset[str] = field(default_factory=frozenset)
@@ -68,15 +69,17 @@ def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
     declared = session.desired.containers
     if request.ctids is None:
         return list(declared.values())
-    missing = [ctid for ctid in request.ctids if ctid not in declared]
+    chosen = session.chosen(request.ctids)
+    missing = [ctid for ctid in chosen if ctid not in declared]
     if missing:
         known = ", ".join(list(declared)[:10]) or "none"
+        known += f" and {len(declared) - 10} more" if len(declared) > 10 else ""
         raise PhoenixError(
             f"container {', '.join(missing)} is not declared",
             where=session.config_path,
             hint=f"declared: {known}",
         )
-    return [declared[ctid] for ctid in dict.fromkeys(request.ctids)]
+    return [declared[ctid] for ctid in chosen]
 
 
 def _profiles(session: Session, request: Request) -> ProfileFacts:

@@ -20,20 +20,37 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 64 * 1024 * 1024
 MAX_TRANSACTIONS = 50
+MAX_READ = 200
+"""Configurations that are read for a name: more would be felt at each TAB."""
 
 
-def containers(host: Host, settings: HostSettings) -> dict[str, str]:
-    """Declared containers: name by CTID."""
+def declared(host: Host, settings: HostSettings) -> dict[str, str]:
+    """Declared containers: name by CTID, empty where none is declared."""
     with suppress(PhoenixError, OSError, ValueError, RecursionError):
         with open(config_path(host, settings.config), "rb") as file:
             document = json.loads(file.read(MAX_CONFIG))
-        declared = document.get("lxc_configs") if isinstance(document, dict) else None
-        if isinstance(declared, dict):
+        entries = document.get("lxc_configs") if isinstance(document, dict) else None
+        if isinstance(entries, dict):
             return {
                 ctid: str(entry.get("name", "")) if isinstance(entry, dict) else ""
-                for ctid, entry in declared.items()
+                for ctid, entry in entries.items()
             }
     return {}
+
+
+def containers(host: Host, settings: HostSettings) -> dict[str, str]:
+    """Containers that are declared or on this host: name by CTID, empty where none is known."""
+    names = declared(host, settings)
+    with suppress(PhoenixError, OSError, ValueError):
+        from phoenix_hypervisor.containers.current import Containers
+        from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of
+
+        kind = kind_of(host) if settings.runtime is None else kind_named(settings.runtime)
+        present = Containers(host, kind.build(host))
+        nameless = [ctid for ctid in present.runtime.ctids() if not names.get(ctid)]
+        found = present.hostnames(nameless) if len(nameless) <= MAX_READ else dict.fromkeys(nameless, "")
+        names = {**names, **found}
+    return {ctid: names[ctid] for ctid in sorted(names, key=lambda ctid: (len(ctid), ctid))}
 
 
 def profiles(host: Host, settings: HostSettings) -> dict[str, str]:

@@ -35,10 +35,13 @@ def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) ->
 
     if isinstance(request, SetupRequest):
         return Request((), adopt=request.adopt)
-    ctids = None if request.ctids is None else tuple(request.ctids)
-    if ctids == ():
+    if request.ctids is None:
+        return Request(None, request.start, request.restart)
+    if not request.ctids:
         raise UsageError("the request names no container", hint="ctids=None asks for all, setup for none")
-    return Request(ctids, request.start, request.restart)
+    from phoenix_hypervisor.plan.chosen import read
+
+    return Request(read(request.ctids), request.start, request.restart)
 
 
 class Phoenix:
@@ -141,11 +144,11 @@ class Phoenix:
         from phoenix_hypervisor.engine.results import Applied
         from phoenix_hypervisor.engine.workflow import execute, prepare
 
+        wanted = _workflow_request(request)
         session = self._session()
         recovered = recover_first(session)
         if recovered is not None:
             progress(recovered)
-        wanted = _workflow_request(request)
         done = execute(session, wanted, prepare(session, wanted), progress)
         if done.recovered is not None:
             recovered = done.recovered
@@ -155,8 +158,10 @@ class Phoenix:
     def status(self, request: requests.StatusRequest | None = None) -> Status:
         """What is declared, assigned and running; `as_declared` says whether they agree."""
         from phoenix_hypervisor.engine.condition import gather
+        from phoenix_hypervisor.plan.chosen import read
 
-        return gather(self._session(), () if request is None else request.ctids)
+        words = read(() if request is None else request.ctids)
+        return gather(self._session(), words)
 
     def verify(self, request: requests.StatusRequest | None = None) -> tuple[tuple[str, Finding], ...]:
         """Everything that is not as declared: the container, profile or `host`, and what it is.
@@ -192,11 +197,12 @@ class Phoenix:
 
     # What can be named: quick lists, for the completion of words --------------------
 
-    def known_containers(self) -> dict[str, str]:
-        """Declared containers: name by CTID; empty where the configuration cannot be read."""
-        from phoenix_hypervisor.engine.known import containers
+    def known_containers(self, *, declared: bool = False) -> dict[str, str]:
+        """Containers: name by CTID, empty where none is known; `declared`: only those that are."""
+        from phoenix_hypervisor.engine import known
 
-        return containers(self._machine(), self._settings)
+        find = known.declared if declared else known.containers
+        return find(self._machine(), self._settings)
 
     def known_profiles(self) -> dict[str, str]:
         """Profiles that can be asked: `shipped` or `loaded` by name."""

@@ -19,6 +19,7 @@ from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.host.zstd import decompress
+from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -132,6 +133,21 @@ class PolicySources:
         return ".".join(map(str, parser.version)), parser.features.shown
 
     # Names ------------------------------------------------------------------------
+
+    def profile_named(self, word: str) -> str:
+        """The profile that `word` names: itself, or that of a container, by CTID or by name."""
+        if ":" in word or "/" in word or (not is_ctid(word) and self._is_profile(word)):
+            return word
+        from phoenix_hypervisor.engine.profile_of import profile_of
+
+        return profile_of(self._session, word) or word
+
+    def _is_profile(self, name: str) -> bool:
+        """Whether some place has it, told without compiling."""
+        host, file = self._session.host, _file_name(name)
+        if name in self.shipped() or name in (host.kernel.loaded_profiles() or ()):
+            return True
+        return bool(file) and (host.exists(f"{APPARMOR_D}/{file}") or compiled(host, file) is not None)
 
     def blob(self, name: str) -> bytes:
         """`NAME`, or `shipped:NAME`, `installed:NAME`, `loaded:NAME` to say which."""

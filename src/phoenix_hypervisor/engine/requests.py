@@ -22,7 +22,7 @@ class ApplyRequest:
     """Set up, then create, assign and start containers."""
 
     ctids: tuple[str, ...] | None = None
-    """None: all declared containers."""
+    """CTIDs, names, lists (`103,104`) and ranges (`103-110`); None: all declared containers."""
     start: bool = True
     restart: bool = False
     """Restart containers that run under another label than the declared one."""
@@ -41,4 +41,4 @@ class StatusRequest:
     """Look at containers and profiles."""
 
     ctids: tuple[str, ...] = ()
-    """Empty: all that are declared or on this host."""
+    """As in ApplyRequest; empty: all that are declared or on this host."""

@@ -192,6 +192,20 @@ class Session:
         if found:
             raise Refused(found)
 
+    def chosen(self, pieces: tuple[str, ...]) -> tuple[str, ...]:
+        """The CTIDs that a request's words mean (`plan.chosen`), by the names of declared containers and
+        of those on this host.  Raises UsageError."""
+        from phoenix_hypervisor.plan.chosen import are_ctids, choose
+
+        # No name need be known for those.
+        return pieces if are_ctids(pieces) else choose(pieces, self.names())
+
+    def names(self) -> dict[str, str]:
+        """The name of each container that is declared or on this host, by CTID: as declared, else its own."""
+        declared = {ctid: spec.name for ctid, spec in self.desired.containers.items()}
+        nameless = [ctid for ctid in self.runtime.ctids() if not declared.get(ctid)]
+        return {**declared, **self.containers.hostnames(nameless)}
+
     @cached_property
     def containers(self) -> Containers:
         manifest = self.store.manifest

@@ -136,6 +136,17 @@ class ContainerState:
     """The seccomp file that the configuration will name, where it is not there."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What a configuration says that is only shown: read where somebody asks for it."""
+
+    hostname: str = ""
+    gpu_nodes: tuple[str, ...] = ()
+    """The host's device nodes of GPUs that it passes on."""
+    snapshots: tuple[tuple[str, str | None], ...] = ()
+    """Snapshots that hold another profile than counts now, each with that profile; None: no line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assignments:
     """Which profile each container of a node is assigned."""
