@@ -44,9 +44,21 @@ def _command(number: int) -> str:
     return f"[0,{number},SCMP_CMP_MASKED_EQ,0xffffffff]"
 
 
+def _address(operator: str) -> str:
+    """The pointer to a type's name, beside the lowest address at which x86-64 maps a library.
+
+    The heap and the program lie below (arch/x86/mm/mmap.c: mmap_base, 47 bits less at most 2 TiB).
+    """
+    return f"[0,{0x7E0000000000:#x},SCMP_CMP_{operator}]"
+
+
 RULES = (
-    # No kernel asks AppArmor here. After ENOSYS mount(8), systemd and runc use mount(2), where it asks.
-    Rule("fsopen", ENOSYS, "a file system of the host's, attached nowhere"),
+    # No kernel asks AppArmor here. After ENOSYS mount(8), runc and crun use mount(2), where it asks.  systemd
+    # from 258 on does without the file system after EPERM, but ends the service after ENOSYS.  Nothing tells
+    # the two apart but where the type's name lies: systemd's in its library, mount(8)'s on the heap.
+    # Either way the call is refused.
+    Rule("fsopen", ENOSYS, "a file system of the host's, attached nowhere", _address("LT")),
+    Rule("fsopen", EPERM, "the same, asked by a library", _address("GE")),
     Rule("fsconfig", ENOSYS, "the same, its source and options"),
     Rule("fsmount", ENOSYS, "the same, made usable"),
     Rule("fspick", ENOSYS, "the options of a mounted file system, which may be shared with the host"),
