@@ -22,7 +22,16 @@ from support.hosts import CREATION, TOP
 SCHEMA = Schema(packaged_schema(), "the packaged schema")
 KEYS = {key.name: key for key in SCHEMA.rows()}
 ROWS = [(key, runtime) for key in KEYS.values() for runtime in key.becomes]
-FULL: dict[str, Any] = {**CREATION, "apparmor_profile": "generated", "swap_mb": 256, "unprivileged": True}
+FULL: dict[str, Any] = {
+    **CREATION,
+    "apparmor_profile": "generated",
+    "swap_mb": 256,
+    "unprivileged": True,
+    "networks": {"net1": {"name": "eth1", "bridge": "vmbr1"}},
+    "mount_points": {"mp0": {"volume": "/srv", "path": "/srv"}},
+    "onboot": True,
+    "tags": ["a", "b"],
+}
 
 
 def declared(entry: dict[str, Any], schema: Schema = SCHEMA) -> ContainerSpec:
@@ -72,12 +81,21 @@ def test_a_declared_key_becomes_the_argument_of_its_row(key: Key, runtime: str, 
         assert argument in arguments(runtime, tmp_path, entry)
 
 
-@pytest.mark.parametrize("name", ["network_config", "gpu_assignment", "mac_address"])
+SAID = {
+    "network_config": "--net0",
+    "networks": "--net1",
+    "mount_points": "--mp0",
+    "tags": "--tags",
+    "gpu_assignment": "--dev0",
+    "mac_address": "hwaddr=",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
 def test_what_several_keys_make_is_not_said_without_them(name: str, tmp_path: Path) -> None:
     entry = {key: value for key, value in FULL.items() if key != name}
     without = arguments("proxmox", tmp_path, entry)
-    said = {"network_config": "--net0", "gpu_assignment": "--dev0", "mac_address": "hwaddr="}[name]
-    assert said in arguments("proxmox", tmp_path, FULL) and said not in without
+    assert SAID[name] in arguments("proxmox", tmp_path, FULL) and SAID[name] not in without
 
 
 def test_defaults_are_in_the_schema_alone() -> None:

@@ -32,7 +32,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "952": {"template": "busybox", "memory_mb": 256, "cores": 1, "unprivileged": True},
     "955": {"template": "busybox", "memory_mb": 256, "cores": 1, "unprivileged": False},
 }
-DROPPED = ("network_config", "mac_address", "features", "storage_pool", "storage_size_gb")
+DROPPED = ("network_config", "networks", "mac_address", "features", "storage_pool", "storage_size_gb")
 RULE = "  deny /etc/secret r,\n"
 
 

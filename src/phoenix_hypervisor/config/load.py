@@ -1,7 +1,7 @@
 """From the operator's JSON to `Desired`.
 
-Owns what the schema cannot say: profiles that exist, deprecated ones, two containers with
-one address, and the forms a value may take.  Pure: bytes and names come in.
+Owns what the schema cannot say: profiles that exist, deprecated ones, and the forms a value may
+take; what it cannot say of interfaces and mount points is `config.devices`'.  Pure: bytes and names come in.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from phoenix_hypervisor.config.devices import device_problems, mounts, networks
 from phoenix_hypervisor.config.document import Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Network, is_ctid
+from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, is_ctid
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def load_config(
     problems += _profile_problems(entries, profile, shipped_names, installed, deprecated)
     problems += _retired_and_shipped(deprecated, shipped_names)
     problems += _missing_successors(deprecated, shipped_names, installed)
-    problems += _address_problems(entries)
+    problems += device_problems(entries)
     if any(byte in data for byte in _BEGINS_CONTROL) and re.search(_MAYBE_CONTROL, data):
         problems += _form_problems(entries)
     problems += [
@@ -209,50 +210,8 @@ def _missing_successors(
     ]
 
 
-def _address_problems(entries: dict[str, Any]) -> list[Problem]:
-    problems: list[Problem] = []
-    seen: dict[tuple[str, str], str] = {}
-    for ctid, entry in entries.items():
-        if not isinstance(entry, dict):
-            continue
-        network = entry.get("network_config")
-        if not isinstance(network, dict):
-            network = {}
-        ip, gw, mac = network.get("ip"), network.get("gw"), entry.get("mac_address")
-        found: list[tuple[str, str, str]] = []
-        if isinstance(ip, str) and "/" in ip:
-            address = ip.partition("/")[0]
-            found.append(("IP", address, "network_config/ip"))
-            if not _is_ipv4(address):
-                problems.append(_no_address(f"{ip} is not an IPv4 address", ctid, "network_config/ip"))
-        if isinstance(gw, str) and not _is_ipv4(gw):
-            problems.append(_no_address(f"{gw} is not an IPv4 address", ctid, "network_config/gw"))
-        if isinstance(mac, str):
-            found.append(("MAC", mac.lower(), "mac_address"))
-            # Most addresses show by their second digit that they are none.
-            if mac[1:2] in _ODD and re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
-                problems.append(_no_address(f"{mac} is a multicast address", ctid, "mac_address"))
-        for kind, value, place in found:
-            other = seen.setdefault((kind, value), ctid)
-            if other != ctid:
-                text = f"{kind} {value} is also the address of container {other}"
-                problems.append(Problem(text, _pointer(ctid, place), code=Code.ADDRESS_TWICE))
-    return problems
-
-
-_ODD = frozenset("13579BbDdFf")
-
-
 def _pointer(ctid: str, place: str) -> str:
     return f"/lxc_configs/{escape(ctid)}/{place}"
-
-
-def _no_address(text: str, ctid: str, place: str) -> Problem:
-    return Problem(text, _pointer(ctid, place), code=Code.ADDRESS_UNUSABLE)
-
-
-def _is_ipv4(text: str) -> bool:
-    return all(int(part) <= 255 for part in text.split(".") if part.isdecimal() and part.isascii())
 
 
 def _form_problems(entries: dict[str, Any]) -> list[Problem]:
@@ -275,13 +234,9 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _network(entry: dict[str, Any]) -> Network:
-    return Network(name=entry["name"], bridge=entry["bridge"], ip=entry["ip"], gw=entry.get("gw"))
-
-
 def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> ContainerSpec:
     """`values` is what was declared over the defaults; JSON Schema takes 512.0 for an integer."""
-    network, gpus = values.get("network_config"), values["gpu_assignment"]
+    gpus, interfaces = values["gpu_assignment"], networks(values)
     features = values.get("features") or ""
     return ContainerSpec(
         ctid=ctid,
@@ -294,9 +249,10 @@ def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> Cont
         template=values.get("template", ""),
         storage_pool=values.get("storage_pool", ""),
         storage_size_gb=int(values.get("storage_size_gb", 0)),
-        network=None if network is None else _network(network),
+        networks=interfaces,
+        mounts=mounts(values),
+        lost_address=values.get("mac_address") is not None and 0 not in interfaces,
         features=features if isinstance(features, str) else ",".join(features),
-        mac_address=values.get("mac_address"),
         gpus=() if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
         values=values,
         keys=keys,

@@ -39,9 +39,23 @@ def _tables(schema: Schema) -> str:
     container = schema.document["definitions"]["container"]
     lines += [_row(pattern, "any", None, row["description"], *[""] * len(runtimes))
               for pattern, row in container["patternProperties"].items()]  # fmt: skip
-    lines += ["\n## `network_config`\n", "| key | type | default | meaning |", "|---|---|---|---|"]
-    lines += _rows(container["properties"]["network_config"])
+    for name, row in container["properties"].items():
+        for place, entry in _objects(name, row):
+            lines += [f"\n## `{place}`\n", "| key | type | default | meaning |", "|---|---|---|---|"]
+            lines += _rows(entry)
     return "\n".join(lines) + "\n"
+
+
+def _objects(name: str, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a key holds that has keys of its own: where that is, and its schema."""
+    if "properties" in row:
+        yield name, row
+    for entry in row.get("patternProperties", {}).values():
+        yield f"{name}.{_NUMBERED[name]}", entry
+
+
+_NUMBERED = {"networks": "net0", "mount_points": "mp0"}
+"""How the first of several is called."""
 
 
 def _rows(entry: dict[str, Any]) -> Iterator[str]:

@@ -35,9 +35,16 @@ REGEX_PATTERNS = Patterns({
     '^[A-Za-z][A-Za-z0-9_.-]{1,14}$': '^[A-Za-z][A-Za-z0-9_.-]{1,14}\\Z',
     '^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$': '^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))\\Z',
     '^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$': '^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})\\Z',
+    '^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$': '^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))\\Z',
+    '^[0-9A-Fa-f:.]{2,45}$': '^[0-9A-Fa-f:.]{2,45}\\Z',
+    '^net[0-9]$': '^net[0-9]$',
+    '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$': '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\\Z',
+    '^mp(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])$': '^mp(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])$',
+    '^(/[!-+.-~-]*|[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9](:[!-+.-~-]+)?)$': '^(/[!-+.-~-]*|[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9](:[!-+.-~-]+)?)\\Z',
+    '^/[!-+.-~-]+$': '^/[!-+.-~-]+\\Z',
+    '^[A-Za-z0-9_][A-Za-z0-9_+.-]*$': '^[A-Za-z0-9_][A-Za-z0-9_+.-]*\\Z',
     '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?$': '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?\\Z',
     '^[a-z_]+=[A-Za-z0-9;_-]+$': '^[a-z_]+=[A-Za-z0-9;_-]+\\Z',
-    '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$': '^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\\Z',
     '^(none|[0-9]{1,3}(,[0-9]{1,3})*)$': '^(none|[0-9]{1,3}(,[0-9]{1,3})*)\\Z',
     '^vllm_[a-z0-9_]+$': '^vllm_[a-z0-9_]+$'
 })
@@ -273,8 +280,222 @@ def validate___definitions_container(data):
                     if isinstance(data__networkconfig__gw, str):
                         if not REGEX_PATTERNS['^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$'].search(data__networkconfig__gw):
                             raise Invalid
+                if "ip6" in data__networkconfig_keys:
+                    data__networkconfig_keys.remove("ip6")
+                    data__networkconfig__ip6 = data__networkconfig["ip6"]
+                    if not isinstance(data__networkconfig__ip6, (str)):
+                        raise Invalid
+                    if isinstance(data__networkconfig__ip6, str):
+                        if not REGEX_PATTERNS['^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$'].search(data__networkconfig__ip6):
+                            raise Invalid
+                if "gw6" in data__networkconfig_keys:
+                    data__networkconfig_keys.remove("gw6")
+                    data__networkconfig__gw6 = data__networkconfig["gw6"]
+                    if not isinstance(data__networkconfig__gw6, (str)):
+                        raise Invalid
+                    if isinstance(data__networkconfig__gw6, str):
+                        if not REGEX_PATTERNS['^[0-9A-Fa-f:.]{2,45}$'].search(data__networkconfig__gw6):
+                            raise Invalid
+                if "tag" in data__networkconfig_keys:
+                    data__networkconfig_keys.remove("tag")
+                    data__networkconfig__tag = data__networkconfig["tag"]
+                    if not isinstance(data__networkconfig__tag, (int)) and not (isinstance(data__networkconfig__tag, float) and data__networkconfig__tag.is_integer()) or isinstance(data__networkconfig__tag, bool):
+                        raise Invalid
+                    if isinstance(data__networkconfig__tag, (int, float)) and not isinstance(data__networkconfig__tag, bool):
+                        if data__networkconfig__tag < 1:
+                            raise Invalid
+                        if data__networkconfig__tag > 4094:
+                            raise Invalid
                 if data__networkconfig_keys:
                     raise Invalid
+        if "networks" in data_keys:
+            data_keys.remove("networks")
+            data__networks = data["networks"]
+            if not isinstance(data__networks, (dict)):
+                raise Invalid
+            data__networks_is_dict = isinstance(data__networks, dict)
+            if data__networks_is_dict:
+                data__networks_keys = set(data__networks.keys())
+                for data__networks_key, data__networks_val in data__networks.items():
+                    if REGEX_PATTERNS['^net[0-9]$'].search(data__networks_key):
+                        if data__networks_key in data__networks_keys:
+                            data__networks_keys.remove(data__networks_key)
+                        if not isinstance(data__networks_val, (dict)):
+                            raise Invalid
+                        data__networks_val_is_dict = isinstance(data__networks_val, dict)
+                        if data__networks_val_is_dict:
+                            data__networks_val__missing_keys = set(['name', 'bridge']) - data__networks_val.keys()
+                            if data__networks_val__missing_keys:
+                                raise Invalid
+                            data__networks_val_keys = set(data__networks_val.keys())
+                            if "name" in data__networks_val_keys:
+                                data__networks_val_keys.remove("name")
+                                data__networks_val__name = data__networks_val["name"]
+                                if not isinstance(data__networks_val__name, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__name, str):
+                                    if not REGEX_PATTERNS['^[A-Za-z][A-Za-z0-9_.-]{1,14}$'].search(data__networks_val__name):
+                                        raise Invalid
+                            if "bridge" in data__networks_val_keys:
+                                data__networks_val_keys.remove("bridge")
+                                data__networks_val__bridge = data__networks_val["bridge"]
+                                if not isinstance(data__networks_val__bridge, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__bridge, str):
+                                    if not REGEX_PATTERNS['^[A-Za-z0-9_.-]+$'].search(data__networks_val__bridge):
+                                        raise Invalid
+                            if "ip" in data__networks_val_keys:
+                                data__networks_val_keys.remove("ip")
+                                data__networks_val__ip = data__networks_val["ip"]
+                                if not isinstance(data__networks_val__ip, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__ip, str):
+                                    if not REGEX_PATTERNS['^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$'].search(data__networks_val__ip):
+                                        raise Invalid
+                            if "gw" in data__networks_val_keys:
+                                data__networks_val_keys.remove("gw")
+                                data__networks_val__gw = data__networks_val["gw"]
+                                if not isinstance(data__networks_val__gw, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__gw, str):
+                                    if not REGEX_PATTERNS['^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$'].search(data__networks_val__gw):
+                                        raise Invalid
+                            if "ip6" in data__networks_val_keys:
+                                data__networks_val_keys.remove("ip6")
+                                data__networks_val__ip6 = data__networks_val["ip6"]
+                                if not isinstance(data__networks_val__ip6, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__ip6, str):
+                                    if not REGEX_PATTERNS['^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$'].search(data__networks_val__ip6):
+                                        raise Invalid
+                            if "gw6" in data__networks_val_keys:
+                                data__networks_val_keys.remove("gw6")
+                                data__networks_val__gw6 = data__networks_val["gw6"]
+                                if not isinstance(data__networks_val__gw6, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__gw6, str):
+                                    if not REGEX_PATTERNS['^[0-9A-Fa-f:.]{2,45}$'].search(data__networks_val__gw6):
+                                        raise Invalid
+                            if "tag" in data__networks_val_keys:
+                                data__networks_val_keys.remove("tag")
+                                data__networks_val__tag = data__networks_val["tag"]
+                                if not isinstance(data__networks_val__tag, (int)) and not (isinstance(data__networks_val__tag, float) and data__networks_val__tag.is_integer()) or isinstance(data__networks_val__tag, bool):
+                                    raise Invalid
+                                if isinstance(data__networks_val__tag, (int, float)) and not isinstance(data__networks_val__tag, bool):
+                                    if data__networks_val__tag < 1:
+                                        raise Invalid
+                                    if data__networks_val__tag > 4094:
+                                        raise Invalid
+                            if "mac_address" in data__networks_val_keys:
+                                data__networks_val_keys.remove("mac_address")
+                                data__networks_val__macaddress = data__networks_val["mac_address"]
+                                if not isinstance(data__networks_val__macaddress, (str)):
+                                    raise Invalid
+                                if isinstance(data__networks_val__macaddress, str):
+                                    if not REGEX_PATTERNS['^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$'].search(data__networks_val__macaddress):
+                                        raise Invalid
+                            if "firewall" in data__networks_val_keys:
+                                data__networks_val_keys.remove("firewall")
+                                data__networks_val__firewall = data__networks_val["firewall"]
+                                if not isinstance(data__networks_val__firewall, (bool)):
+                                    raise Invalid
+                            if "mtu" in data__networks_val_keys:
+                                data__networks_val_keys.remove("mtu")
+                                data__networks_val__mtu = data__networks_val["mtu"]
+                                if not isinstance(data__networks_val__mtu, (int)) and not (isinstance(data__networks_val__mtu, float) and data__networks_val__mtu.is_integer()) or isinstance(data__networks_val__mtu, bool):
+                                    raise Invalid
+                                if isinstance(data__networks_val__mtu, (int, float)) and not isinstance(data__networks_val__mtu, bool):
+                                    if data__networks_val__mtu < 64:
+                                        raise Invalid
+                                    if data__networks_val__mtu > 65535:
+                                        raise Invalid
+                            if data__networks_val_keys:
+                                raise Invalid
+                if data__networks_keys:
+                    raise Invalid
+        if "mount_points" in data_keys:
+            data_keys.remove("mount_points")
+            data__mountpoints = data["mount_points"]
+            if not isinstance(data__mountpoints, (dict)):
+                raise Invalid
+            data__mountpoints_is_dict = isinstance(data__mountpoints, dict)
+            if data__mountpoints_is_dict:
+                data__mountpoints_keys = set(data__mountpoints.keys())
+                for data__mountpoints_key, data__mountpoints_val in data__mountpoints.items():
+                    if REGEX_PATTERNS['^mp(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])$'].search(data__mountpoints_key):
+                        if data__mountpoints_key in data__mountpoints_keys:
+                            data__mountpoints_keys.remove(data__mountpoints_key)
+                        if not isinstance(data__mountpoints_val, (dict)):
+                            raise Invalid
+                        data__mountpoints_val_is_dict = isinstance(data__mountpoints_val, dict)
+                        if data__mountpoints_val_is_dict:
+                            data__mountpoints_val__missing_keys = set(['volume', 'path']) - data__mountpoints_val.keys()
+                            if data__mountpoints_val__missing_keys:
+                                raise Invalid
+                            data__mountpoints_val_keys = set(data__mountpoints_val.keys())
+                            if "volume" in data__mountpoints_val_keys:
+                                data__mountpoints_val_keys.remove("volume")
+                                data__mountpoints_val__volume = data__mountpoints_val["volume"]
+                                if not isinstance(data__mountpoints_val__volume, (str)):
+                                    raise Invalid
+                                if isinstance(data__mountpoints_val__volume, str):
+                                    data__mountpoints_val__volume_len = len(data__mountpoints_val__volume)
+                                    if data__mountpoints_val__volume_len > 1024:
+                                        raise Invalid
+                                    if not REGEX_PATTERNS['^(/[!-+.-~-]*|[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9](:[!-+.-~-]+)?)$'].search(data__mountpoints_val__volume):
+                                        raise Invalid
+                            if "path" in data__mountpoints_val_keys:
+                                data__mountpoints_val_keys.remove("path")
+                                data__mountpoints_val__path = data__mountpoints_val["path"]
+                                if not isinstance(data__mountpoints_val__path, (str)):
+                                    raise Invalid
+                                if isinstance(data__mountpoints_val__path, str):
+                                    data__mountpoints_val__path_len = len(data__mountpoints_val__path)
+                                    if data__mountpoints_val__path_len > 1024:
+                                        raise Invalid
+                                    if not REGEX_PATTERNS['^/[!-+.-~-]+$'].search(data__mountpoints_val__path):
+                                        raise Invalid
+                            if "size_gb" in data__mountpoints_val_keys:
+                                data__mountpoints_val_keys.remove("size_gb")
+                                data__mountpoints_val__sizegb = data__mountpoints_val["size_gb"]
+                                if not isinstance(data__mountpoints_val__sizegb, (int)) and not (isinstance(data__mountpoints_val__sizegb, float) and data__mountpoints_val__sizegb.is_integer()) or isinstance(data__mountpoints_val__sizegb, bool):
+                                    raise Invalid
+                                if isinstance(data__mountpoints_val__sizegb, (int, float)) and not isinstance(data__mountpoints_val__sizegb, bool):
+                                    if data__mountpoints_val__sizegb < 1:
+                                        raise Invalid
+                            if "read_only" in data__mountpoints_val_keys:
+                                data__mountpoints_val_keys.remove("read_only")
+                                data__mountpoints_val__readonly = data__mountpoints_val["read_only"]
+                                if not isinstance(data__mountpoints_val__readonly, (bool)):
+                                    raise Invalid
+                            if "backup" in data__mountpoints_val_keys:
+                                data__mountpoints_val_keys.remove("backup")
+                                data__mountpoints_val__backup = data__mountpoints_val["backup"]
+                                if not isinstance(data__mountpoints_val__backup, (bool)):
+                                    raise Invalid
+                            if data__mountpoints_val_keys:
+                                raise Invalid
+                if data__mountpoints_keys:
+                    raise Invalid
+        if "onboot" in data_keys:
+            data_keys.remove("onboot")
+            data__onboot = data["onboot"]
+            if not isinstance(data__onboot, (bool)):
+                raise Invalid
+        if "tags" in data_keys:
+            data_keys.remove("tags")
+            data__tags = data["tags"]
+            if not isinstance(data__tags, (list, tuple)):
+                raise Invalid
+            data__tags_is_list = isinstance(data__tags, (list, tuple))
+            if data__tags_is_list:
+                data__tags_len = len(data__tags)
+                for data__tags_x, data__tags_item in enumerate(data__tags):
+                    if not isinstance(data__tags_item, (str)):
+                        raise Invalid
+                    if isinstance(data__tags_item, str):
+                        if not REGEX_PATTERNS['^[A-Za-z0-9_][A-Za-z0-9_+.-]*$'].search(data__tags_item):
+                            raise Invalid
         if "features" in data_keys:
             data_keys.remove("features")
             data__features = data["features"]

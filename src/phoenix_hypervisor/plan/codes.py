@@ -415,6 +415,8 @@ class Code(StrEnum):
     )
     ADDRESS_UNUSABLE = "address-unusable", (B,), "A network address cannot be used."
     ADDRESS_TWICE = "address-twice", (B,), "Two containers have the same network address."
+    DECLARED_TWICE = "declared-twice", (B,), "Two keys declare the same thing, and one of them must go."
+    MOUNT_UNUSABLE = "mount-unusable", (B,), "A mount point cannot be made as it is declared."
     NO_SOURCES = "no-sources", (B,), "There is no directory of profile sources."
     SOURCE_PLACE = "source-place", (B,), "Something is in a place where no source can be."
     SOURCE_NAME = "source-name", (B,), "A source has a name that cannot be used."

@@ -46,12 +46,31 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """`network_config`: the one interface of a container."""
+    """One interface of a container."""
 
     name: str
     bridge: str
-    ip: str
+    ip: str | None = None
     gw: str | None = None
+    ip6: str | None = None
+    gw6: str | None = None
+    tag: int | None = None
+    """The VLAN."""
+    mac_address: str | None = None
+    firewall: bool | None = None
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One mount point of a container."""
+
+    volume: str
+    """A path of the host, STORAGE:VOLUME, or the storage that a new volume of `size_gb` is made on."""
+    path: str
+    size_gb: int | None = None
+    read_only: bool | None = None
+    backup: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +93,13 @@ class ContainerSpec:
     template: str = ""
     storage_pool: str = ""
     storage_size_gb: int = 0
-    network: Network | None = None
+    networks: Mapping[int, Network] = field(default_factory=dict)
+    """By number, as in net0."""
+    mounts: Mapping[int, Mount] = field(default_factory=dict)
+    """By number, as in mp0."""
+    lost_address: bool = False
+    """A MAC address is declared, and no interface that would have it."""
     features: str = ""
-    mac_address: str | None = None
     gpus: tuple[int, ...] = ()
     values: Mapping[str, object] = field(default_factory=dict)
     """By key, what was declared and the defaults of what was not."""

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
 from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
+from phoenix_hypervisor.containers.runtimes.lxc_devices import device_problems, mount_lines, network_lines
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import Directory, temporary_name
@@ -106,7 +107,7 @@ class PlainLxc(LibLxc):
         problems: list[Problem] = []
         for spec in specs:
             place = f"/lxc_configs/{spec.ctid}"
-            if spec.mac_address and spec.network is None:
+            if spec.lost_address:
                 hint = "declare network_config too"
                 text = "the address would be lost: the container gets no network"
                 problems.append(Problem(text, f"{place}/mac_address", hint=hint))
@@ -132,6 +133,7 @@ class PlainLxc(LibLxc):
                         hint="is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
                     )
                 )
+            problems += device_problems(self._host, spec, place)
             if spec.unprivileged and self._idmap() is None:
                 problems.append(
                     Problem(
@@ -169,7 +171,8 @@ class PlainLxc(LibLxc):
         if spec.template.startswith("/") and self._is_tree(spec):
             lines.append(f"lxc.rootfs.path = dir:{spec.template}")
         lines += [argument.replace("{}", text) for argument, text in spec.passed_on(self.name)]
-        lines += self._network(spec)
+        lines += network_lines(spec)
+        lines += mount_lines(self._host, spec)
         for node in device_nodes(self._host, spec.gpus)[0]:
             lines.append(f"lxc.mount.entry = {node} {node[1:]} none bind,optional,create=file")
         if spec.gpus:
@@ -187,20 +190,6 @@ class PlainLxc(LibLxc):
             if info.st_rdev:
                 found.append(os.major(info.st_rdev))
         return found
-
-    @staticmethod
-    def _network(spec: ContainerSpec) -> list[str]:
-        if spec.network is None:
-            return ["lxc.net.0.type = empty"]
-        lines = ["lxc.net.0.type = veth", f"lxc.net.0.link = {spec.network.bridge}", "lxc.net.0.flags = up"]
-        lines.append(f"lxc.net.0.name = {spec.network.name}")
-        if spec.mac_address:
-            lines.append(f"lxc.net.0.hwaddr = {spec.mac_address}")
-        if "/" in spec.network.ip:
-            lines.append(f"lxc.net.0.ipv4.address = {spec.network.ip}")
-            if spec.network.gw:
-                lines.append(f"lxc.net.0.ipv4.gateway = {spec.network.gw}")
-        return lines
 
     def _idmap(self) -> dict[str, tuple[int, int]] | None:
         found: dict[str, tuple[int, int]] = {}

@@ -19,7 +19,7 @@ from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
 from phoenix_hypervisor.errors import PhoenixError, Problem
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
+from phoenix_hypervisor.plan.declared import ContainerSpec, Mount, Network, is_ctid
 from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
 
 CONF_DIR = "/etc/pve/lxc"
@@ -164,7 +164,7 @@ class Proxmox(LibLxc):
         problems: list[Problem] = []
         for spec in specs:
             place = f"/lxc_configs/{spec.ctid}"
-            if spec.mac_address and spec.network is None:
+            if spec.lost_address:
                 hint = "declare network_config too"
                 text = "the address would be lost: the container gets no network"
                 problems.append(Problem(text, f"{place}/mac_address", hint=hint))
@@ -184,6 +184,10 @@ class Proxmox(LibLxc):
                 )
             if spec.template.startswith("/") and not self._host.exists(spec.template):
                 problems.append(Problem(f"{spec.template} does not exist on this host", f"{place}/template"))
+            for number, mount in spec.mounts.items():
+                if mount.volume.startswith("/") and not self._host.exists(mount.volume):
+                    where = f"{place}/mount_points/mp{number}/volume"
+                    problems.append(Problem(f"{mount.volume} does not exist on this host", where))
         return problems
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
@@ -194,13 +198,13 @@ class Proxmox(LibLxc):
         for argument, text in spec.passed_on(self.name):
             argv += [word.replace("{}", text) for word in argument.split()]
         argv += ["--rootfs", f"{spec.storage_pool}:{spec.storage_size_gb}"]
-        if spec.network is not None:
-            parts = [f"name={spec.network.name}", f"bridge={spec.network.bridge}", f"ip={spec.network.ip}"]
-            if spec.network.gw:
-                parts.append(f"gw={spec.network.gw}")
-            if spec.mac_address:
-                parts.append(f"hwaddr={spec.mac_address}")
-            argv += ["--net0", ",".join(parts)]
+        for number, network in spec.networks.items():
+            argv += [f"--net{number}", _network(network)]
+        for number, mount in spec.mounts.items():
+            argv += [f"--mp{number}", _mount(mount)]
+        tags = spec.values.get("tags")
+        if isinstance(tags, list) and tags:
+            argv += ["--tags", ";".join(map(str, tags))]
         for index, node in enumerate(device_nodes(self._host, spec.gpus)[0]):
             # The driver makes its nodes 0666, pct 0660 root; capability nodes stay closed.
             mode = "" if node.startswith("/dev/nvidia-caps/") else ",mode=0666"
@@ -216,6 +220,34 @@ class Proxmox(LibLxc):
     def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
         # `pct restart` does not exist; reboot is stop and start, with a new configuration.
         return (("pct", "reboot", ctid),)
+
+
+def _network(network: Network) -> str:
+    """One interface, as `pct` takes it (PVE::LXC::Config, net\\d+)."""
+    given = (
+        ("name", network.name),
+        ("bridge", network.bridge),
+        ("ip", network.ip),
+        ("gw", network.gw),
+        ("ip6", network.ip6),
+        ("gw6", network.gw6),
+        ("hwaddr", network.mac_address),
+        ("tag", network.tag),
+        ("firewall", network.firewall),
+        ("mtu", network.mtu),
+    )
+    return ",".join(_word(key, value) for key, value in given if value is not None)
+
+
+def _mount(mount: Mount) -> str:
+    """One mount point, as `pct` takes it (PVE::LXC::Config, mp\\d+)."""
+    volume = mount.volume if mount.size_gb is None else f"{mount.volume}:{mount.size_gb}"
+    given = (("mp", mount.path), ("ro", mount.read_only), ("backup", mount.backup))
+    return ",".join([volume, *(_word(key, value) for key, value in given if value is not None)])
+
+
+def _word(key: str, value: object) -> str:
+    return f"{key}={int(value) if isinstance(value, bool) else value}"
 
 
 _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
