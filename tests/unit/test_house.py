@@ -41,7 +41,8 @@ def test_every_module_is_in_the_table_and_says_what_it_owns() -> None:
         name = str(path.relative_to(package))
         source = path.read_text()
         assert source.startswith('"""'), name
-        assert len(source.splitlines()) <= 450, f"{name} is longer than one room"
+        made = "`make reference` writes it: do not edit it" in source.partition("\n")[0]
+        assert made or len(source.splitlines()) <= 450, f"{name} is longer than one room"
         if path.name != "__init__.py" and path.name != "__main__.py":
             # A folder whose modules are all of one kind has one row.
             folder = f"`{path.parent.relative_to(package)}/`"
