@@ -34,6 +34,7 @@ CODES: dict[str, str] = {
     "start-container": "abstractions/lxc/start-container is for lxc-start, not for a container",
     "profile-name": "LXC may only change to profiles whose names begin with lxc-",
     "compiler-widens": "this host's compiler makes more of the rule than it says",
+    "owner-open": "this compiler makes it a rule for everybody, on kernels from 6.17 on",
     "unmediated-class": "the compiler was told too little about the kernel: all of it is allowed",
     "slow-compile": "compiling takes longer than the budget",
     "large-policy": "the compiled policy is larger than the budget",
@@ -185,6 +186,16 @@ def _behaviour(mine: list[Statement], policy: Policy) -> Iterator[_Hit]:
             yield _Hit("unmediated-class", statement, ", ".join(profile.unmediated()))
         if profile is not None and not Evaluator(profile).ask(SignalQuery(kill, 0x4, b"unconfined")).allowed:
             yield _Hit("no-signal-receive", statement)
+        if profile is not None and profile.own_file is not None and profile.own_file.table is not None:
+            yield from () if profile.own_file.flagged else _of_owners(mine, statement.profile)
+
+
+def _of_owners(mine: list[Statement], name: str) -> Iterator[_Hit]:
+    """The rules of profile `name` that are for a file's owner alone."""
+    for statement in mine:
+        of_it = statement.kind == "rule" and statement.profile == name
+        if of_it and not is_deny(statement) and "owner" in statement.text.split()[:3]:
+            yield _Hit("owner-open", statement)
 
 
 def _redundant(source: Source, compile: Compile, policy: Policy, rules: list[Statement]) -> Iterator[_Hit]:
