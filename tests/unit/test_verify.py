@@ -14,6 +14,7 @@ from phoenix_hypervisor.plan.model import (
     AtWork,
     ConfFault,
     ContainerState,
+    Details,
     Elsewhere,
     FileState,
     Finding,
@@ -107,7 +108,21 @@ def test_the_verdict_on_a_running_container() -> None:
         findings=(),
         notes=(),
         unprivileged=True,
+        path="/etc/pve/lxc/950.conf",
+        processes=2,
     )
+
+
+def test_what_is_only_shown_is_passed_on() -> None:
+    """A declared name comes before the container's own."""
+    lock = AtWork("Proxmox", "backup", "x")
+    state = replace(STATE, features="nesting=1", lock=lock, is_template=True)
+    details = Details(hostname="own", gpu_nodes=("/dev/kfd",), snapshots=(("s", None),))
+    verdict = judge_container(None, state, details, live=False)
+    assert (verdict.name, verdict.features, verdict.lock) == ("own", "nesting=1", lock)
+    assert (verdict.is_template, verdict.details) == (True, details)
+    assert judge_container(SPEC, state, details, live=False).name == "a"
+    assert judge_container(replace(SPEC, name=""), state, details, live=False).name == "own"
 
 
 def test_the_verdict_on_a_container_that_is_not_declared() -> None:
@@ -126,6 +141,7 @@ def test_the_verdict_on_a_container_that_is_not_declared() -> None:
         confined=None,
         findings=(),
         notes=(Note(Code.NOT_DECLARED, "container 950"),),
+        path="/etc/pve/lxc/950.conf",
     )
 
 

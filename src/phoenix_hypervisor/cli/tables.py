@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from phoenix_hypervisor.cli.output import colored, echo, printable, styled
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
@@ -17,8 +17,8 @@ from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 if TYPE_CHECKING:
     from phoenix_hypervisor.cli.given import Settings
 
-_GAP = 3
-"""Blanks between two columns, as rich draws them."""
+_GAP = 2
+"""Blanks between two columns."""
 
 Row = tuple[Sequence[str], str | None]
 """Cells, and a colour or None."""
@@ -32,16 +32,36 @@ class Form:
     rows: Sequence[Row]
 
 
-def table(settings: Settings, title: str, *forms: Form) -> None:
-    """Draw the first of `forms`, widest first, that has room; else each row as a block of lines."""
+def table(settings: Settings, title: str, *forms: Form, wide: bool = False) -> None:
+    """Draw the first of `forms`, widest first, that has room, else one whose cells can be wrapped.
+
+    Where none can be, each row is a block of lines.  `wide`: the first form, as wide as it takes.
+    """
     if settings.json or settings.quiet:
         return
-    width = _width()
-    for form in forms:
-        if width is None or sum(_least(form)) + _GAP * (len(form.columns) - 1) <= width:
-            _grid(settings, title, form, width)
-            return
-    _blocks(settings, title, forms[0], width or 80)
+    width = None if wide else _width()
+    form = _fitting(forms, width)
+    if form is not None:
+        _grid(settings, title, form, width)
+        return
+    echo(f"{title}\n")
+    for cells, color in forms[-1].rows:
+        pairs = list(zip(forms[-1].columns[2:], cells[2:], strict=True))
+        block(settings, "  ".join(filter(None, cells[:2])), pairs, color)
+
+
+def _fitting(forms: Sequence[Form], width: int | None) -> Form | None:
+    widest, *others = forms
+    if width is None or _total(map(max, (map(len, texts) for texts in _cells(widest)))) <= width:
+        return widest
+    # With many columns there would be rows of many lines.
+    return next((form for form in others or forms if _total(_least(form)) <= width), None)
+
+
+def _total(widths: Iterable[int]) -> int:
+    """What columns of these widths take together."""
+    each = list(widths)
+    return sum(each) + _GAP * (len(each) - 1)
 
 
 def _width() -> int | None:
@@ -66,20 +86,45 @@ def _least(form: Form) -> list[int]:
     return [max(len(word) for text in texts for word in text.split() or [""]) for texts in _cells(form)]
 
 
+def _widths(form: Form, width: int | None) -> list[int]:
+    """By column: as wide as its longest cell; where that is too much, each what it needs and then a share.
+
+    rich itself would cut the last columns off.
+    """
+    full = [max(map(len, texts)) for texts in _cells(form)]
+    if width is None:
+        return full
+    found = _least(form)
+    left = width - _total(found)
+    wanting = sorted(range(len(full)), key=lambda number: full[number] - found[number])
+    for place, number in enumerate(wanting):
+        share = min(full[number] - found[number], max(left, 0) // (len(wanting) - place))
+        found[number] += share
+        left -= share
+    return found
+
+
 def _grid(settings: Settings, title: str, form: Form, width: int | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    widest = [max(map(len, texts)) for texts in _cells(form)]
-    for column, least in zip(form.columns, _least(form), strict=True):
-        drawn.add_column(column, min_width=least)
+    drawn = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+    )
+    widths = _widths(form, width)
+    for column, each in zip(form.columns, widths, strict=True):
+        drawn.add_column(column, width=each)
     for cells, color in form.rows:
         drawn.add_row(*(Text(printable(cell), style=color or "") for cell in cells))
     console = Console(
-        width=sum(widest) + _GAP * len(widest) if width is None else width,
+        width=_total(widths),
         no_color=not colored(settings),
         highlight=False,
     )
@@ -89,22 +134,18 @@ def _grid(settings: Settings, title: str, form: Form, width: int | None) -> None
     echo("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")) + "\n")
 
 
-def _blocks(settings: Settings, title: str, form: Form, width: int) -> None:
-    """A line for each cell, below the first two, which name the row."""
-    lines = [title, ""]
-    label = max(map(len, form.columns[2:]), default=0) + 2
-    for cells, color in form.rows:
-        head = "  ".join(filter(None, map(printable, cells[:2])))
-        lines.append(styled(settings, head, color))
-        for column, cell in zip(form.columns[2:], cells[2:], strict=True):
-            if cell:
-                lines += textwrap.wrap(
-                    printable(cell),
-                    max(width, label + 24),
-                    initial_indent="  " + column.ljust(label),
-                    subsequent_indent=" " * (label + 2),
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-        lines.append("")
-    echo("\n".join(lines))
+def block(settings: Settings, head: str, pairs: Sequence[tuple[str, str]], color: str | None) -> None:
+    """A heading and a line for each cell below it, by its name; what is empty is left out."""
+    label = max((len(name) for name, _ in pairs), default=0) + 2
+    lines = [styled(settings, printable(head), color)]
+    for name, cell in pairs:
+        if cell:
+            lines += textwrap.wrap(
+                printable(cell),
+                max(_width() or 100, label + 24),
+                initial_indent="  " + name.ljust(label),
+                subsequent_indent=" " * (label + 2),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    echo("\n".join([*lines, ""]))

@@ -21,6 +21,7 @@ from phoenix_hypervisor.plan.model import (
     Assignments,
     ConfFault,
     ContainerState,
+    Details,
     Elsewhere,
     NextStart,
     Note,
@@ -67,6 +68,12 @@ class Containers:
     def found(self, ctids: Iterable[str]) -> list[ContainerState]:
         """The state of containers that are not declared; nothing is wanted of them."""
         return [self._state(ctid) for ctid in ctids]
+
+    def details(self, states: Iterable[ContainerState]) -> dict[str, Details]:
+        """What is only shown of containers that were read: by those that show it, never at rest."""
+        from phoenix_hypervisor.containers.details import details
+
+        return {s.ctid: details(s.data, self.runtime.dialect) for s in states if s.data is not None}
 
     def hostnames(self, ctids: Iterable[str]) -> dict[str, str]:
         """What each container calls itself; empty where its configuration says nothing or cannot be read."""

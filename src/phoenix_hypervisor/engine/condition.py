@@ -75,7 +75,11 @@ def gather(session: Session, words: tuple[str, ...]) -> Status:
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live
     node = containers.runtime.node()
-    verdicts = [judge_container(desired.containers.get(c), states[c], live=live, node=node) for c in chosen]
+    details = containers.details(states.values())
+    verdicts = [
+        judge_container(desired.containers.get(c), states[c], details.get(c), live=live, node=node)
+        for c in chosen
+    ]
     users: dict[str, list[str]] = {}
     assigned = containers.assignments().values if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():

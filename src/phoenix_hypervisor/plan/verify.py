@@ -13,7 +13,9 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.labels import carries, parse
 from phoenix_hypervisor.plan.model import (
+    AtWork,
     ContainerState,
+    Details,
     FileState,
     Finding,
     Note,
@@ -23,7 +25,7 @@ from phoenix_hypervisor.plan.model import (
     container,
     profile,
 )
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import dataclass, field
 
 HOST = "host"
 """The target of what is wrong with the host, not with one container or profile."""
@@ -47,6 +49,13 @@ class ContainerVerdict:
     findings: tuple[Finding, ...]
     notes: tuple[Note, ...] = ()
     unprivileged: bool = False
+    path: str = ""
+    """Host path of its configuration."""
+    features: str = ""
+    lock: AtWork | None = None
+    is_template: bool = False
+    processes: int = 0
+    details: Details = field(default_factory=Details)
 
     @property
     def as_declared(self) -> bool:
@@ -83,16 +92,22 @@ def judge_host(live: bool, apparmor: bool, no_runtime: tuple[str, ...] = ()) -> 
 
 
 def judge_container(
-    spec: ContainerSpec | None, state: ContainerState, *, live: bool, node: str | None = None
+    spec: ContainerSpec | None,
+    state: ContainerState,
+    details: Details | None = None,
+    *,
+    live: bool,
+    node: str | None = None,
 ) -> ContainerVerdict:
     """The verdict on one container of this `node`; `spec` None: not declared, so nothing is expected."""
+    details = Details() if details is None else details
     findings = [] if spec is None else _container(spec, state, live, node)
     notes = state.warnings if spec is not None else (Note(Code.NOT_DECLARED, container(state.ctid)),)
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
     return ContainerVerdict(
         ctid=state.ctid,
-        name=spec.name if spec is not None else "",
+        name=(spec.name if spec is not None else "") or details.hostname,
         declared=spec.profile if spec is not None else None,
         wanted=state.wanted,
         assigned=state.assigned,
@@ -104,6 +119,12 @@ def judge_container(
         findings=tuple(findings),
         notes=notes,
         unprivileged=state.unprivileged,
+        path=state.path,
+        features=state.features,
+        lock=state.lock,
+        is_template=state.is_template,
+        processes=len(state.processes),
+        details=details,
     )
 
 
