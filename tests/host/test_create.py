@@ -53,9 +53,9 @@ def test_fields_that_creation_needs(live: LiveHost, missing: str) -> None:
     live.source("lxc-a")
     fields = {k: v for k, v in CREATION.items() if k not in (missing, "gpu_assignment")}
     live.declare({"950": fields})
-    result = live.apply()
+    result = live.apply("--all", "--json")
     assert result.code == 1
-    assert f"{missing} is needed to create the container" in result.err
+    assert result.problems == [("key-needed", "/lxc_configs/950")]
     assert not (live.lxc / "950.conf").exists() and "lxc-a" not in live.loaded()
 
 
@@ -65,7 +65,7 @@ def test_an_address_without_a_network_is_refused(live: LiveHost) -> None:
     live.declare({"950": fields})
     result = live.apply("--all", "--json")
     assert result.code == 1
-    assert result.problems == [("cannot-create", "/lxc_configs/950/mac_address")]
+    assert result.problems == [("address-lost", "/lxc_configs/950/mac_address")]
     assert "declare network_config too" in result.err
     assert not (live.lxc / "950.conf").exists()
 

@@ -102,7 +102,7 @@ def test_its_own_words_say_why_something_is_refused(jars: LiveHost) -> None:
     assert result.code == 1 and "is a jar on node cellar" in result.err
     jars.declare({"103": {"apparmor_profile": "lxc-a"}})
     (jars.root / "srv/jars/SEALED").unlink()
-    assert "a jar needs a name" in jars.apply().err
+    assert "name is needed to create the container" in jars.apply().err
 
 
 def test_a_transaction_is_undone_by_the_runtime_that_made_it(jars: LiveHost) -> None:

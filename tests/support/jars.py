@@ -7,16 +7,17 @@ Phoenix has to know a runtime.  The program is the double tests/doubles/jar.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
-from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
 
 PLACE = "/srv/jars"
 SEALED = f"{PLACE}/SEALED"
@@ -97,10 +98,9 @@ class Jars:
     def unsettled(self) -> frozenset[str]:
         return frozenset()
 
-    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
-        return [
-            Problem("a jar needs a name", f"/lxc_configs/{spec.ctid}/name") for spec in specs if not spec.name
-        ]
+    def creation_problems(self, spec: ContainerSpec) -> list[Note]:
+        place = f"/lxc_configs/{spec.ctid}"
+        return [] if spec.name else [Note(Code.KEY_NEEDED, place, {"key": "name"})]
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
         return ("jar", "make", spec.ctid, f"litres = {spec.values['memory_mb']}")

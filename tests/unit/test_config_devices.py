@@ -63,7 +63,7 @@ def plain(root: Path, entry: dict[str, Any]) -> list[str]:
 
 def refused(root: Path, entry: dict[str, Any]) -> list[str]:
     spec = read({"name": "a", "template": "debian", "unprivileged": False, **entry})["950"]
-    return [p.pointer for p in PlainLxc(Host(str(root))).creation_problems([spec])]
+    return [note.target for note in PlainLxc(Host(str(root))).creation_problems(spec)]
 
 
 def test_every_value_of_an_interface_is_said(tmp_path: Path) -> None:
@@ -246,5 +246,5 @@ def test_proxmox_refuses_a_path_that_is_not_there(tmp_path: Path) -> None:
         "mount_points": {"mp0": MP},
     }
     spec = read(fields)["950"]
-    pointers = [p.pointer for p in Proxmox(Host(str(tmp_path))).creation_problems([spec])]
+    pointers = [note.target for note in Proxmox(Host(str(tmp_path))).creation_problems(spec)]
     assert pointers == ["/lxc_configs/950/mount_points/mp0/volume"]

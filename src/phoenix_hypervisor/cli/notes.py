@@ -164,6 +164,15 @@ def _in_snapshot(note: Note) -> Words:
     return _quoted(text), "phoenix apply {it}"
 
 
+_NOT_IN_LXC: Mapping[str, Words] = {
+    "firewall": (
+        "plain LXC has no firewall of its own: the interface would be open",
+        "filter it on the host, and say false",
+    ),
+    "backup": ("plain LXC makes no backups: nothing would hold it", "take it out"),
+    "tags": ("plain LXC has no tags", "take them out, or write them into note"),
+}
+
 Entry = Words | Callable[[Note], Words]
 
 _NOTES: Mapping[Code, Entry] = {
@@ -244,7 +253,35 @@ _NOTES: Mapping[Code, Entry] = {
         "cannot start under {name}: the profile is not loaded (AppArmor is off in this kernel)",
         "boot with apparmor=1 security=apparmor, or use --no-start",
     ),
-    Code.CANNOT_CREATE: ("{why}", "{next}"),
+    Code.KEY_NEEDED: ("{key} is needed to create the container", None),
+    Code.NOT_ON_HOST: ("{path} does not exist on this host", None),
+    Code.NO_GPU_NODE: (
+        "{path} does not exist on this host",
+        "is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
+    ),
+    Code.ADDRESS_LOST: (
+        "the address would be lost: the container gets no network",
+        "declare network_config too",
+    ),
+    Code.NO_TEMPLATE: (
+        "{template} is a Proxmox volume, not an LXC template",
+        "name a template of lxc-create, a root file system directory, or a tar.xz",
+    ),
+    Code.NO_SUBORDINATE_IDS: (
+        "root has no range in /etc/subuid and /etc/subgid for an unprivileged container",
+        "add `root:100000:65536` to both",
+    ),
+    Code.NO_VLAN_FILTER: (
+        "{bridge} does not filter VLANs, so LXC cannot put the interface into one",
+        "ip link set {bridge} type bridge vlan_filtering 1",
+    ),
+    Code.NO_STORAGE: (
+        "{volume} is a Proxmox storage, and plain LXC has none",
+        "name a path of the host",
+    ),
+    Code.NOT_IN_LXC: lambda note: _NOT_IN_LXC.get(
+        note.data["key"], ("plain LXC has no {key}", "take it out")
+    ),
     Code.RESTART_NEEDED: (
         "restart needed: it runs under {label}",
         "`phoenix apply {ctid} --restart`",

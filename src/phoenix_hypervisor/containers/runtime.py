@@ -8,15 +8,14 @@ decide when.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from phoenix_hypervisor.containers.conf import Dialect
-from phoenix_hypervisor.errors import Problem
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
 
 
 class Runtime(Protocol):
@@ -95,7 +94,7 @@ class Runtime(Protocol):
         """The containers that are starting or stopping, and whose configuration may yet be written."""
         ...
 
-    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+    def creation_problems(self, spec: ContainerSpec) -> list[Note]:
         """What makes `create` fail for certain: missing device nodes, missing fields."""
         ...
 

@@ -170,11 +170,7 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
 
 
 def _creation(runtime: Runtime, spec: ContainerSpec) -> Creation:
-    problems = tuple(
-        Note(Code.CANNOT_CREATE, problem.pointer, {"why": problem.message, "next": problem.hint})
-        for problem in runtime.creation_problems([spec])
-    )
-    return Creation(process=runtime.create_argv(spec), problems=problems)
+    return Creation(process=runtime.create_argv(spec), problems=tuple(runtime.creation_problems(spec)))
 
 
 def _retirement(session: Session, request: Request, containers: ContainerFacts) -> RetirementFacts:

@@ -167,7 +167,15 @@ class Code(StrEnum):
         "A start under a profile needs AppArmor, which is off.",
         "name",
     )
-    CANNOT_CREATE = "cannot-create", (R,), "Creating the container would fail for certain.", "why next"
+    KEY_NEEDED = "key-needed", (R,), "A key that is needed to create the container is not declared.", "key"
+    NOT_ON_HOST = "not-on-host", (R,), "A path that the new container needs is not on this host.", "path"
+    NO_GPU_NODE = "no-gpu-node", (R,), "A device node of the GPU is not on this host.", "path"
+    ADDRESS_LOST = "address-lost", (R,), "A MAC address is declared, and no network that would have it."
+    NO_TEMPLATE = "no-template", (R,), "Plain LXC has no such template.", "template"
+    NO_SUBORDINATE_IDS = "no-subordinate-ids", (R,), "Root has no ids for an unprivileged container."
+    NO_VLAN_FILTER = "no-vlan-filter", (R,), "A bridge filters no VLANs, so LXC cannot use one.", "bridge"
+    NO_STORAGE = "no-storage", (R,), "Plain LXC has no Proxmox storage.", "volume"
+    NOT_IN_LXC = "not-in-lxc", (R,), "Plain LXC has nothing like this key.", "key"
     RESTART_NEEDED = (
         "restart-needed",
         (S,),

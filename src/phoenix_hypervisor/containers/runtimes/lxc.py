@@ -7,7 +7,7 @@ is named by its CTID.  Must not edit a configuration: the codec and `containers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
@@ -15,11 +15,12 @@ from phoenix_hypervisor.containers.gpu import device_nodes
 from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
 from phoenix_hypervisor.containers.runtimes.lxc_devices import device_problems, mount_lines, network_lines
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
-from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.trust import writable_by_others
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
 
 CREATE_DIR = "/var/lib/phoenix/create"
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
@@ -103,45 +104,26 @@ class PlainLxc(LibLxc):
         path, what = f"/run/phoenix/config-{ctid}.lock", f"the configuration lock of container {ctid}"
         return self._host.lock(path, timeout=10.0, what=what, private=True)
 
-    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
-        problems: list[Problem] = []
-        for spec in specs:
-            place = f"/lxc_configs/{spec.ctid}"
-            if spec.lost_address:
-                hint = "declare network_config too"
-                text = "the address would be lost: the container gets no network"
-                problems.append(Problem(text, f"{place}/mac_address", hint=hint))
-            if not spec.name:
-                problems.append(Problem("name is needed to create the container", place))
-            if not spec.template:
-                problems.append(Problem("template is needed to create the container", place))
-            elif spec.template.startswith("/") and not self._host.exists(spec.template):
-                problems.append(Problem(f"{spec.template} does not exist on this host", f"{place}/template"))
-            elif not spec.template.startswith("/") and not re.fullmatch(r"[a-z0-9_-]+", spec.template):
-                problems.append(
-                    Problem(
-                        f"{spec.template} is a Proxmox volume, not an LXC template",
-                        f"{place}/template",
-                        hint="name a template of lxc-create, a root file system directory, or a tar.xz",
-                    )
-                )
-            for path in device_nodes(self._host, spec.gpus)[1]:
-                problems.append(
-                    Problem(
-                        f"{path} does not exist on this host",
-                        f"{place}/gpu_assignment",
-                        hint="is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
-                    )
-                )
-            problems += device_problems(self._host, spec, place)
-            if spec.unprivileged and self._idmap() is None:
-                problems.append(
-                    Problem(
-                        "root has no range in /etc/subuid and /etc/subgid for an unprivileged container",
-                        f"{place}/unprivileged",
-                        hint="add `root:100000:65536` to both",
-                    )
-                )
+    def creation_problems(self, spec: ContainerSpec) -> list[Note]:
+        place = f"/lxc_configs/{spec.ctid}"
+        problems = [
+            Note(Code.KEY_NEEDED, place, {"key": key})
+            for key, value in (("name", spec.name), ("template", spec.template))
+            if not value
+        ]
+        if spec.lost_address:
+            problems.append(Note(Code.ADDRESS_LOST, f"{place}/mac_address"))
+        if spec.template.startswith("/") and not self._host.exists(spec.template):
+            problems.append(Note(Code.NOT_ON_HOST, f"{place}/template", {"path": spec.template}))
+        elif spec.template and not re.fullmatch(r"/.*|[a-z0-9_-]+", spec.template, re.DOTALL):
+            problems.append(Note(Code.NO_TEMPLATE, f"{place}/template", {"template": spec.template}))
+        problems += [
+            Note(Code.NO_GPU_NODE, f"{place}/gpu_assignment", {"path": path})
+            for path in device_nodes(self._host, spec.gpus)[1]
+        ]
+        problems += device_problems(self._host, spec, place)
+        if spec.unprivileged and self._idmap() is None:
+            problems.append(Note(Code.NO_SUBORDINATE_IDS, f"{place}/unprivileged"))
         return problems
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from phoenix_hypervisor.errors import Problem
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Mount, Network
+from phoenix_hypervisor.plan.model import Note
 
 
 def network_lines(spec: ContainerSpec) -> list[str]:
@@ -53,31 +54,25 @@ def _mount(host: Host, mount: Mount) -> str:
     return f"lxc.mount.entry = {source} {target} none {options} 0 0"
 
 
-def device_problems(host: Host, spec: ContainerSpec, place: str) -> list[Problem]:
+def device_problems(host: Host, spec: ContainerSpec, place: str) -> list[Note]:
     """What plain LXC cannot do of what is declared, or not on this host."""
     problems = []
     for number, network in spec.networks.items():
         where = f"{place}/networks/net{number}"
         if network.tag is not None and _vlans_off(host, network.bridge):
-            hint = f"ip link set {network.bridge} type bridge vlan_filtering 1"
-            text = f"{network.bridge} does not filter VLANs, so LXC cannot put the interface into one"
-            problems.append(Problem(text, f"{where}/tag", hint=hint))
+            problems.append(Note(Code.NO_VLAN_FILTER, f"{where}/tag", {"bridge": network.bridge}))
         if network.firewall:
-            text = "plain LXC has no firewall of its own: the interface would be open"
-            problems.append(Problem(text, f"{where}/firewall", hint="filter it on the host, and say false"))
+            problems.append(Note(Code.NOT_IN_LXC, f"{where}/firewall", {"key": "firewall"}))
     for number, mount in spec.mounts.items():
         where = f"{place}/mount_points/mp{number}"
         if not mount.volume.startswith("/"):
-            text = f"{mount.volume} is a Proxmox storage, and plain LXC has none"
-            problems.append(Problem(text, f"{where}/volume", hint="name a path of the host"))
+            problems.append(Note(Code.NO_STORAGE, f"{where}/volume", {"volume": mount.volume}))
         elif not host.exists(mount.volume):
-            problems.append(Problem(f"{mount.volume} does not exist on this host", f"{where}/volume"))
+            problems.append(Note(Code.NOT_ON_HOST, f"{where}/volume", {"path": mount.volume}))
         if mount.backup:
-            text = "plain LXC makes no backups: nothing would hold it"
-            problems.append(Problem(text, f"{where}/backup", hint="take it out"))
+            problems.append(Note(Code.NOT_IN_LXC, f"{where}/backup", {"key": "backup"}))
     if spec.values.get("tags"):
-        text = "plain LXC has no tags"
-        problems.append(Problem(text, f"{place}/tags", hint="take them out, or write them into note"))
+        problems.append(Note(Code.NOT_IN_LXC, f"{place}/tags", {"key": "tags"}))
     return problems
 
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.runtimes.liblxc import LibLxc
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
-from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Mount, Network, is_ctid
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -158,36 +159,30 @@ class Proxmox(LibLxc):
         path = f"{LOCK_DIR}/pve-config-{ctid}.lock"
         return self._host.lock(path, timeout=LOCK_TIMEOUT, what=f"the configuration lock of container {ctid}")
 
-    def creation_problems(self, specs: Iterable[ContainerSpec]) -> list[Problem]:
+    def creation_problems(self, spec: ContainerSpec) -> list[Note]:
         from phoenix_hypervisor.containers.gpu import device_nodes
 
-        problems: list[Problem] = []
-        for spec in specs:
-            place = f"/lxc_configs/{spec.ctid}"
-            if spec.lost_address:
-                hint = "declare network_config too"
-                text = "the address would be lost: the container gets no network"
-                problems.append(Problem(text, f"{place}/mac_address", hint=hint))
-            needed = (("name", spec.name), ("template", spec.template), ("storage_pool", spec.storage_pool))
-            for field, value in needed:
-                if not value:
-                    problems.append(Problem(f"{field} is needed to create the container", place))
-            if not spec.storage_size_gb:
-                problems.append(Problem("storage_size_gb is needed to create the container", place))
-            for path in device_nodes(self._host, spec.gpus)[1]:
-                problems.append(
-                    Problem(
-                        f"{path} does not exist on this host",
-                        f"{place}/gpu_assignment",
-                        hint="is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
-                    )
-                )
-            if spec.template.startswith("/") and not self._host.exists(spec.template):
-                problems.append(Problem(f"{spec.template} does not exist on this host", f"{place}/template"))
-            for number, mount in spec.mounts.items():
-                if mount.volume.startswith("/") and not self._host.exists(mount.volume):
-                    where = f"{place}/mount_points/mp{number}/volume"
-                    problems.append(Problem(f"{mount.volume} does not exist on this host", where))
+        place = f"/lxc_configs/{spec.ctid}"
+        needed = {
+            "name": spec.name,
+            "template": spec.template,
+            "storage_pool": spec.storage_pool,
+            "storage_size_gb": spec.storage_size_gb,
+        }
+        problems = [Note(Code.KEY_NEEDED, place, {"key": key}) for key, value in needed.items() if not value]
+        if spec.lost_address:
+            problems.append(Note(Code.ADDRESS_LOST, f"{place}/mac_address"))
+        problems += [
+            Note(Code.NO_GPU_NODE, f"{place}/gpu_assignment", {"path": path})
+            for path in device_nodes(self._host, spec.gpus)[1]
+        ]
+        paths = {f"{place}/template": spec.template}
+        paths |= {f"{place}/mount_points/mp{n}/volume": mount.volume for n, mount in spec.mounts.items()}
+        problems += [
+            Note(Code.NOT_ON_HOST, where, {"path": path})
+            for where, path in paths.items()
+            if path.startswith("/") and not self._host.exists(path)
+        ]
         return problems
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
