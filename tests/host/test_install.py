@@ -12,6 +12,7 @@ import pytest
 from support.hosts import TOP
 
 PREFIX = "/usr/local/phoenix_hypervisor"
+CONFIG = "phoenix_lxc_configs.json"
 
 
 @pytest.fixture
@@ -36,10 +37,11 @@ def test_an_upgrade_keeps_what_was_edited(checkout: Path, tmp_path: Path) -> Non
     to = tmp_path / "dest"
     etc = to / PREFIX[1:] / "etc"
     assert "kept" not in _install(checkout, to)
-    assert sorted(os.listdir(etc)) == sorted(n for n in os.listdir(TOP / "etc"))
+    there = {name for name in os.listdir(TOP / "etc") if name != CONFIG}
+    assert set(os.listdir(etc)) == {*there, f"{CONFIG}.example"}
     assert "kept" not in _install(checkout, to), "a second time"
 
-    edited = [etc / n for n in ("apparmor/tunables/phoenix", "phoenix_lxc_configs.json")]
+    edited = [etc / "apparmor/tunables/phoenix"]
     for path in edited:
         path.write_text(path.read_text() + "\n")
     (etc / "apparmor/lxc-mine").write_text("profile lxc-mine {\n}\n")
@@ -55,6 +57,31 @@ def test_an_upgrade_keeps_what_was_edited(checkout: Path, tmp_path: Path) -> Non
         assert (etc / name).read_text().startswith("# newer\n")
     assert not (etc / "apparmor/lxc-nesting-v1").exists(), "what is no longer shipped goes, unedited"
     assert f"kept {edited[0]}" in _install(checkout, to), "it stays edited"
+
+
+def test_a_live_configuration_is_never_touched(checkout: Path, tmp_path: Path) -> None:
+    """Nor is one made: an example that were live would have Phoenix create its containers."""
+    to = tmp_path / "dest"
+    live = to / PREFIX[1:] / "etc" / CONFIG
+    assert CONFIG not in _install(checkout, to) and not live.exists()
+    assert (live.parent / f"{CONFIG}.example").read_bytes() == (TOP / "etc" / CONFIG).read_bytes()
+    for text, said in (('{"lxc_configs": {}}\n', "kept"), ((TOP / "etc" / CONFIG).read_text(), "left")):
+        live.write_text(text)
+        inode = live.stat().st_ino
+        assert f"{said} {live}" in _install(checkout, to)
+        assert (live.read_text(), live.stat().st_ino) == (text, inode)
+
+
+def test_the_example_of_an_older_installation_is_named(checkout: Path, tmp_path: Path) -> None:
+    """Its shipped/ says that it was never edited, although the example is another one now."""
+    to = tmp_path / "dest"
+    _install(checkout, to)
+    for folder in ("etc", "shipped"):
+        (to / PREFIX[1:] / folder / CONFIG).write_text('{"lxc_configs": {"950": {}}}\n')
+    for _ in range(2):
+        assert "which is an example that was never edited, and is live" in _install(checkout, to)
+    (to / PREFIX[1:] / "etc" / CONFIG).unlink()
+    assert CONFIG not in _install(checkout, to)
 
 
 def test_the_commands_are_on_the_path(checkout: Path, tmp_path: Path) -> None:

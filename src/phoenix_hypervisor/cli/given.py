@@ -6,7 +6,10 @@ know how they were spelt.
 
 from __future__ import annotations
 
+import os
+
 from phoenix_hypervisor.engine.phoenix import Phoenix
+from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
@@ -43,13 +46,24 @@ class Settings:
             self.output.must_go_on = True
 
     def phoenix(self) -> Phoenix:
-        """The application, as these settings ask for it."""
+        """The application, as these settings ask for it.  Raises UsageError."""
         return Phoenix(
             self.root,
-            self.config,
+            self.config if self.config is not None else _from_environment(),
             self.runtime,
             self.parser,
             self.features,
             command=self.command,
             host=self.host,
         )
+
+
+VARIABLE = "PHOENIX_CONFIG"
+
+
+def _from_environment() -> str | None:
+    """The configuration that the environment names; `--config` comes before it."""
+    path = os.environ.get(VARIABLE)
+    if path and not os.path.isfile(path):
+        raise UsageError(f"{VARIABLE} is not a file", where=path)
+    return path or None

@@ -60,6 +60,8 @@ class Demo:
 
     def _prepare(self) -> None:
         """The shipped configuration, with what cannot be had in this guest left out."""
+        # Brought by an installation, the example is not live.
+        self._lab.run(["cp", "-n", f"{CONFIG}.example", CONFIG])
         document = json.loads(self._lab.get(CONFIG))
         for ctid, changes in CHANGES.items():
             entry = document["lxc_configs"][ctid]

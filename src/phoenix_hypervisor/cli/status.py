@@ -48,6 +48,7 @@ def document(found: Status) -> dict[str, Any]:
             {"code": g.code, "what": g.what, "by": g.by, "means": g.means} for g in found.unmediated
         ]
     return {
+        "configuration": found.configuration,
         "confined": found.confined,
         "containers_total": len(found.containers),
         "as_declared": found.as_declared,
@@ -91,8 +92,8 @@ def document(found: Status) -> dict[str, Any]:
     }
 
 
-def _run(settings: Settings, ctids: tuple[str, ...], wide: bool) -> bool:
-    found = settings.phoenix().status(StatusRequest(ctids=ctids))
+def _run(settings: Settings, ctids: tuple[str, ...], wide: bool, *, strict: bool = False) -> bool:
+    found = settings.phoenix().status(StatusRequest(ctids=ctids, strict=strict))
     if settings.json:
         emit(document(found))
     else:
@@ -124,4 +125,4 @@ def verify(settings: Settings, ctids: tuple[str, ...], wide: bool) -> int:
 
     CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
     """
-    return EXIT_OK if _run(settings, ctids, wide) else EXIT_NO
+    return EXIT_OK if _run(settings, ctids, wide, strict=True) else EXIT_NO

@@ -43,6 +43,9 @@ def effect(found: Status, verdict: ContainerVerdict) -> str | None:
 def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
     """A host's status: the containers last, so that they stay on the screen; `named`: all of each."""
     say(settings, headline(found), style="bold")
+    if found.configuration is None:
+        text = "no configuration: no container is declared (next: `phoenix import` writes one)"
+        say(settings, text, style="yellow")
     show_findings(settings, found.host)
     for gap in found.unmediated or ():
         say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")

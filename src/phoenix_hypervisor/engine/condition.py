@@ -6,6 +6,7 @@ Owns gathering them once and having them judged; the verdicts are `plan.verify`'
 from __future__ import annotations
 
 from phoenix_hypervisor.engine.losses import with_losses
+from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -38,6 +39,8 @@ class Status:
     """What AppArmor cannot mediate here; None where no kernel says."""
     without_line: str
     """What applies to a container that has no profile line."""
+    configuration: str | None
+    """The file that declares; None: there is none, so nothing is declared."""
 
     @property
     def confined(self) -> int:
@@ -58,13 +61,16 @@ class Status:
         return not self.faults
 
 
-def gather(session: Session, words: tuple[str, ...]) -> Status:
+def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) -> Status:
     """The named containers, or all that are declared or on this host; and every shipped profile.
 
-    Raises PhoenixError for a container that is neither, UsageError for words that name none.
+    Raises PhoenixError for a container that is neither, UsageError for words that name none, and with
+    `strict` NoConfiguration where nothing is declared because there is no configuration.
     """
+    if strict and session.configuration is None:
+        raise no_configuration(session.host)
     ctids = session.chosen(words)
-    desired, store, containers = session.desired, session.store, session.containers
+    desired, store, containers = session.declared, session.store, session.containers
     present = containers.runtime.ctids()
     unknown = [c for c in ctids if c not in desired.containers and c not in set(present)]
     if unknown:
@@ -100,6 +106,7 @@ def gather(session: Session, words: tuple[str, ...]) -> Status:
         ),
         unmediated=_unmediated(session),
         without_line=session.runtime.without_line(),
+        configuration=session.configuration,
     )
 
 

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.places import config_path, policy_folder
+from phoenix_hypervisor.engine.places import belonging, config_for_policy, config_path
 from phoenix_hypervisor.errors import PhoenixError
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def profiles(host: Host, settings: HostSettings) -> dict[str, str]:
     with suppress(PhoenixError, OSError):
         found.update(dict.fromkeys(host.kernel.loaded_profiles() or (), "loaded"))
     with suppress(PhoenixError, OSError):
-        folder = policy_folder(host, settings.config)
-        names = os.listdir(os.path.join(folder, "apparmor")) if folder is not None else []
+        folder = belonging(host, config_for_policy(host, settings.config), "apparmor")
+        names = os.listdir(folder) if folder else []
         found.update({name: "shipped" for name in names if name.startswith("lxc-")})
     return dict(sorted(found.items()))
 

@@ -160,15 +160,19 @@ class Phoenix:
         from phoenix_hypervisor.engine.condition import gather
         from phoenix_hypervisor.plan.chosen import read
 
-        words = read(() if request is None else request.ctids)
-        return gather(self._session(), words)
+        if request is None:
+            return gather(self._session(), ())
+        return gather(self._session(), read(request.ctids), strict=request.strict)
 
     def verify(self, request: requests.StatusRequest | None = None) -> tuple[tuple[str, Finding], ...]:
         """Everything that is not as declared: the container, profile or `host`, and what it is.
 
-        Empty where all is as declared.
+        Empty where all is as declared.  Raises NoConfiguration where nothing can be declared.
         """
-        return self.status(request).faults
+        from phoenix_hypervisor.engine.requests import StatusRequest
+
+        ctids = () if request is None else request.ctids
+        return self.status(StatusRequest(ctids=ctids, strict=True)).faults
 
     # Transactions -----------------------------------------------------------------
 

@@ -1,44 +1,90 @@
 """Where the operator's configuration lies.
 
-Owns finding it, and the profile sources and policy tests beside it.  Must not read what is
-in them.
+Owns finding it, where a new one goes, and the profile sources and policy tests that belong to it.  Must
+not read what is in them.
 """
 
 from __future__ import annotations
 
 import os
 
-from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
 
 CONFIG_NAME = "phoenix_lxc_configs.json"
-DEFAULT_CONFIG = f"/usr/local/phoenix_hypervisor/etc/{CONFIG_NAME}"
+HOME_ETC = "/usr/local/phoenix_hypervisor/etc"
+"""Where `make install` puts profile sources and policy tests, unless PREFIX says otherwise."""
+CLUSTER, OWN = "/etc/pve/phoenix", "/etc/phoenix_hypervisor"
+FOLDERS = (CLUSTER, OWN, HOME_ETC)
+"""Where a configuration is looked for, below the root: a cluster's, a host's own, and the documents'."""
 _TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 """The checkout or installation that this package lies in; its parent is `src`."""
 
 
-def config_path(host: Host, given: str | None) -> str:
-    """Where the configuration is on this machine; a path that was given is not prefixed.
+class NoConfiguration(PhoenixError):
+    """There is none, and what was asked needs one."""
 
-    Raises UsageError where there is none.
+
+def find_config(host: Host, given: str | None) -> str | None:
+    """Where the configuration is on this machine; a path that was given is not prefixed.  None: nowhere.
+
+    Raises UsageError for a given path that is no file, PhoenixError where there are several.
     """
     if given is not None:
         path = os.path.abspath(given)
         if not os.path.isfile(path):
             raise UsageError("--config is not a file", where=given)
         return path
-    own = os.path.join(_TOP, "etc", CONFIG_NAME)
-    # `make install` leaves shipped/ beside etc/; a checkout's configuration is an example.
-    if host.root.is_live and os.path.isdir(os.path.join(_TOP, "shipped")) and os.path.isfile(own):
-        return own
-    path = host.root.locate(DEFAULT_CONFIG)
-    if not os.path.isfile(path):
-        raise UsageError(
-            "there is no configuration",
-            where=host.root.shown(DEFAULT_CONFIG),
-            hint="name one with --config FILE, or `make install` the shipped one",
+    found: dict[str, str] = {}
+    for place in _candidates(host):
+        if os.path.isfile(place):
+            found.setdefault(os.path.realpath(place), place)
+    if len(found) > 1:
+        places = " and ".join(found.values())
+        raise PhoenixError(
+            f"there is more than one configuration, and nothing says which one counts: {places}",
+            hint="name one with --config FILE or PHOENIX_CONFIG, or move the other one away",
         )
+    return next(iter(found.values()), None)
+
+
+def config_path(host: Host, given: str | None) -> str:
+    """As `find_config`; raises NoConfiguration where there is none."""
+    path = find_config(host, given)
+    if path is None:
+        raise no_configuration(host)
     return path
+
+
+def no_configuration(host: Host) -> NoConfiguration:
+    """What to say where there is none and one is needed."""
+    places = ", ".join(map(host.root.shown, FOLDERS))
+    return NoConfiguration(
+        f"there is no configuration: no {CONFIG_NAME} in {places}",
+        hint="`phoenix import` writes one of the containers that are here; --config FILE or PHOENIX_CONFIG "
+        "names another one",
+    )
+
+
+def _candidates(host: Host) -> list[str]:
+    places = [host.root.locate(f"{folder}/{CONFIG_NAME}") for folder in FOLDERS]
+    if host.root.is_live and _is_installed():
+        # Installed with another PREFIX, Phoenix has its etc/ there.
+        places[-1] = os.path.join(_TOP, "etc", CONFIG_NAME)
+    return places
+
+
+def _is_installed() -> bool:
+    """`make install` leaves shipped/ beside etc/; a checkout's configuration is an example."""
+    return os.path.isdir(os.path.join(_TOP, "shipped"))
+
+
+def default_place(host: Host) -> str:
+    """The host path where a new configuration goes, its folder perhaps still to be made.
+
+    Below /etc/pve, where there is one, so that a cluster shares it; else this host's own.
+    """
+    return f"{CLUSTER if host.exists('/etc/pve/lxc') else OWN}/{CONFIG_NAME}"
 
 
 def beside(path: str, name: str) -> str:
@@ -48,19 +94,35 @@ def beside(path: str, name: str) -> str:
     return real if os.path.exists(real) and not os.path.exists(named) else named
 
 
-def policy_folder(host: Host, given: str | None) -> str | None:
-    """The directory with apparmor/ and policy_tests/ for questions about policy; None: there is none.
+def belonging(host: Host, config: str | None, name: str) -> str:
+    """`apparmor` or `policy_tests` of a configuration: beside it, else those that came with Phoenix.
+
+    Sources beside it are all there are: no shipped policy tests are run on them.  Empty where there are
+    none at all.
+    """
+    if config is not None:
+        own = beside(config, name)
+        if os.path.exists(own) or os.path.isdir(beside(config, "apparmor")):
+            return own
+    for folder in _installed(host):
+        if os.path.isdir(os.path.join(folder, "apparmor")):
+            return os.path.join(folder, name)
+    return beside(config, name) if config is not None else ""
+
+
+def _installed(host: Host) -> list[str]:
+    """Where what came with Phoenix may lie: with what runs, or on the host that is worked on."""
+    places = [os.path.join(_TOP, "etc"), host.root.locate(HOME_ETC)]
+    return places if host.root.is_live else places[::-1]
+
+
+def config_for_policy(host: Host, given: str | None) -> str | None:
+    """The configuration whose sources questions about policy are about; None: what came with Phoenix.
 
     A checkout that Phoenix is run from comes first on `/`: nothing need be installed to ask.
     Raises UsageError for a configuration that was given and is not there.
     """
-    checkout = os.path.join(_TOP, "etc")
-    is_checkout = os.path.isdir(os.path.join(checkout, "apparmor"))
+    is_checkout = os.path.isdir(os.path.join(_TOP, "etc", "apparmor")) and not _is_installed()
     if given is None and host.root.is_live and is_checkout:
-        return checkout
-    try:
-        return os.path.dirname(beside(config_path(host, given), "apparmor"))
-    except UsageError:
-        if given is not None:
-            raise
-    return checkout if is_checkout else None
+        return None
+    return find_config(host, given)

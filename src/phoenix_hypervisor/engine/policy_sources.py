@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.places import policy_folder
+from phoenix_hypervisor.engine.places import belonging, config_for_policy
 from phoenix_hypervisor.engine.policy_requests import Given, Operand
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
@@ -103,15 +103,14 @@ class PolicySources:
         return self._parsers[folder, beside]
 
     @cached_property
-    def _folder(self) -> str | None:
-        return policy_folder(self._session.host, self._session.settings.config)
+    def _config(self) -> str | None:
+        return config_for_policy(self._session.host, self._session.settings.config)
 
     def _beside(self, name: str) -> str:
         """A directory of the operator's, checked to be nobody else's to write; empty for none."""
-        if self._folder is None:
-            return ""
-        path = os.path.join(self._folder, name)
-        require_given(path)
+        path = belonging(self._session.host, self._config, name)
+        if path:
+            require_given(path)
         return path
 
     @cached_property

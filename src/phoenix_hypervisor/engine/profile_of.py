@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 from phoenix_hypervisor.containers.conf import unquoted
-from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.plan.declared import is_ctid
@@ -34,10 +33,7 @@ def profile_of(session: Session, word: str) -> str | None:
 
 def _state(session: Session, ctid: str) -> ContainerState:
     """As it is, and where a configuration declares it, as it is to be."""
-    try:
-        desired = session.desired
-    except UsageError:
-        return Containers(session.host, session.runtime).found([ctid])[0]
+    desired = session.declared
     if ctid in desired.containers:
         return session.containers.declared([desired.containers[ctid]], desired)[0]
     return session.containers.found([ctid])[0]

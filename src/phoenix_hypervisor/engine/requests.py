@@ -42,3 +42,5 @@ class StatusRequest:
 
     ctids: tuple[str, ...] = ()
     """As in ApplyRequest; empty: all that are declared or on this host."""
+    strict: bool = False
+    """Raise NoConfiguration where there is no configuration; else nothing is declared then."""

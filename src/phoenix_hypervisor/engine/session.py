@@ -15,7 +15,7 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
-from phoenix_hypervisor.engine.places import beside, config_path
+from phoenix_hypervisor.engine.places import belonging, beside, find_config, no_configuration
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError
@@ -59,13 +59,28 @@ class Session:
         return other
 
     @cached_property
-    def config_path(self) -> str:
-        """Where the configuration is on this machine."""
-        return config_path(self.host, self.settings.config)
+    def configuration(self) -> str | None:
+        """Where the configuration is on this machine; None: there is none."""
+        return find_config(self.host, self.settings.config)
 
-    def beside(self, name: str) -> str:
-        """A path beside the configuration."""
-        return beside(self.config_path, name)
+    @property
+    def config_path(self) -> str:
+        """As `configuration`; raises NoConfiguration where there is none."""
+        if self.configuration is None:
+            raise no_configuration(self.host)
+        return self.configuration
+
+    def _belonging(self, name: str) -> str:
+        """`apparmor` or `policy_tests`: beside the configuration, else those that came with Phoenix."""
+        path = belonging(self.host, self.configuration, name)
+        if not path:
+            raise no_configuration(self.host)
+        return path
+
+    @cached_property
+    def source_dir(self) -> str:
+        """Where the profile sources are."""
+        return self._belonging("apparmor")
 
     @cached_property
     def config_bytes(self) -> bytes:
@@ -81,7 +96,7 @@ class Session:
 
     @cached_property
     def schema(self) -> Schema:
-        path = self.beside(SCHEMA_NAME)
+        path = beside(self.config_path, SCHEMA_NAME)
         if not os.path.isfile(path):
             return Schema(packaged_schema(), "the packaged schema")
         require_given(path)
@@ -90,8 +105,15 @@ class Session:
 
     @cached_property
     def sources(self) -> Sources:
-        require_given(self.beside("apparmor"))
-        return read_sources(self.beside("apparmor"))
+        require_given(self.source_dir)
+        return read_sources(self.source_dir)
+
+    @cached_property
+    def declared(self) -> Desired:
+        """As `desired`; where there is no configuration, nothing is declared."""
+        if self.configuration is None:
+            return Desired({}, shipped=frozenset(self.sources.profiles))
+        return self.desired
 
     @cached_property
     def desired(self) -> Desired:
@@ -123,17 +145,19 @@ class Session:
         """The policy tests; `optional`: those for parsers that take the optional sources."""
         from phoenix_hypervisor.profiles.prove import read_tests
 
-        require_given(self.beside("policy_tests"))
-        return read_tests(self.beside("policy_tests"), optional=optional)
+        folder = self._belonging("policy_tests")
+        require_given(folder)
+        return read_tests(folder, optional=optional)
 
     @cached_property
     def parser(self) -> Parser:
-        directory = self.beside("apparmor")
-        return Parser(self.host, directory, executable=self.settings.parser, features=self.settings.features)
+        return Parser(
+            self.host, self.source_dir, executable=self.settings.parser, features=self.settings.features
+        )
 
     def parser_for(self, features: str) -> Parser:
         """The parser for the shipped sources and another kernel: a feature file or a packed list."""
-        return Parser(self.host, self.beside("apparmor"), executable=self.settings.parser, features=features)
+        return Parser(self.host, self.source_dir, executable=self.settings.parser, features=features)
 
     def parser_of_installed(self) -> Parser:
         """The parser for what is installed: no sources, so no configuration is needed."""
@@ -202,7 +226,7 @@ class Session:
 
     def names(self) -> dict[str, str]:
         """The name of each container that is declared or on this host, by CTID: as declared, else its own."""
-        declared = {ctid: spec.name for ctid, spec in self.desired.containers.items()}
+        declared = {ctid: spec.name for ctid, spec in self.declared.containers.items()}
         nameless = [ctid for ctid in self.runtime.ctids() if not declared.get(ctid)]
         return {**declared, **self.containers.hostnames(nameless)}
 
