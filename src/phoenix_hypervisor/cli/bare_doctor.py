@@ -1,8 +1,8 @@
 """`phoenix doctor`: what this machine lacks.
 
-Owns the list of what Phoenix needs and the apt line for what is missing.  Runs on a bare
-Python: it must import nothing outside the standard library but click, and that only for
-the command itself, because bin/phoenix calls `run` where click is missing.
+Owns the list of what Phoenix needs and the apt line for what is missing; what the machine is,
+`engine.diagnosis` finds out.  Runs on a bare Python: it must import nothing outside the standard
+library, because bin/phoenix calls `run` where click is missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from phoenix_hypervisor.cli.machine_words import document, lines
 from phoenix_hypervisor.containers.runtimes.registry import kind_of, none_installed
+from phoenix_hypervisor.engine.diagnosis import diagnose
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.libraries import libraries
 from phoenix_hypervisor.host.machine import Host
@@ -105,29 +107,43 @@ def _no_runtime(programs: tuple[str, ...]) -> str | None:
     return words(Note(Code.NO_RUNTIME, "this host", {"programs": programs}))[0]
 
 
-def report() -> dict[str, Any]:
-    """What is missing, and the one line that installs it."""
+def report(host: Host | None = None, config: str | None = None) -> dict[str, Any]:
+    """What is missing, the one line that installs it, and what this machine is."""
+    host = Host("/") if host is None else host
     everything = needs()
     required = [n.package for n in everything if n.required and not n.present]
     optional = [n.package for n in everything if not n.required and not n.present]
     kernel_ok, kernel_text = _kernel()
+    machine = diagnose(host, config)
     return {
         "needs": [
             {"what": n.what, "why": n.why, "package": n.package, "present": n.present, "required": n.required}
             for n in everything
         ],
         "kernel": {"apparmor": kernel_ok, "text": kernel_text},
-        "unix_sockets": _sockets(Host("/")),
-        "no_runtime": _no_runtime(none_installed(Host("/"))),
+        "unix_sockets": _sockets(host),
+        "no_runtime": _no_runtime(none_installed(host)),
+        "machine": document(machine),
+        "said": [list(line) for line in lines(machine)],
         "apt": "apt-get install -y --no-remove " + " ".join(required) if required else None,
         "apt_optional": "apt-get install -y --no-remove " + " ".join(optional) if optional else None,
         "python": ".".join(map(str, sys.version_info[:3])),
     }
 
 
+def _named(arguments: Sequence[str]) -> str | None:
+    """The configuration that the words or the environment name."""
+    for number, word in enumerate(arguments):
+        if word == "--config":
+            return "".join(arguments[number + 1 : number + 2])
+        if word.startswith("--config="):
+            return word.partition("=")[2]
+    return os.environ.get("PHOENIX_CONFIG") or None
+
+
 def run(arguments: Sequence[str] = ()) -> int:
     """Print the report; 0 where all that is required is there and AppArmor is on, else 1."""
-    found = report()
+    found = report(config=_named(arguments))
     if "--json" in arguments:
         print(json.dumps({"version": 1, **found}))
     else:
@@ -135,6 +151,8 @@ def run(arguments: Sequence[str] = ()) -> int:
             state = "ok     " if need["present"] else "MISSING" if need["required"] else "absent "
             print(f"{state} {need['what']:<28} {need['why']} ({need['package']})")
         print(f"{'ok     ' if found['kernel']['apparmor'] else 'MISSING'} {found['kernel']['text']}")
+        for state, text in found["said"]:
+            print(f"{state:<7} {text}")
         for note in filter(None, (found["no_runtime"], found["unix_sockets"])):
             print(f"note    {note}")
         if found["apt"]:

@@ -16,5 +16,9 @@ from phoenix_hypervisor.cli.options import global_options
 @global_options
 @click.pass_obj
 def doctor(settings: Settings) -> int:
-    """Show what is missing on this machine, and the apt command that installs it."""
-    return run(["--json"] if settings.json else [])
+    """Show what is missing on this machine, the apt command that installs it, and what the machine is.
+
+    Exit 1 if something that is needed is missing, or AppArmor is off.
+    """
+    named = [] if settings.config is None else ["--config", settings.config]
+    return run([*named, *(["--json"] if settings.json else [])])
