@@ -386,7 +386,8 @@ def test_verdicts() -> None:
     assert judge_container(SPEC, stray, live=True).confined is False
     assert judge_container(SPEC, running("lxc-a (enforce)"), live=True).confined is True
     assert judge_container(SPEC, STATE, live=True).confined is None
-    assert found(running("unconfined"), None) == []
+    assert found(running("lxc-b (enforce)"), None) == []
+    assert found(running("unconfined"), None) == ["undeclared-unconfined"]
 
 
 def test_profile_verdicts() -> None:

@@ -173,6 +173,20 @@ _NOT_IN_LXC: Mapping[str, Words] = {
     "tags": ("plain LXC has no tags", "take them out, or write them into note"),
 }
 
+
+_DECLARE = "declare it in the configuration with a profile"
+
+
+def _undeclared_unconfined(note: Note) -> Words:
+    line, label = note.data["line"], note.data["label"]
+    text = "not declared, and its line is lxc.apparmor.profile: {line}"
+    if line is None:
+        text = "not declared, and it runs under {label}"
+    elif not label:
+        text += "; it starts unconfined"
+    return f"{text}: AppArmor refuses nothing", _DECLARE
+
+
 Entry = Words | Callable[[Note], Words]
 
 _NOTES: Mapping[Code, Entry] = {
@@ -382,6 +396,8 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.SECCOMP_RULES: ("{why}", "correct {target}"),
     Code.LINE_IN_SNAPSHOT: _in_snapshot,
     Code.CONF_EDITED: _conf_edited,
+    Code.UNDECLARED: ("not declared, and every container is to be", _DECLARE),
+    Code.UNDECLARED_UNCONFINED: _undeclared_unconfined,
     Code.MISSING: ("the container does not exist", "phoenix apply {ctid}"),
     Code.NOT_RUNNING: _not_running,
     Code.LABEL_UNKNOWN: (

@@ -14,7 +14,7 @@ from phoenix_hypervisor.config.document import Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, is_ctid
+from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Undeclared, is_ctid
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def load_config(
         explicit_unconfined=document.get("unconfined_means") == "explicit-line",
         reload_service=document.get("reload") == "service",
         shipped=shipped_names,
+        undeclared=Undeclared(document.get("undeclared", Undeclared.NOTE)),
     )
 
 

@@ -122,6 +122,13 @@ def validate(data):
                 raise Invalid
             if not (isinstance(data__reload, str) and data__reload == 'changed' or isinstance(data__reload, str) and data__reload == 'service'):
                 raise Invalid
+        if "undeclared" in data_keys:
+            data_keys.remove("undeclared")
+            data__undeclared = data["undeclared"]
+            if not isinstance(data__undeclared, (str)):
+                raise Invalid
+            if not (isinstance(data__undeclared, str) and data__undeclared == 'ignore' or isinstance(data__undeclared, str) and data__undeclared == 'note' or isinstance(data__undeclared, str) and data__undeclared == 'fault'):
+                raise Invalid
         if "lxc_configs" in data_keys:
             data_keys.remove("lxc_configs")
             data__lxcconfigs = data["lxc_configs"]

@@ -83,7 +83,14 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     node = containers.runtime.node()
     details = containers.details(states.values())
     verdicts = [
-        judge_container(desired.containers.get(c), states[c], details.get(c), live=live, node=node)
+        judge_container(
+            desired.containers.get(c),
+            states[c],
+            details.get(c),
+            live=live,
+            node=node,
+            undeclared=desired.undeclared,
+        )
         for c in chosen
     ]
     users: dict[str, list[str]] = {}

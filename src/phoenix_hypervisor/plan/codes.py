@@ -219,6 +219,17 @@ class Code(StrEnum):
         "pending-same", (W,), "Pending changes replace all raw lines, and leave the profile as declared."
     )
     OLD_KEY = _row("old-key", (W,), "The configuration has lxc.aa_profile, with which LXC 3 does not start.")
+    UNDECLARED = _row(
+        "undeclared-container",
+        (F,),
+        "A container is not in the configuration, which says that this is a fault.",
+    )
+    UNDECLARED_UNCONFINED = _row(
+        "undeclared-unconfined",
+        (F,),
+        "A container that is not in the configuration is unconfined: by its line, or as it runs.",
+        "ctid line label",
+    )
     NOT_DECLARED = _row("not-declared", (F,), "The container is on this host and not in the configuration.")
 
     # Rollback -------------------------------------------------------------------

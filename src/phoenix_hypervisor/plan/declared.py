@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from phoenix_hypervisor.values import dataclass, field
 
@@ -115,6 +116,14 @@ class ContainerSpec:
                 yield argument, key.text(value)
 
 
+class Undeclared(StrEnum):
+    """What `verify` says of containers that are not declared, as the key `undeclared` has it."""
+
+    IGNORE = "ignore"
+    NOTE = "note"
+    FAULT = "fault"
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the configuration asks for, in CTID order."""
@@ -128,3 +137,4 @@ class Desired:
     """Reload apparmor.service instead of loading what changed."""
     shipped: frozenset[str] = frozenset()
     """The profiles that there are sources of."""
+    undeclared: Undeclared = Undeclared.NOTE

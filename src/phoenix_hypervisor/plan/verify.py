@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.declared import ContainerSpec
+from phoenix_hypervisor.plan.declared import ContainerSpec, Undeclared
 from phoenix_hypervisor.plan.labels import carries, parse
 from phoenix_hypervisor.plan.model import (
     AtWork,
@@ -98,11 +98,12 @@ def judge_container(
     *,
     live: bool,
     node: str | None = None,
+    undeclared: Undeclared = Undeclared.NOTE,
 ) -> ContainerVerdict:
-    """The verdict on one container of this `node`; `spec` None: not declared, so nothing is expected."""
+    """The verdict on one container of this `node`; `spec` None: not declared, so little is expected."""
     details = Details() if details is None else details
-    findings = [] if spec is None else _container(spec, state, live, node)
-    notes = state.warnings if spec is not None else (Note(Code.NOT_DECLARED, container(state.ctid)),)
+    findings = _undeclared(state, undeclared) if spec is None else _container(spec, state, live, node)
+    notes = state.warnings
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
     return ContainerVerdict(
@@ -126,6 +127,27 @@ def judge_container(
         processes=len(state.processes),
         details=details,
     )
+
+
+def _undeclared(state: ContainerState, undeclared: Undeclared) -> list[Finding]:
+    """What is wrong with a container that nobody declared.
+
+    An unconfined one is a fault whatever the operator wants to hear: nothing would say so otherwise.
+    So is one whose line cannot be read.
+    """
+    target = container(state.ctid)
+    findings = []
+    if state.fault is not None:
+        findings.append(Finding(Code.CONF_UNUSABLE, target, cause_data(state.fault)))
+    line = state.assigned if (state.assigned or "").strip("'\"") == "unconfined" else None
+    label = state.init.label if state.running and state.init is not None else ""
+    runs_so = label != "" and all(part.name == "unconfined" for part in parse(label).components)
+    if line is not None or runs_so:
+        data = {"ctid": state.ctid, "line": line, "label": label}
+        findings.append(Finding(Code.UNDECLARED_UNCONFINED, target, data))
+    elif undeclared is Undeclared.FAULT:
+        findings.append(Finding(Code.UNDECLARED, target))
+    return findings
 
 
 def _container(spec: ContainerSpec, state: ContainerState, live: bool, node: str | None) -> list[Finding]:
