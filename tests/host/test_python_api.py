@@ -95,7 +95,17 @@ def test_the_other_examples_run(one: DirectoryHost) -> None:
     watched = _run("watch.py", one)
     assert watched[0].startswith("101 not-assigned {")
     assert watched[-1] == "0 of 1 containers run confined"
-    assert set(EXAMPLES) == {"script.py", "errors.py", "policy.py", "watch.py"}
+    assert set(EXAMPLES) == {"script.py", "errors.py", "refused.py", "policy.py", "watch.py"}
+
+
+def test_what_is_refused_can_be_left_out(one: DirectoryHost) -> None:
+    one.conf("102", "memory: 512\nlock: backup\n")
+    one.declare({"101": "lxc-a", "102": "lxc-a"})
+    assert _run("refused.py", one) == [
+        "refused: [('container 102', 'locked')]",
+        "nothing was changed, skippable: True",
+        "left out: 1",
+    ]
 
 
 def test_every_method_is_in_the_document() -> None:

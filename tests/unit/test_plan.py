@@ -118,7 +118,7 @@ def running(label: str) -> ContainerState:
 def test_actions(state: ContainerState, facts: ContainerFacts, expected: list[str]) -> None:
     plan = of(state, facts)
     assert kinds(plan) == expected
-    assert not plan.refusals
+    assert not plan.refusals and not plan.refused
 
 
 def test_never_start_what_is_declared_stopped() -> None:
@@ -146,8 +146,9 @@ def test_never_start_what_is_declared_stopped() -> None:
 def test_refusals(state: ContainerState, facts: ContainerFacts, code: str) -> None:
     plan = of(state, facts)
     assert plan.actions == ()
-    assert codes(plan.refusals) == [code]
-    assert plan.refusals[0].target == "container 950"
+    assert codes((*plan.refusals, *plan.refused)) == [code]
+    assert bool(plan.refusals) is (code == "read-only"), "the host's own stand in everybody's way"
+    assert (*plan.refusals, *plan.refused)[0].target == "container 950"
 
 
 @pytest.mark.parametrize(
@@ -194,11 +195,11 @@ def test_a_restart_is_one_action_with_its_processes() -> None:
 
 
 def test_a_start_under_a_profile_that_is_not_loaded_is_refused() -> None:
-    assert codes(of(STATE, replace(LIVE, loaded={})).refusals) == ["start-unloaded"]
-    assert codes(of(STATE, replace(LIVE, loaded=None)).refusals) == ["start-kernel-off"]
-    assert of(STATE).refusals == ()
+    assert codes(of(STATE, replace(LIVE, loaded={})).refused) == ["start-unloaded"]
+    assert codes(of(STATE, replace(LIVE, loaded=None)).refused) == ["start-kernel-off"]
+    assert of(STATE).refused == ()
     arriving = load_actions(replace(PROFILES, profiles=(replace(PROFILE, mode=None),)), Proof())
-    assert decide_containers(replace(LIVE, loaded={}), arriving).refusals == ()
+    assert decide_containers(replace(LIVE, loaded={}), arriving).refused == ()
 
 
 FILE = FileState(

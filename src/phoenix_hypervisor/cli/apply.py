@@ -17,10 +17,12 @@ from phoenix_hypervisor.cli.output import (
     recap,
     recovered_document,
     recovered_words,
+    refused_text,
     say,
     show_action,
     show_findings,
     show_notes,
+    warn,
 )
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
@@ -94,14 +96,27 @@ def show_event(settings: Settings, event: Event) -> None:
             say(settings, describe(event))
 
 
+def _tell_refused(settings: Settings, plan: Plan, *, skip: bool, done: bool = False) -> int:
+    """Say which containers are refused and what becomes of the rest; returns the exit code."""
+    if not plan.refused:
+        return EXIT_OK
+    message = f"apply {'has left' if done else 'leaves'} out what is refused"
+    if not skip:
+        message = "apply would change nothing, because this is refused"
+    warn(settings, refused_text(message, plan.refused, skippable=plan.others > 0 and not skip))
+    return EXIT_NO if skip else EXIT_FAILED
+
+
 def run_apply(settings: Settings, request: ApplyRequest | SetupRequest, *, dry_run: bool) -> int:
     """Apply, or with `dry_run` show the plan; prints, returns the exit code."""
+    skip = isinstance(request, ApplyRequest) and request.skip_refused
     if dry_run:
         with Busy(settings, "planning"):
             planned = settings.phoenix().plan(request)
         effects = show_planned(settings, planned)
         document = {"dry_run": True, **plan_document(planned.plan), "effects": effects}
-        return _finish(settings, planned.plan, document)
+        _finish(settings, planned.plan, document)
+        return _tell_refused(settings, planned.plan, skip=skip)
     settings.begin_writing()
     phoenix = settings.phoenix()
     with Busy(settings, "working") as busy:
@@ -116,7 +131,9 @@ def run_apply(settings: Settings, request: ApplyRequest | SetupRequest, *, dry_r
             applied = phoenix.apply(request, progress)
     _show_left_out(settings, applied.plan)
     document = {"dry_run": False, **plan_document(applied.plan)}
-    return _finish(settings, applied.plan, document, applied)
+    code = _finish(settings, applied.plan, document, applied)
+    refused = _tell_refused(settings, applied.plan, skip=skip, done=True)
+    return code or refused
 
 
 def _finish(
@@ -136,7 +153,8 @@ def _finish(
                 "unconfirmed": notes(unconfirmed),
             }
         )
-    recap(settings, ok=plan.ok, changed=changed, skipped=len(plan.skipped), failed=failed)
+    skipped, refused = len(plan.skipped), len(plan.refused)
+    recap(settings, ok=plan.ok, changed=changed, skipped=skipped, failed=failed, refused=refused)
     return EXIT_FAILED if failed else EXIT_OK
 
 
@@ -153,18 +171,25 @@ def apply(
     dry_run: bool,
     no_start: bool,
     restart: bool,
+    skip_refused: bool,
 ) -> int:
     """Setup, then create missing containers, assign profiles and start, as one transaction."""
     if everything == bool(ctids):
         raise UsageError("name containers, or use --all", hint="phoenix apply 950, or phoenix apply --all")
     check_start(no_start, restart)
     chosen = None if everything else tuple(ctids)
-    request = ApplyRequest(ctids=chosen, start=not no_start, restart=restart)
+    request = ApplyRequest(ctids=chosen, start=not no_start, restart=restart, skip_refused=skip_refused)
     return run_apply(settings, request, dry_run=dry_run)
 
 
 def plan(
-    settings: Settings, *, ctids: Sequence[str], no_start: bool, restart: bool, detailed_exitcode: bool
+    settings: Settings,
+    *,
+    ctids: Sequence[str],
+    no_start: bool,
+    restart: bool,
+    detailed_exitcode: bool,
+    skip_refused: bool,
 ) -> int:
     """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)
@@ -175,5 +200,11 @@ def plan(
     changes = len(planned.plan.actions)
     if settings.json:
         emit({**plan_document(planned.plan), "effects": effects})
-    say(settings, f"{changes} to change" if changes else "nothing to change: the host is as declared")
-    return EXIT_NO if detailed_exitcode and changes else EXIT_OK
+    text = f"{changes} to change" if changes else "nothing to change"
+    if planned.refusals:
+        text += f", {len(planned.refusals)} refused"
+    elif not changes:
+        text += ": the host is as declared"
+    say(settings, text)
+    code = _tell_refused(settings, planned.plan, skip=skip_refused)
+    return code or (EXIT_NO if detailed_exitcode and changes else EXIT_OK)

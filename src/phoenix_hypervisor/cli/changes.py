@@ -12,6 +12,10 @@ from phoenix_hypervisor.cli import apply as commands
 from phoenix_hypervisor.cli.complete import complete_ctids, complete_sources
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.options import global_options
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @click.command()
@@ -36,34 +40,28 @@ def setup(settings: Settings, dry_run: bool, adopt: tuple[str, ...]) -> int:
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @click.option("--no-start", is_flag=True, help="Start nothing.")
 @click.option("--restart", is_flag=True, help="Restart containers that run under another label.")
+@click.option("--skip-refused", is_flag=True, help="Leave out containers that are refused; exit 3 then.")
 @global_options
 @click.pass_obj
-def apply(
-    settings: Settings, ctids: tuple[str, ...], everything: bool, dry_run: bool, no_start: bool, restart: bool
-) -> int:
+def apply(settings: Settings, /, **given: Any) -> int:
     """Setup, then create missing containers, assign profiles and start, as one transaction.
 
     CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
     """
-    return commands.apply(
-        settings, ctids=ctids, everything=everything, dry_run=dry_run, no_start=no_start, restart=restart
-    )
+    return commands.apply(settings, **given)
 
 
 @click.command()
 @click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_ctids)
 @click.option("--no-start", is_flag=True, help="Plan `apply --no-start`.")
 @click.option("--restart", is_flag=True, help="Plan `apply --restart`.")
+@click.option("--skip-refused", is_flag=True, help="Plan `apply --skip-refused`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if something would change.")
 @global_options
 @click.pass_obj
-def plan(
-    settings: Settings, ctids: tuple[str, ...], no_start: bool, restart: bool, detailed_exitcode: bool
-) -> int:
+def plan(settings: Settings, /, **given: Any) -> int:
     """Show exactly what apply with the same arguments would do; without CONTAINER, for all.
 
     CONTAINER is a CTID, a name, a list (103,104) or a range (103-110).
     """
-    return commands.plan(
-        settings, ctids=ctids, no_start=no_start, restart=restart, detailed_exitcode=detailed_exitcode
-    )
+    return commands.plan(settings, **given)

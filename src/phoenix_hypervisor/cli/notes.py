@@ -26,9 +26,31 @@ def words(note: Note) -> Words:
     text, hint = found(note) if callable(found) else found
     values = {key: _shown(value) for key, value in note.data.items()}
     values.update(target=note.target, it=note.target.partition(" ")[2] or note.target)
-    if hint == "{next}":
+    if note.blocked_by and note.code in _BY_APPLY and note.data.get("reason") is None:
+        hint = _quoted("; ".join(map(_not_now, note.blocked_by)))
+    elif hint == "{next}":
         hint = _quoted(note.data["next"]) if note.data["next"] else None
     return text.format_map(values), None if hint is None else hint.format_map(values)
+
+
+_BY_APPLY = (
+    Code.NOT_ASSIGNED,
+    Code.LINE_BESIDE,
+    Code.LINE_IN_SNAPSHOT,
+    Code.CONF_EDITED,
+    Code.MISSING,
+    Code.OLD_LABEL,
+    Code.STRAY_PROCESS,
+    Code.NOT_RUNNING,
+    Code.RESTART_NEEDED,
+)
+"""What `phoenix apply` remedies."""
+
+
+def _not_now(note: Note) -> str:
+    """What stands in the way of that advice, and what to do about it."""
+    text, hint = words(note)
+    return f"not now: {text}" + (f"; {hint}" if hint else "")
 
 
 def _shown(value: Any) -> str:

@@ -76,6 +76,11 @@ def _encodes(text: str) -> bool:
     return True
 
 
+def warn(settings: Settings, text: str) -> None:
+    """Something that must be seen, also with --json and --quiet."""
+    echo(printable(f"{(*settings.command, 'phoenix')[0]}: {text}"), err=True)
+
+
 def report_error(name: str, error: PhoenixError, settings: Settings) -> None:
     echo(printable(f"{name}: {_error_text(error)}"), err=True)
     if settings.json:
@@ -90,9 +95,17 @@ def _error_text(error: PhoenixError) -> str:
         return str(PhoenixError(_failure(error.notes), where=error.where, hint=error.hint))
     if not isinstance(error, Refused):
         return str(error)
-    problems = [(note.target, *_words(note)) for note in error.notes]
+    return refused_text(error.message, error.notes, skippable=error.skippable)
+
+
+SKIP_HINT = "--skip-refused leaves these containers out and goes on with the others"
+
+
+def refused_text(message: str, found: Iterable[Note], *, skippable: bool) -> str:
+    """What is refused, each in a line, and whether the rest can be done without it."""
+    problems = [(note.target, *_words(note)) for note in found]
     lines = [f"  {Problem(text, target, hint=hint)}" for target, text, hint in problems]
-    return "\n".join([error.message, *lines])
+    return "\n".join([message, *lines, *([f"  next: {SKIP_HINT}"] if skippable else [])])
 
 
 def _words(note: Note) -> tuple[str, str | None]:
@@ -149,6 +162,7 @@ def _problems(error: PhoenixError) -> list[dict[str, Any]]:
 
 def emit_error(error: PhoenixError) -> None:
     """The one object that `--json` prints of a failed run."""
+    from phoenix_hypervisor.engine.results import Refused
     from phoenix_hypervisor.plan.transaction import TransactionFailed
 
     emit(
@@ -156,17 +170,20 @@ def emit_error(error: PhoenixError) -> None:
             "error": {
                 "message": _failure(error.notes) if isinstance(error, TransactionFailed) else error.message,
                 "where": error.where,
-                "hint": error.hint,
+                "hint": SKIP_HINT if isinstance(error, Refused) and error.skippable else error.hint,
                 "problems": _problems(error),
             }
         }
     )
 
 
-def recap(settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped: int = 0) -> None:
+def recap(
+    settings: Settings, *, ok: int, changed: int, failed: int = 0, skipped: int = 0, refused: int = 0
+) -> None:
     """The Ansible-like last line."""
-    color = "red" if failed else "yellow" if changed else "green"
-    say(settings, f"ok={ok} changed={changed} failed={failed} skipped={skipped}", style=color)
+    color = "red" if failed or refused else "yellow" if changed else "green"
+    more = f" refused={refused}" if refused else ""
+    say(settings, f"ok={ok} changed={changed} failed={failed} skipped={skipped}{more}", style=color)
 
 
 def describe(action: Action) -> str:
@@ -249,6 +266,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "proofs": [list(argv) for argv in plan.proofs],
         "skipped": notes(plan.skipped),
         "warnings": notes(plan.warnings),
+        "refusals": notes(plan.refused),
     }
 
 

@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "plan": {
         "--no-start": "no_start",
         "--restart": "restart",
+        "--skip-refused": "skip_refused",
         "--detailed-exitcode": "detailed_exitcode",
     },
     "apply": {
@@ -40,6 +41,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "--dry-run": "dry_run",
         "--no-start": "no_start",
         "--restart": "restart",
+        "--skip-refused": "skip_refused",
     },
 }
 """Each command's own flags, by the argument of its function in `cli.apply`."""

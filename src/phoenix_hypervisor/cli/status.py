@@ -37,6 +37,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "cause": text,
         "hint": hint,
         "fault": finding.fault,
+        "blocked_by": [str(note.code) for note in finding.blocked_by],
     }
 
 

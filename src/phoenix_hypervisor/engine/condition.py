@@ -5,13 +5,18 @@ Owns gathering them once and having them judged; the verdicts are `plan.verify`'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from phoenix_hypervisor.engine.gather import Request, container_facts
 from phoenix_hypervisor.engine.losses import with_losses
 from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.containers import refused_now
+from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.mediation import Gap, gaps, read_dump
-from phoenix_hypervisor.plan.model import Finding
+from phoenix_hypervisor.plan.model import ContainerState, Finding, Note
 from phoenix_hypervisor.plan.verify import (
     ContainerVerdict,
     ProfileVerdict,
@@ -78,6 +83,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     chosen = ctids or tuple(sorted({*desired.containers, *present}, key=int))
     specs = [desired.containers[c] for c in chosen if c in desired.containers]
     states = {s.ctid: s for s in with_losses(session, containers.declared(specs, desired))}
+    refused = _refused(session, specs, [states[spec.ctid] for spec in specs])
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live
     node = containers.runtime.node()
@@ -90,6 +96,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             live=live,
             node=node,
             undeclared=desired.undeclared,
+            refused=refused.get(c, ()),
         )
         for c in chosen
     ]
@@ -115,6 +122,15 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         without_line=session.runtime.without_line(),
         configuration=session.configuration,
     )
+
+
+def _refused(
+    session: Session, specs: Sequence[ContainerSpec], states: Sequence[ContainerState]
+) -> dict[str, tuple[Note, ...]]:
+    """By CTID, what `apply --restart` of that container would be refused for: it is not advised then."""
+    facts = container_facts(session, Request(tuple(spec.ctid for spec in specs), restart=True), specs, states)
+    shipped = session.desired.shipped
+    return {spec.ctid: refused_now(spec, state, facts, shipped) for spec, state in facts.pairs}
 
 
 def _unmediated(session: Session) -> tuple[Gap, ...] | None:

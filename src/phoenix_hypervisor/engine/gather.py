@@ -20,7 +20,7 @@ from phoenix_hypervisor.plan.facts import (
     RetirementFacts,
     Wish,
 )
-from phoenix_hypervisor.plan.model import Assignments, FileState, Note
+from phoenix_hypervisor.plan.model import Assignments, ContainerState, FileState, Note
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.retirement import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL, edited_in_vain
@@ -40,6 +40,8 @@ class Request:
     start: bool = True
     restart: bool = False
     adopt: frozenset[str] = field(default_factory=frozenset)
+    skip_refused: bool = False
+    """Go on without the containers that are refused."""
 
     def wish(self) -> Wish:
         return Wish(
@@ -138,13 +140,20 @@ def _switches(found: Sequence[tuple[str, str]]) -> list[Note]:
 
 
 def _containers(session: Session, request: Request, specs: Sequence[ContainerSpec]) -> ContainerFacts:
+    live = session.host.is_live
+    if not specs:
+        return ContainerFacts(wish=request.wish(), live=live, no_runtime=session.no_runtime)
+    if live:
+        session.runtime.require()
+    return container_facts(session, request, specs, session.containers.declared(specs, session.desired))
+
+
+def container_facts(
+    session: Session, request: Request, specs: Sequence[ContainerSpec], states: Sequence[ContainerState]
+) -> ContainerFacts:
+    """What is decided about declared containers is decided from this; `states` are theirs."""
     runtime = session.runtime
     wish, live = request.wish(), session.host.is_live
-    if not specs:
-        return ContainerFacts(wish=wish, live=live, no_runtime=session.no_runtime)
-    if live:
-        runtime.require()
-    states = session.containers.declared(specs, session.desired)
     pairs = tuple(zip(specs, states, strict=True))
     absent = [spec for spec, state in pairs if live and state.data is None and state.elsewhere is None]
     return ContainerFacts(

@@ -79,7 +79,7 @@ def run(
     else:
         manifest, data = records.read(session.host)
     keeper = records.Keeper(session.host, manifest, data)
-    desired = session.desired if undoes is None else Desired({})
+    desired = session.desired if undoes is None else Desired(containers={})
     runtime = session.runtime if runtime is None else runtime
     journal = Journal(session.host).record(
         plan.actions,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from phoenix_hypervisor.errors import UsageError
-from phoenix_hypervisor.values import TYPE_CHECKING
+from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
@@ -36,12 +36,12 @@ def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) ->
     if isinstance(request, SetupRequest):
         return Request((), adopt=request.adopt)
     if request.ctids is None:
-        return Request(None, request.start, request.restart)
+        return Request(None, request.start, request.restart, skip_refused=request.skip_refused)
     if not request.ctids:
         raise UsageError("the request names no container", hint="ctids=None asks for all, setup for none")
     from phoenix_hypervisor.plan.chosen import read
 
-    return Request(read(request.ctids), request.start, request.restart)
+    return Request(read(request.ctids), request.start, request.restart, skip_refused=request.skip_refused)
 
 
 class Phoenix:
@@ -103,7 +103,8 @@ class Phoenix:
     ) -> results.Planned:
         """What `apply`, `setup` or `rollback` would do with that request; None: apply all.
 
-        Writes nothing.  A plan that would be refused raises what the method would raise.
+        Writes nothing.  What refuses everything raises what the method would raise.  What is refused of
+        single containers is in the result's `refusals`, whether or not the request says `skip_refused`.
         """
         from phoenix_hypervisor.engine import requests, workflow
         from phoenix_hypervisor.engine.recovery import judge_journal
@@ -118,7 +119,8 @@ class Phoenix:
             entry, plan = undo.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
-        prepared = workflow.prepare(session, _workflow_request(request), compare=True)
+        wanted = replace(_workflow_request(request), skip_refused=True)
+        prepared = workflow.prepare(session, wanted, compare=True)
         return Planned(plan=prepared.plan, effects=prepared.effects, findings=findings)
 
     def setup(

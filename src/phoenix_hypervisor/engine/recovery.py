@@ -58,7 +58,7 @@ def recover(session: Session) -> Recovered | None:
         # Else a line that is only out of sight would count as gone, and its profile would be unloaded.
         runtime.require()
     _sweep(session, entry)
-    outcome = take_back(back(session, entry.actions), performer(session, runtime, Desired({})))
+    outcome = take_back(back(session, entry.actions), performer(session, runtime, Desired(containers={})))
     keeper = records.Keeper.resumed(session.host, entry.header.manifest)
     keeper.settle(outcome.effective)
     if outcome.failed:

@@ -26,6 +26,8 @@ class ApplyRequest:
     start: bool = True
     restart: bool = False
     """Restart containers that run under another label than the declared one."""
+    skip_refused: bool = False
+    """Leave out the containers that are refused, and go on with the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,11 @@ class Planned:
     findings: tuple[Finding, ...] = ()
     """An unfinished transaction, and places that others can write."""
 
+    @property
+    def refusals(self) -> tuple[Note, ...]:
+        """What is refused of single containers; `plan` is without them, and `apply` needs `skip_refused`."""
+        return self.plan.refused
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
@@ -69,6 +74,11 @@ class Applied:
     """What a killed run had left, and is undone now."""
     unconfirmed: tuple[Finding, ...] = ()
     """Containers that were started and are not as declared nevertheless."""
+
+    @property
+    def refusals(self) -> tuple[Note, ...]:
+        """The containers that were left out, as `skip_refused` asked for, and why."""
+        return self.plan.refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +103,19 @@ class History:
 class Refused(ProblemsError):
     """Something stands in the way; nothing was changed.  `notes` say what, each with its code."""
 
-    def __init__(self, notes: Sequence[Note], message: str = "refused, and nothing was changed") -> None:
+    def __init__(
+        self,
+        notes: Sequence[Note],
+        message: str = "refused, and nothing was changed",
+        *,
+        skippable: bool = False,
+    ) -> None:
         # Words are made in `cli`; a program's log gets the codes.
         problems = [Problem(str(dict(note.data)), note.target, code=note.code) for note in notes]
         super().__init__(message, problems)
         self.notes = tuple(notes)
+        self.skippable = skippable
+        """Each is about one container, and there are others that `skip_refused` goes on with."""
 
 
 class RollbackRefused(Refused):

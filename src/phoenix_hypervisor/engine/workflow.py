@@ -38,18 +38,26 @@ class Prepared:
 def prepare(session: Session, request: Request, *, compare: bool = False) -> Prepared:
     """Work out the whole plan; nothing is written.  `compare` asks for the effects, too.
 
-    Raises Refused where anything refuses, and ProblemsError for a configuration or a proof that fails.
+    Raises Refused where anything refuses that the request does not leave out, and ProblemsError for a
+    configuration or a proof that fails.
     """
     facts = gather(session, request)
     plan = decide(facts)
     changes: Mapping[str, Effect] = {}
-    if (plan.unproven or plan.asked) and not plan.refusals:
+    _require(plan, request)
+    if plan.unproven or plan.asked:
         # The first return: what the plan would load is compiled and asked, and it is decided with that.
         proof, changes = _proof(session, plan, compare)
         plan = decide(facts.proven(proof))
-    if plan.refusals:
-        raise Refused(plan.refusals)
+        _require(plan, request)
     return Prepared(plan, changes)
+
+
+def _require(plan: Plan, request: Request) -> None:
+    """Raise Refused, with everything that is refused, where the plan must not be performed."""
+    if plan.refusals or (plan.refused and not request.skip_refused):
+        skippable = not plan.refusals and plan.others > 0
+        raise Refused((*plan.refusals, *plan.refused), skippable=skippable)
 
 
 def _proof(session: Session, plan: Plan, compare: bool) -> tuple[Proof, Mapping[str, Effect]]:

@@ -6,7 +6,7 @@ read a configuration: `containers` already says what each would be as declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from phoenix_hypervisor.plan.actions import (
     PROFILE_KEY,
@@ -28,33 +28,49 @@ Start = StartContainer | RestartContainer
 
 
 def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
-    """Create, assign, then start or restart, in that order over all containers."""
+    """Create, assign, then start or restart, in that order over all containers.
+
+    A container that is refused has no action: the others' plan can be done without it.
+    """
     creates: list[CreateContainer] = []
     assigns: list[AssignLines] = []
     starts: list[Start] = []
     skipped: list[Note] = []
     warnings: list[Note] = []
     refusals: list[Note] = []
+    refused: list[Note] = []
     asked: dict[str, dict[str, None]] = {}
-    ok = 0
+    coming = _coming(so_far)
+    ok, left_out, creating = 0, 0, False
     for spec, state in facts.pairs:
         if state.data is None:
             note = _absent(spec, state, facts)
             if note is not None:
-                (refusals if _refuses(note, facts) else skipped).append(note)
+                of_host = refusals if note.code is Code.READ_ONLY else refused
+                refuses = _refuses(note, facts)
+                (of_host if refuses else skipped).append(note)
+                left_out += refuses
                 continue
             creation = facts.creations[spec.ctid]
+            start = _start(state, facts) if spec.start and facts.wish.start else None
+            creating = True
+            against: Sequence[Note] = [*creation.problems, *_no_start(start, state, facts, coming)]
+            if against:
+                refused += against
+                left_out += 1
+                continue
             creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(creation.process,)))
-            refusals += creation.problems
             if state.wanted is not None or state.lines:
                 assigns.append(_assign(state))
-            if spec.start and facts.wish.start:
-                starts.append(_start(state, facts))
+            if start is not None:
+                starts.append(start)
             continue
         changes = state.after is not state.data
-        refusal = _refusal(state, changes, facts)
-        if refusal is not None:
-            refusals.append(refusal)
+        follow = _follow(spec, state, changes, facts)
+        against = _against(state, changes, follow, facts, coming)
+        if against:
+            (refusals if against[0].code is Code.READ_ONLY else refused).extend(against)
+            left_out += 1
             continue
         warnings += state.warnings
         if facts.refused is not None:
@@ -63,13 +79,8 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
         if changes:
             assigns.append(_assign(state))
-        follow = _follow(spec, state, changes, facts)
         if state.next_start is not None:
-            why = because(Code.PENDING_RAW, container(spec.ctid), state.next_start)
-            if isinstance(follow, Start):
-                refusals.append(why)
-                continue
-            warnings.append(why)
+            warnings.append(because(Code.PENDING_RAW, container(spec.ctid), state.next_start))
         if isinstance(follow, Note):
             skipped.append(follow)
         elif follow is not None:
@@ -78,44 +89,88 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             ok += 1
     if facts.no_runtime:
         told = Note(Code.NO_RUNTIME, "this host", {"programs": facts.no_runtime})
-        if creates:
+        if creating:
             return Plan(refusals=(told,))
         warnings.append(told)
-    refusals += _unloaded(starts, facts, so_far)
-    refusals += _without_file(starts, facts)
     return Plan(
         actions=(*creates, *assigns, *starts),
         skipped=tuple(skipped),
         warnings=tuple(warnings),
         refusals=tuple(refusals),
+        refused=tuple(refused),
+        others=len(facts.pairs) - left_out,
         ok=ok,
         asked=tuple((name, tuple(kinds)) for name, kinds in asked.items()),
     )
 
 
-def _unloaded(starts: Iterable[Start], facts: ContainerFacts, so_far: Plan) -> list[Note]:
-    """Refuse starts under a profile that the kernel will not have; LXC's own error is unclear."""
-    if any(isinstance(action, ReloadService) for action in so_far.actions):
+def refused_now(
+    spec: ContainerSpec, state: ContainerState, facts: ContainerFacts, shipped: Collection[str]
+) -> tuple[Note, ...]:
+    """What `apply` of this one container would be refused for; the `shipped` profiles are loaded first.
+
+    One that the runtime is at work on counts also where only a start is due, which would be left out.
+    """
+    if state.lock is not None:
+        return (because(Code.LOCKED, container(state.ctid), state.lock),)
+    if state.data is None:
+        note = _absent(spec, state, facts)
+        if note is not None:
+            return (note,) if _refuses(note, facts) else ()
+        start = _start(state, facts) if spec.start and facts.wish.start else None
+        return (*facts.creations[spec.ctid].problems, *_no_start(start, state, facts, shipped))
+    changes = state.after is not state.data
+    return tuple(_against(state, changes, _follow(spec, state, changes, facts), facts, shipped))
+
+
+def _coming(so_far: Plan) -> Collection[str] | None:
+    """The profiles that the kernel gets in this plan; None: not known, with a service or after refusals."""
+    if so_far.refusals or any(isinstance(action, ReloadService) for action in so_far.actions):
+        return None
+    return frozenset(action.target for action in so_far.actions if isinstance(action, LoadProfile))
+
+
+def _against(
+    state: ContainerState,
+    changes: bool,
+    follow: Start | Note | None,
+    facts: ContainerFacts,
+    coming: Collection[str] | None,
+) -> Sequence[Note]:
+    """Why an existing container cannot be made as declared."""
+    target = container(state.ctid)
+    if state.fault is not None:
+        return (because(Code.CONF_UNUSABLE, target, state.fault),)
+    if changes and state.lock is not None:
+        return (because(Code.LOCKED, target, state.lock),)
+    if changes and facts.read_only is not None:
+        return (because(Code.READ_ONLY, target, facts.read_only),)
+    if follow is None or isinstance(follow, Note):
+        return ()
+    if state.next_start is not None:
+        return (because(Code.PENDING_RAW, target, state.next_start),)
+    return _no_start(follow, state, facts, coming)
+
+
+def _no_start(
+    start: Start | None, state: ContainerState, facts: ContainerFacts, coming: Collection[str] | None
+) -> list[Note]:
+    """Why a start would fail: under a profile that the kernel will not have, or without a file that the
+    configuration names.  LXC's own errors are unclear."""
+    if start is None:
         return []
-    arriving = {action.target for action in so_far.actions if isinstance(action, LoadProfile)}
-    code = Code.START_UNLOADED if facts.loaded is not None else Code.START_KERNEL_OFF
-    return [
-        Note(code, container(action.target), {"name": name})
-        for action in starts
-        if action.profile is not None and action.profile not in ("unconfined", "generated")
-        for name in action.profile.split("//&")
-        if not name.startswith(":") and name not in arriving and name not in (facts.loaded or {})
-    ]
-
-
-def _without_file(starts: Iterable[Start], facts: ContainerFacts) -> list[Note]:
-    """Refuse starts of containers whose seccomp file is not there; LXC's own error names no cause."""
-    missing = {state.ctid: state.missing_file for _, state in facts.pairs if state.missing_file is not None}
-    return [
-        Note(Code.START_WITHOUT_FILE, container(action.target), {"file": missing[action.target]})
-        for action in starts
-        if action.target in missing
-    ]
+    found: list[Note] = []
+    target = container(state.ctid)
+    if start.profile not in (None, "unconfined", "generated") and coming is not None:
+        code = Code.START_UNLOADED if facts.loaded is not None else Code.START_KERNEL_OFF
+        found += [
+            Note(code, target, {"name": name})
+            for name in start.profile.split("//&")
+            if not name.startswith(":") and name not in coming and name not in (facts.loaded or {})
+        ]
+    if state.missing_file is not None:
+        found.append(Note(Code.START_WITHOUT_FILE, target, {"file": state.missing_file}))
+    return found
 
 
 def _absent(spec: ContainerSpec, state: ContainerState, facts: ContainerFacts) -> Note | None:
@@ -141,18 +196,6 @@ def _refuses(note: Note, facts: ContainerFacts) -> bool:
     if note.code in (Code.ON_ANOTHER_NODE, Code.NO_CONFIGURATION):
         return facts.wish.named
     return note.code is not Code.MADE_ELSEWHERE
-
-
-def _refusal(state: ContainerState, changes: bool, facts: ContainerFacts) -> Note | None:
-    """Why an existing container cannot be made as declared."""
-    target = container(state.ctid)
-    if state.fault is not None:
-        return because(Code.CONF_UNUSABLE, target, state.fault)
-    if changes and state.lock is not None:
-        return because(Code.LOCKED, target, state.lock)
-    if changes and facts.read_only is not None:
-        return because(Code.READ_ONLY, target, facts.read_only)
-    return None
 
 
 def _assign(state: ContainerState) -> AssignLines:
@@ -198,7 +241,11 @@ def _follow(
         return None
     if facts.wish.restart and facts.live and state.lock is None:
         return _restart(state, facts)
-    return Note(Code.RESTART_NEEDED, container(spec.ctid), {"ctid": spec.ctid, "label": label})
+    target = container(spec.ctid)
+    blocked = [] if state.lock is None else [because(Code.LOCKED, target, state.lock)]
+    blocked += [] if state.next_start is None else [because(Code.PENDING_RAW, target, state.next_start)]
+    data = {"ctid": spec.ctid, "label": label}
+    return Note(Code.RESTART_NEEDED, target, data, blocked_by=tuple(blocked))
 
 
 def _files_only(spec: ContainerSpec) -> Note:

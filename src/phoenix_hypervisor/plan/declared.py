@@ -124,7 +124,7 @@ class Undeclared(StrEnum):
     FAULT = "fault"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """What the configuration asks for, in CTID order."""
 

@@ -242,6 +242,8 @@ class Note:
     target: str
     """`container 950`, `profile lxc-a`, a file, or a place in the configuration."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    blocked_by: tuple[Note, ...] = ()
+    """What `apply` of this container would be refused for now: then it is not advised."""
 
     def __post_init__(self) -> None:
         if self.data.keys() != set(self.code.data):
@@ -275,6 +277,10 @@ class Plan:
     warnings: tuple[Note, ...] = ()
     refusals: tuple[Note, ...] = ()
     """Any of these ends the run before the first write."""
+    refused: tuple[Note, ...] = ()
+    """Each is about one container, which has no action here: the rest can be done without it."""
+    others: int = 0
+    """Containers that the plan was asked for and that nothing refuses."""
     conflicts: tuple[Conflict, ...] = ()
     """So does any of these: what a rollback would overwrite."""
     ok: int = 0

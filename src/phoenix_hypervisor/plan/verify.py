@@ -25,7 +25,7 @@ from phoenix_hypervisor.plan.model import (
     container,
     profile,
 )
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import dataclass, field, replace
 
 HOST = "host"
 """The target of what is wrong with the host, not with one container or profile."""
@@ -99,11 +99,23 @@ def judge_container(
     live: bool,
     node: str | None = None,
     undeclared: Undeclared = Undeclared.NOTE,
+    refused: tuple[Note, ...] = (),
 ) -> ContainerVerdict:
-    """The verdict on one container of this `node`; `spec` None: not declared, so little is expected."""
+    """The verdict on one container of this `node`; `spec` None: not declared, so little is expected.
+
+    `refused` is what `apply` of it would be refused for.
+    """
     details = Details() if details is None else details
     findings = _undeclared(state, undeclared) if spec is None else _container(spec, state, live, node)
+    if refused:
+        findings = [
+            replace(one, blocked_by=tuple(note for note in refused if note.code is not one.code))
+            for one in findings
+        ]
     notes = state.warnings
+    if spec is None:
+        told = undeclared is Undeclared.NOTE
+        notes = (Note(Code.NOT_DECLARED, container(state.ctid)),) if told else ()
     label = state.init.label if state.init is not None else ""
     confined = None if not state.running or not label else _confined(state)
     return ContainerVerdict(
