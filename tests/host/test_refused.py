@@ -143,17 +143,15 @@ def test_a_container_that_is_locked_meanwhile_is_left_out_too(
     many: LiveHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan is made anew under the lock."""
-    from phoenix_hypervisor.engine import workflow
+    from phoenix_hypervisor.engine.session import Session
 
-    real, seen = workflow.gather, []
+    real = Session.again
 
-    def gather(session: object, request: object) -> object:
-        seen.append(request)
-        if len(seen) == 2:
-            many.conf("110", "memory: 512\nlock: snapshot\n")
-        return real(session, request)  # type: ignore[arg-type]
+    def again(self: Session) -> Session:
+        many.conf("110", "memory: 512\nlock: snapshot\n")
+        return real(self)
 
-    monkeypatch.setattr(workflow, "gather", gather)
+    monkeypatch.setattr(Session, "again", again)
     result = many.phoenix("apply", "--all", "--skip-refused", "--json")
     assert result.code == 3 and ("locked", "container 110") in told(result.document["refusals"])
     assert set(many.labels()) == set(FINE) - {"110"}
