@@ -53,7 +53,7 @@ def test_an_explicit_unconfined_line_is_a_fault_whatever_the_key_says(around: Li
     assert found(around, "103") == (3, {"103": ["undeclared-unconfined"]})
     status = around.phoenix("status")
     assert status.code == 0
-    assert "container 103: next: declare it in the configuration" in " ".join(status.out.split())
+    assert "(next: declare it in the configuration" in " ".join(status.out.split())
     # A line in a snapshot alone does not count.
     around.conf("102", "memory: 512\n\n[before]\nlxc.apparmor.profile: unconfined\n")
     around.conf("103")
