@@ -112,7 +112,7 @@ def test_a_creation_that_would_fail_leaves_the_others_alone(live: LiveHost) -> N
     del document["lxc_configs"]["950"]["storage_pool"]
     live.config.write_text(json.dumps(document))
     result = live.phoenix("plan", "--json")
-    assert result.code == 1 and told(result.document["refusals"]) == [("cannot-create", "/lxc_configs/950")]
+    assert result.code == 1 and told(result.document["refusals"]) == [("key-needed", "/lxc_configs/950")]
     assert touched(result) == {"951"}
     assert live.phoenix("apply", "--all", "--skip-refused").code == 3
     assert live.labels() == {"951": "lxc-a (enforce)"}

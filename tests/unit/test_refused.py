@@ -52,7 +52,7 @@ VM = Elsewhere("VM", "b", False)
 BACKUP = AtWork("Proxmox", "backup")
 PENDING = NextStart("/etc/pve/lxc/950.conf", "unconfined")
 BAD = ConfFault(path="/etc/pve/lxc/950.conf", reason="section-header", why="bad header", next=None)
-NO = {"why": "x", "next": None}
+NO = {"key": "template"}
 
 
 def codes(notes: Iterable[Note]) -> list[str]:
@@ -78,7 +78,7 @@ def running(label: str) -> ContainerState:
         (replace(STATE, next_start=PENDING), "pending-raw"),
         (replace(STATE, after=b"x", missing_file="/gone"), "start-without-file"),
         (replace(STATE, after=b"x", wanted="lxc-z"), "start-unloaded"),
-        (replace(STATE, data=None, after=None), "cannot-create"),
+        (replace(STATE, data=None, after=None), "key-needed"),
     ],
 )
 def test_one_odd_container_has_no_action_and_the_others_have_theirs(state: ContainerState, code: str) -> None:
@@ -89,7 +89,7 @@ def test_one_odd_container_has_no_action_and_the_others_have_theirs(state: Conta
         LIVE,
         pairs=((replace(SPEC, ctid="951"), odd), (SPEC, fine)),
         starts={"950": (("start", "950"),), "951": (("start", "951"),)},
-        creations={"951": Creation(process=("create",), problems=(Note(Code.CANNOT_CREATE, "/x", NO),))},
+        creations={"951": Creation(process=("create",), problems=(Note(Code.KEY_NEEDED, "/x", NO),))},
     )
     plan = decide_containers(facts, Plan())
     alone = of(fine)
