@@ -48,6 +48,22 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
     assert snapshot(live.folder, without=("root/double",)) == applied
 
 
+def test_what_its_features_lose_is_told_before_it_is_created(live: LiveHost) -> None:
+    """As for one that exists: asked of the compiled profile, and silent where that allows it."""
+    live.source("lxc-a", "mount fstype=nfs,")
+    entry = {**CREATION, "gpu_assignment": "none", "features": ["nesting=1", "mount=nfs;cifs", "fuse=1"]}
+    live.declare({"950": entry})
+    for words in (("plan",), ("apply", "--all")):
+        result = live.phoenix(*words, "--json")
+        assert result.code == 0
+        (note,) = result.document["warnings"]
+        assert (note["code"], note["target"]) == ("features-lost", "container 950")
+        assert note["data"] == {"profile": "lxc-a", "kinds": ["fuse", "cifs"], "known": True}
+    live.source("lxc-a", "mount fstype=(nfs,cifs,fuse),")
+    live.declare({"951": {**entry, "network_config": {**entry["network_config"], "ip": "dhcp"}}})
+    assert live.phoenix("plan", "--json").document["warnings"] == []
+
+
 @pytest.mark.parametrize("missing", ["name", "template", "storage_pool", "storage_size_gb"])
 def test_fields_that_creation_needs(live: LiveHost, missing: str) -> None:
     live.source("lxc-a")

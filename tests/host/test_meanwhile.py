@@ -13,24 +13,66 @@ import pytest
 from support.hosts import CREATION, LiveHost, profile, snapshot, temporary_files, world
 
 
-def test_a_configuration_that_changes_meanwhile(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def _meanwhile(live: LiveHost, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """While the profiles are installed, between plan and edit, 102 gets this configuration."""
     from phoenix_hypervisor.profiles.install import ProfileSteps
 
-    before = world(two)
     real = ProfileSteps.install
 
     def install(self: ProfileSteps, action: Any) -> Any:
-        two.conf("102", "arch: amd64\nmemory: 9999\n")
+        live.conf("102", text)
         return real(self, action)
 
     monkeypatch.setattr(ProfileSteps, "install", install)
-    result = two.apply()
-    assert result.code == 1
-    assert "changed by someone else" in result.err and "102.conf" in result.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "arch: amd64\nmemory: 512\nlxc.apparmor.profile: lxc-a\n",
+        "arch: amd64\nmemory: 512\nlxc.apparmor.profile: unconfined\n",
+        "arch: amd64\nmemory: 512\nlxc.apparmor.allow_nesting: 1\n",
+        "arch: amd64\nmemory: 512\nunprivileged: 1\n",
+        "arch: amd64\nmemory: 512\nfeatures: nesting=1\n",
+        "arch: amd64\nmemory: 512\ntemplate: 1\n",
+        "arch: amd64\nmemory: 512\nlock: backup\n",
+        "arch: amd64\n[1x]\nmemory: 512\n",
+    ],
+)
+def test_what_the_plan_was_decided_from_changes_meanwhile(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Our own lines, the container's kind, a lock: nothing is written, and all of it taken back."""
+    before = world(two)
+    _meanwhile(two, monkeypatch, text)
+    result = two.apply("--all", "--json")
+    codes = [code for code, _ in result.problems]
+    assert result.code == 1 and codes[:2] == [
+        "step-failed",
+        "locked" if "lock:" in text else "failed" if "[1x]" in text else "changed-meanwhile",
+    ]
+    assert "102" in result.err
     after = world(two)
-    assert after[1].pop("102.conf") == b"arch: amd64\nmemory: 9999\n"
+    assert after[1].pop("102.conf") == text.encode()
     before[1].pop("102.conf")
     assert after == before
+
+
+def test_another_line_that_changes_meanwhile_is_kept(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pct set` beside it: the one line is edited anew, in what the file holds under Proxmox's lock."""
+    text = "#a note\narch: amd64\nmemory: 9999\n\n[snap]\nmemory: 1\n"
+    _meanwhile(two, monkeypatch, text)
+    result = two.apply()
+    assert (result.code, result.err) == (0, "")
+    edited = text.replace("9999\n", "9999\nlxc.apparmor.profile: lxc-b\n")
+    assert (two.lxc / "102.conf").read_text() == edited
+    assert two.labels()["102"] == "lxc-b (enforce)"
+    monkeypatch.undo()
+    # The journal has what was really there: a rollback brings that back, and not what was planned from.
+    for ctid in ("101", "102"):
+        assert two.pct("stop", ctid).ok
+    assert two.phoenix("rollback").code == 0
+    assert (two.lxc / "102.conf").read_text() == text
 
 
 def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,16 @@ def test_it_is_not_as_declared_although_the_line_is_there(one: LiveHost, start: 
     assert "lxc.apparmor.profile: lxc-a\n\n[pve:pending]" in (one.lxc / "101.conf").read_text()
     assert one.phoenix("verify").code == 3
     assert "pending-raw" in codes(one)
+    # Nor does any other command say so, although there is nothing to change.
+    plan = one.phoenix("plan", "--no-start")
+    assert plan.code == 0 and "nothing to change" in plan.out and "as declared" not in plan.out
+    again = one.phoenix("apply", "--all", "--no-start", "--json")
+    assert again.document["changed"] == 0 and told(again.document["warnings"])[0][0] == "pending-raw"
+    (row,) = one.phoenix("status", "--json").document["containers"]
+    assert not row["as_declared"] and [f["code"] for f in row["findings"] if f["code"] == "pending-raw"]
+    ok = again.document["ok"]
+    one.conf("101", (one.lxc / "101.conf").read_text().partition("\n[pve")[0] + "\n")
+    assert one.phoenix("apply", "--all", "--no-start", "--json").document["ok"] == ok + 1
 
 
 def test_a_container_that_runs_is_not_restarted_into_it(one: LiveHost) -> None:

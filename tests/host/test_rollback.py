@@ -304,9 +304,26 @@ def test_everything_undone_by_hand_already(host: DirectoryHost) -> None:
     assert host.apply().code == 0
     (host.lxc / "101.conf").write_text("m: 1\n")
     (host.installed / "lxc-a").unlink()
-    document = host.phoenix("rollback", "--json").document
-    assert (document["changed"], told(document["skipped"])) == (0, [("nothing-to-undo", "rollback")])
-    assert "there is no transaction to undo" in host.phoenix("rollback").err, "it counts as undone"
+    before = snapshot(host.folder)
+    for words in (("rollback",), ("rollback", "1"), ("rollback", "--dry-run")):
+        result = host.phoenix(*words, "--json")
+        document = result.document
+        assert result.code == 0
+        assert (document["changed"], told(document["skipped"])) == (0, [("nothing-to-undo", "rollback")])
+        assert document["undoes"] == (1 if "--dry-run" in words else None)
+        assert document["skipped"][0]["data"] == {"earlier": None}
+    assert "already as it was before" in host.phoenix("rollback").out
+    assert snapshot(host.folder) == before, "no journal, no lock, no time"
+    # What was undone by a rollback is not named as what could be undone next.
+    host.source("lxc-b")
+    host.declare({"101": "lxc-b"})
+    assert host.apply().code == 0 and host.phoenix("rollback").code == 0
+    assert host.apply().code == 0
+    (host.lxc / "101.conf").write_text("m: 1\n")
+    for name in ("lxc-a", "lxc-b"):
+        (host.installed / name).unlink()
+    (note,) = host.phoenix("rollback", "--json").document["skipped"]
+    assert note["data"] == {"earlier": 1} and "`phoenix rollback 1`" in note["hint"]
 
 
 def test_where_the_service_loads_it_loads_in_a_rollback(two: LiveHost, tmp_path: Path) -> None:

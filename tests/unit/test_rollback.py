@@ -72,9 +72,10 @@ FACTS = RollbackFacts(
     loaded={"lxc-a": "enforce"},
     recorded={"lxc-a": "c2"},
     former={"lxc-a": b"now"},
+    earlier=3,
     argv=KernelArgv(("load",), "/compiled", ("remove",)),
 )
-NOTHING = Note(Code.NOTHING_TO_UNDO, "rollback")
+NOTHING = Note(Code.NOTHING_TO_UNDO, "rollback", {"earlier": 3})
 
 
 def decided(*steps: Step | Action, **facts: Any) -> Plan:

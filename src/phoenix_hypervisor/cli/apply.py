@@ -28,6 +28,7 @@ from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def plan(
     text = f"{changes} to change" if changes else "nothing to change"
     if planned.refusals:
         text += f", {len(planned.refusals)} refused"
-    elif not changes:
+    elif not changes and not any(note.code is Code.PENDING_RAW for note in planned.plan.warnings):
         text += ": the host is as declared"
     say(settings, text)
     code = _tell_refused(settings, planned.plan, skip=skip_refused)

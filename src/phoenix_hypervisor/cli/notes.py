@@ -393,7 +393,10 @@ _NOTES: Mapping[Code, Entry] = {
     Code.MAYBE_RUNNING: ("may be running nevertheless", None),
     Code.MAYBE_STOPPED: ("may be stopped now", None),
     Code.SENTENCE: ("{words}", None),
-    Code.NOTHING_TO_UNDO: ("everything is already as it was before that transaction", None),
+    Code.NOTHING_TO_UNDO: lambda note: (
+        "everything is already as it was before that transaction",
+        None if note.data["earlier"] is None else "`phoenix rollback {earlier}` undoes the one before it",
+    ),
 }
 
 _FINDINGS: Mapping[Code, Entry] = {

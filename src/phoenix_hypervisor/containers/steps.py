@@ -18,6 +18,7 @@ from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.process import Completed
 from phoenix_hypervisor.plan.actions import (
+    MANAGED_KEYS,
     Action,
     AssignLines,
     ContainerAction,
@@ -93,9 +94,9 @@ class ContainerSteps:
             if action.before is None or after is None:
                 wanted = {line.key: line.value for line in action.lines}
                 after = codec.with_lines(current, wanted, self._runtime.dialect)
+            elif current != action.before and not action.takes_back:
+                after = self._anew(action, action.before, conf)
             elif current != action.before:
-                if not action.takes_back:
-                    raise ChangedMeanwhile(path)
                 # pct has rewritten it meanwhile (a start does): put back the lines alone.
                 keys = [line.key for line in action.lines]
                 now = codec.counting(conf, keys)
@@ -107,6 +108,20 @@ class ContainerSteps:
             if after != current:
                 self._runtime.replace_conf(ctid, after, before=current)
         return replace(action, before=current, after=after)
+
+    def _anew(self, action: AssignLines, planned_from: bytes, now: codec.Conf) -> bytes:
+        """The same edit of what the file holds now: `pct set` and others change it at any time.
+
+        Raises ChangedMeanwhile where what the plan was decided from is not as it was: our own lines, the
+        container's kind, its features.
+        """
+        then = codec.parse(planned_from, self._runtime.dialect)
+        kinds = [(conf.unprivileged, conf.features, conf.is_template) for conf in (then, now)]
+        ours = [codec.counting(conf, MANAGED_KEYS) for conf in (then, now)]
+        wanted = {line.key: line.value for line in action.lines}
+        if kinds[0] != kinds[1] or ours[1] not in (ours[0], {**ours[0], **wanted}):
+            raise ChangedMeanwhile(action.path)
+        return codec.with_lines(now.data, wanted, self._runtime.dialect)
 
     def _is_back(self, action: AssignLines) -> bool:
         """Whether there is nothing to take back: decided without the lock, which may be held."""

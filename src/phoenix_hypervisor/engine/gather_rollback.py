@@ -31,8 +31,13 @@ from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.installed import closure_with, includers
 
 
-def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -> RollbackFacts:
-    """What undoing `steps` decides from.  Raises PhoenixError for a host that cannot be read."""
+def gather_rollback(
+    session: Session, runtime: Runtime, steps: Sequence[Step], earlier: int | None = None
+) -> RollbackFacts:
+    """What undoing `steps` decides from; `earlier` is what could be undone in their place.
+
+    Raises PhoenixError for a host that cannot be read.
+    """
     host = session.host
     manifest, _ = records.read(host)
     loaded = host.kernel.loaded_profiles() or {}
@@ -59,6 +64,7 @@ def gather_rollback(session: Session, runtime: Runtime, steps: Sequence[Step]) -
         includers=including,
         naming={COMPANION: _naming(runtime, manifest)} if COMPANION in changed else {},
         closures={name: closure_with(host, name, changed) for name in again},
+        earlier=earlier,
         argv=session.kernel_argv(),
     )
 

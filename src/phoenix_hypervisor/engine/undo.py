@@ -6,6 +6,7 @@ Owns choosing it, and the history; what is read is `engine.gather`'s, what may b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather_rollback import gather_rollback
@@ -38,15 +39,25 @@ def _state(entry: Entry, undone: dict[int, int]) -> str:
     return f"rolled back by {undone[entry.id]}" if entry.id in undone else entry.state
 
 
-def _chosen(session: Session, number: int | None) -> Entry:
-    entries, _ = Journal(session.host).entries()
+def _next(session: Session, entries: Sequence[Entry], before: int | None = None) -> Entry | None:
+    """The newest that can be undone and is not, of those `before` that one."""
+    undone = undone_by(entries)
+    for entry in entries:
+        if before is not None and entry.id >= before:
+            continue
+        # Not a rollback: undoing twice goes back two steps, not back and forth.
+        is_next = entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None
+        if is_next and back(session, entry.actions):
+            return entry
+    return None
+
+
+def _chosen(session: Session, entries: Sequence[Entry], number: int | None) -> Entry:
     undone = undone_by(entries)
     if number is None:
-        for entry in entries:
-            # Not a rollback: undoing twice goes back two steps, not back and forth.
-            is_next = entry.state == COMMITTED and entry.id not in undone and entry.header.undoes is None
-            if is_next and back(session, entry.actions):
-                return entry
+        entry = _next(session, entries)
+        if entry is not None:
+            return entry
         hint = "`phoenix history` lists all that are kept; a rollback is undone by its number"
         raise PhoenixError("there is no transaction to undo", hint=hint)
     for entry in entries:
@@ -66,9 +77,12 @@ def prepare(session: Session, number: int | None) -> tuple[Entry, Plan]:
 
     Nothing is written.  Raises RollbackRefused where something stands in the way.
     """
-    entry = _chosen(session, number)
+    entries, _ = Journal(session.host).entries()
+    entry = _chosen(session, entries, number)
     runtime = session.runtime_named(entry.header.runtime)
-    facts = gather_rollback(session, runtime, back(session, entry.actions))
+    earlier = _next(session, entries, before=entry.id)
+    steps = back(session, entry.actions)
+    facts = gather_rollback(session, runtime, steps, None if earlier is None else earlier.id)
     plan = decide_rollback(facts, Plan())
     if plan.conflicts or plan.refusals:
         raise RollbackRefused(entry.id, plan)
@@ -85,7 +99,10 @@ def undo(session: Session, number: int | None, progress: Progress) -> Applied:
             # Without a number the newest was meant: that is this one, and no older one goes as well.
             return Applied(plan=Plan(), recovered=recovered)
     # Without the lock: what is refused writes nothing, not even that.
-    entry, _ = prepare(session, number)
+    entry, plan = prepare(session, number)
+    if not plan.actions:
+        # Nothing is written, so nothing counts as undone.
+        return Applied(plan=plan, recovered=recovered)
     with locked(session):
         if recover(session) is not None:
             raise PhoenixError(
@@ -93,7 +110,8 @@ def undo(session: Session, number: int | None, progress: Progress) -> Applied:
             )
         # The transaction that was chosen, whatever others have done or undone since.
         entry, plan = prepare(session, entry.id)
+        if not plan.actions:
+            return Applied(plan=plan, recovered=recovered)
         runtime = session.runtime_named(entry.header.runtime)
-        # Recorded even where nothing is left to do: it is undone, and the next one is next.
         run(session, plan, progress, undoes=entry.id, runtime=runtime)
     return Applied(plan=plan, undoes=entry.id, recovered=recovered)

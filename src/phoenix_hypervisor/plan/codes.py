@@ -255,7 +255,7 @@ class Code(StrEnum):
         "included", (R,), "The include would be removed, and installed profiles need it.", "profiles"
     )
     NOTHING_TO_UNDO = _row(
-        "nothing-to-undo", (S,), "Everything is already as it was before that transaction."
+        "nothing-to-undo", (S,), "Everything is already as it was before that transaction.", "earlier"
     )
 
     # A transaction that failed, and what stays when one is rolled back -------------

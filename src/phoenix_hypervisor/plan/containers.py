@@ -59,6 +59,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
                 refused += against
                 left_out += 1
                 continue
+            warnings += _lost(state, facts, asked)
             creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(creation.process,)))
             if state.wanted is not None or state.lines:
                 assigns.append(_assign(state))
@@ -73,10 +74,8 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             left_out += 1
             continue
         warnings += state.warnings
-        if facts.refused is not None:
-            warnings += features_lost(state, facts.refused)
-        elif state.asks and state.wanted is not None:
-            asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
+        if state.asks:
+            warnings += _lost(state, facts, asked)
         if changes:
             assigns.append(_assign(state))
         if state.next_start is not None:
@@ -85,7 +84,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             skipped.append(follow)
         elif follow is not None:
             starts.append(follow)
-        elif not changes:
+        elif not changes and state.next_start is None:
             ok += 1
     if facts.no_runtime:
         told = Note(Code.NO_RUNTIME, "this host", {"programs": facts.no_runtime})
@@ -250,6 +249,15 @@ def _follow(
 
 def _files_only(spec: ContainerSpec) -> Note:
     return Note(Code.FILES_ONLY, container(spec.ctid), {"what": "start"})
+
+
+def _lost(state: ContainerState, facts: ContainerFacts, asked: dict[str, dict[str, None]]) -> Sequence[Note]:
+    """What it loses, or nothing yet: compiled policy must be `asked` first."""
+    if facts.refused is not None:
+        return features_lost(state, facts.refused)
+    if state.asks and state.wanted is not None:
+        asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
+    return ()
 
 
 def features_lost(state: ContainerState, refused: Mapping[str, frozenset[str] | None]) -> tuple[Note, ...]:

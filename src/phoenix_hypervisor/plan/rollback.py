@@ -85,6 +85,8 @@ class RollbackFacts:
     """By a seccomp file's path: the containers whose configuration names it."""
     closures: Mapping[str, str | None] = field(default_factory=dict)
     """By profile that pulls in a file of `steps`: its closure once all of them are back."""
+    earlier: int | None = None
+    """The transaction before this one that can be undone."""
     argv: KernelArgv
 
 
@@ -130,7 +132,7 @@ def decide_rollback(facts: RollbackFacts, so_far: Plan) -> Plan:
         _includers(facts, result)
     _in_use(facts, result)
     if not result.actions and not result.refusals and not result.conflicts:
-        result.skipped.append(Note(Code.NOTHING_TO_UNDO, "rollback"))
+        result.skipped.append(Note(Code.NOTHING_TO_UNDO, "rollback", {"earlier": facts.earlier}))
     return result.plan()
 
 
