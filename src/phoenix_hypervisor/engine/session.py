@@ -112,7 +112,7 @@ class Session:
     def declared(self) -> Desired:
         """As `desired`; where there is no configuration, nothing is declared."""
         if self.configuration is None:
-            return Desired({}, shipped=frozenset(self.sources.profiles))
+            return Desired(containers={}, shipped=frozenset(self.sources.profiles))
         return self.desired
 
     @cached_property
