@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.host.machine import Host
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "import": ("phoenix_hypervisor.cli.importer:import_", "Write the configuration of what stands."),
     "setup": ("phoenix_hypervisor.cli.changes:setup", "Prove, install and load the profiles."),
     "apply": ("phoenix_hypervisor.cli.changes:apply", "Setup, then create, assign and start containers."),
     "plan": ("phoenix_hypervisor.cli.changes:plan", "Show exactly what apply would do."),

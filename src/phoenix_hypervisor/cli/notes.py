@@ -139,6 +139,15 @@ _NOTES: Mapping[Code, Entry] = {
     ),
     Code.ON_ANOTHER_NODE: lambda note: (f"is a {{kind}} on {where_words(note)}", "run phoenix on that node"),
     Code.MADE_ELSEWHERE: made_elsewhere,
+    Code.PROFILE_UNKNOWN: (
+        "profile {profile} is neither shipped nor installed here, so no line of it is written",
+        "correct apparmor_profile; phoenix policy query names the profiles that there are",
+    ),
+    Code.FOREIGN_ID: (
+        "left out: what it is called is no CTID (100 to 999999999)",
+        "rename it: lxc-copy -R -n {it} -N NUMBER, while it is stopped",
+    ),
+    Code.LINE_UNUSABLE: ("left out: {why}", "{next}"),
     Code.NO_CONFIGURATION: ("has no configuration; it would be created on a live host", None),
     Code.NO_RUNTIME: no_runtime,
     Code.READ_ONLY: read_only,

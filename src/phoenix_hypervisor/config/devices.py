@@ -1,19 +1,18 @@
-"""Network interfaces and mount points: what the schema cannot say of them, and as values.
+"""Network interfaces and mount points: what the schema cannot say of them.
 
 Owns addresses that are none or that two containers have, and mount points that cannot be made.
-Pure: entries of a document come in, faults or values go out.  Must not assume that an entry fits
+Pure: entries of a document come in, faults go out.  Must not assume that an entry fits
 the schema: all faults are found at once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import Problem
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.declared import Mount, Network
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     Seen = dict[tuple[object, ...], str]
     """Who has an address: the CTID, by what would make a second one wrong."""
+    Fault = tuple[str, Code, str]
+    """Place in the entry, code, words."""
 
 
 def device_problems(entries: Mapping[str, Any]) -> list[Problem]:
@@ -28,74 +29,80 @@ def device_problems(entries: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     seen: Seen = {}
     for ctid, entry in entries.items():
-        if not isinstance(entry, dict):
-            continue
-        for place, fault in faults(ctid, entry, seen):
-            problems.append(Problem(fault[1], f"/lxc_configs/{escape(ctid)}/{place}", code=fault[0]))
+        if isinstance(entry, dict):
+            for place, code, text in faults(ctid, entry, seen):
+                problems.append(Problem(text, f"/lxc_configs/{escape(ctid)}/{place}", code=code))
     return problems
 
 
-def faults(ctid: str, entry: Mapping[str, Any], seen: Seen) -> Iterator[tuple[str, tuple[Code, str]]]:
-    """Place, code and words of each fault of one container; `seen` collects the addresses of all."""
-    older = entry.get("network_config")
-    networks = entry.get("networks")
+def faults(ctid: str, entry: Mapping[str, Any], seen: Seen) -> Sequence[Fault]:
+    """The faults of one container; `seen` collects the addresses of all."""
+    older, newer, mac = entry.get("network_config"), entry.get("networks"), entry.get("mac_address")
+    found: list[Fault] = []
     if isinstance(older, dict):
-        yield from _interface(ctid, "network_config", {**older, "mac_address": None}, seen)
-    mac = entry.get("mac_address")
+        _interface(ctid, "network_config", older, seen, found)
     if isinstance(mac, str):
-        yield from _mac(ctid, "mac_address", mac, seen)
-    if isinstance(networks, dict):
-        for name, network in networks.items():
+        _mac(ctid, "mac_address", mac, seen, found)
+    if isinstance(newer, dict):
+        for name, network in newer.items():
             if isinstance(network, dict):
-                yield from _interface(ctid, f"networks/{escape(name)}", network, seen)
-        if "net0" in networks and older is not None:
+                place = f"networks/{escape(name)}"
+                _interface(ctid, place, network, seen, found)
+                if isinstance(network.get("mac_address"), str):
+                    _mac(ctid, f"{place}/mac_address", network["mac_address"], seen, found)
+        if "net0" in newer and older is not None:
             text = "net0 is declared twice: by network_config too. Keep one of them"
-            yield "networks/net0", (Code.DECLARED_TWICE, text)
-        elif "net0" in networks and mac is not None:
+            found.append(("networks/net0", Code.DECLARED_TWICE, text))
+        elif "net0" in newer and mac is not None:
             text = "is the address of network_config: write it into networks.net0"
-            yield "mac_address", (Code.DECLARED_TWICE, text)
+            found.append(("mac_address", Code.DECLARED_TWICE, text))
     mounts = entry.get("mount_points")
     if isinstance(mounts, dict):
-        yield from _mounts(mounts)
+        found += _mounts(mounts)
+    return found
 
 
-def _interface(
-    ctid: str, place: str, network: Mapping[str, Any], seen: Seen
-) -> Iterator[tuple[str, tuple[Code, str]]]:
-    where = (network.get("bridge"), network.get("tag"))
-    for key, kind in (("ip", "IP"), ("ip6", "IPv6")):
-        value = network.get(key)
-        if not isinstance(value, str) or "/" not in value:
-            continue
-        address: str | None = value.partition("/")[0]
-        if kind == "IP" and not _is_ipv4(value.partition("/")[0]):
-            yield f"{place}/ip", (Code.ADDRESS_UNUSABLE, f"{value} is not an IPv4 address")
-        elif kind == "IPv6":
-            address = _ipv6(value.partition("/")[0])
-            if address is None:
-                yield f"{place}/ip6", (Code.ADDRESS_UNUSABLE, f"{value} is not an IPv6 address")
-                continue
-        # The same address behind another bridge or in another VLAN is another one.
-        other = seen.setdefault((kind, address, *where), ctid)
-        if other != ctid:
-            text = f"{kind} {value.partition('/')[0]} is also the address of container {other}"
-            yield f"{place}/{key}", (Code.ADDRESS_TWICE, text)
-    gateway, gateway6, mac = network.get("gw"), network.get("gw6"), network.get("mac_address")
+def _interface(ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Fault]) -> None:
+    ip, gateway = network.get("ip"), network.get("gw")
+    if isinstance(ip, str) and "/" in ip:
+        address = ip.partition("/")[0]
+        if not _is_ipv4(address):
+            found.append((f"{place}/ip", Code.ADDRESS_UNUSABLE, f"{ip} is not an IPv4 address"))
+        _once(ctid, f"{place}/ip", ("IP", address, network.get("bridge"), network.get("tag")), seen, found)
     if isinstance(gateway, str) and not _is_ipv4(gateway):
-        yield f"{place}/gw", (Code.ADDRESS_UNUSABLE, f"{gateway} is not an IPv4 address")
-    if isinstance(gateway6, str) and _ipv6(gateway6) is None:
-        yield f"{place}/gw6", (Code.ADDRESS_UNUSABLE, f"{gateway6} is not an IPv6 address")
-    if isinstance(mac, str):
-        yield from _mac(ctid, f"{place}/mac_address", mac, seen)
+        found.append((f"{place}/gw", Code.ADDRESS_UNUSABLE, f"{gateway} is not an IPv4 address"))
+    if "ip6" in network or "gw6" in network:
+        _ipv6_interface(ctid, place, network, seen, found)
 
 
-def _mac(ctid: str, place: str, mac: str, seen: Seen) -> Iterator[tuple[str, tuple[Code, str]]]:
+def _ipv6_interface(
+    ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Fault]
+) -> None:
+    ip, gateway = network.get("ip6"), network.get("gw6")
+    if isinstance(ip, str) and "/" in ip:
+        address = _ipv6(ip.partition("/")[0])
+        if address is None:
+            found.append((f"{place}/ip6", Code.ADDRESS_UNUSABLE, f"{ip} is not an IPv6 address"))
+        else:
+            who = ("IPv6", address, network.get("bridge"), network.get("tag"))
+            _once(ctid, f"{place}/ip6", who, seen, found)
+    if isinstance(gateway, str) and _ipv6(gateway) is None:
+        found.append((f"{place}/gw6", Code.ADDRESS_UNUSABLE, f"{gateway} is not an IPv6 address"))
+
+
+def _mac(ctid: str, place: str, mac: str, seen: Seen, found: list[Fault]) -> None:
     # Most addresses show by their second digit that they are none.
     if mac[1:2] in _ODD and re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
-        yield place, (Code.ADDRESS_UNUSABLE, f"{mac} is a multicast address")
-    other = seen.setdefault(("MAC", mac.lower()), ctid)
+        found.append((place, Code.ADDRESS_UNUSABLE, f"{mac} is a multicast address"))
+    _once(ctid, place, ("MAC", mac.lower()), seen, found)
+
+
+def _once(ctid: str, place: str, who: tuple[object, ...], seen: Seen, found: list[Fault]) -> None:
+    """The same address behind another bridge or in another VLAN is another one."""
+    other = seen.setdefault(who, ctid)
     if other != ctid:
-        yield place, (Code.ADDRESS_TWICE, f"MAC {mac.lower()} is also the address of container {other}")
+        text = f"{who[0]} {who[1]} is also the address of container {other}"
+        found.append((place, Code.ADDRESS_TWICE, text))
 
 
 _ODD = frozenset("13579BbDdFf")
@@ -115,7 +122,7 @@ def _ipv6(text: str) -> str | None:
         return None
 
 
-def _mounts(mounts: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Code, str]]]:
+def _mounts(mounts: Mapping[str, Any]) -> Iterator[Fault]:
     paths: dict[str, str] = {}
     for name, mount in mounts.items():
         if not isinstance(mount, dict):
@@ -125,63 +132,20 @@ def _mounts(mounts: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Code, str]]]
             storage = not volume.startswith("/") and ":" not in volume
             if storage and "size_gb" not in mount:
                 text = f"{volume} is a storage: say size_gb for a new volume on it, or STORAGE:VOLUME"
-                yield f"{place}/volume", (Code.MOUNT_UNUSABLE, text)
+                yield f"{place}/volume", Code.MOUNT_UNUSABLE, text
             if not storage and "size_gb" in mount:
                 text = f"{volume} is there already: size_gb is for a new volume, and needs the storage alone"
-                yield f"{place}/size_gb", (Code.MOUNT_UNUSABLE, text)
+                yield f"{place}/size_gb", Code.MOUNT_UNUSABLE, text
             if volume.startswith("/") and _leaves(volume):
-                yield f"{place}/volume", (Code.MOUNT_UNUSABLE, f"{volume} has . or .. in it")
+                yield f"{place}/volume", Code.MOUNT_UNUSABLE, f"{volume} has . or .. in it"
         if isinstance(path, str):
             if _leaves(path) or not path.strip("/"):
-                yield f"{place}/path", (Code.MOUNT_UNUSABLE, f"{path} is no place below the root directory")
+                yield f"{place}/path", Code.MOUNT_UNUSABLE, f"{path} is no place below the root directory"
             other = paths.setdefault(path.rstrip("/"), name)
             if other != name:
                 text = f"{path} is where {other} is mounted too"
-                yield f"{place}/path", (Code.MOUNT_UNUSABLE, text)
+                yield f"{place}/path", Code.MOUNT_UNUSABLE, text
 
 
 def _leaves(path: str) -> bool:
     return any(part in (".", "..") for part in path.split("/"))
-
-
-def networks(values: Mapping[str, Any]) -> dict[int, Network]:
-    """The interfaces of a container that fits the schema, by number."""
-    found: dict[int, Network] = {}
-    if values.get("network_config") is not None:
-        found[0] = _network({"mac_address": values.get("mac_address"), **values["network_config"]})
-    for name, entry in _numbered(values.get("networks"), "net"):
-        found[name] = _network(entry)
-    return found
-
-
-def _network(entry: Mapping[str, Any]) -> Network:
-    known = {key: entry[key] for key in _OF_A_NETWORK if entry.get(key) is not None}
-    for key in ("tag", "mtu"):
-        if key in known:
-            # JSON Schema takes 20.0 for an integer.
-            known[key] = int(known[key])
-    return Network(**known)
-
-
-_OF_A_NETWORK = ("name", "bridge", "ip", "gw", "ip6", "gw6", "tag", "mac_address", "firewall", "mtu")
-
-
-def mounts(values: Mapping[str, Any]) -> dict[int, Mount]:
-    """The mount points of a container that fits the schema, by number."""
-    return {
-        number: Mount(
-            volume=entry["volume"],
-            path=entry["path"],
-            size_gb=None if entry.get("size_gb") is None else int(entry["size_gb"]),
-            read_only=entry.get("read_only"),
-            backup=entry.get("backup"),
-        )
-        for number, entry in _numbered(values.get("mount_points"), "mp")
-    }
-
-
-def _numbered(entries: Mapping[str, Any] | None, prefix: str) -> Iterable[tuple[int, Mapping[str, Any]]]:
-    """In the order of their numbers: arguments do not depend on the order of a file."""
-    if entries is None:
-        return ()
-    return sorted((int(name.removeprefix(prefix)), entry) for name, entry in entries.items())

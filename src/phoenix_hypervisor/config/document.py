@@ -16,6 +16,9 @@ from phoenix_hypervisor.values import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+CONTROL = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+"""Characters that no value may have."""
+
 MAX_CONFIG = 64 * 1024 * 1024
 """Bytes."""
 

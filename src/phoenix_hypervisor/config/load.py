@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from phoenix_hypervisor.config.devices import device_problems, mounts, networks
-from phoenix_hypervisor.config.document import Positions, escape, parse
+from phoenix_hypervisor.config.devices import device_problems
+from phoenix_hypervisor.config.document import CONTROL, Positions, escape, parse
 from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
@@ -26,7 +26,6 @@ SPECIAL = ("unconfined", "generated")
 UNUSED = ("vllm_", "note")
 """Beginnings of keys that become nothing: their text may have lines."""
 
-_CONTROL = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 # Control characters are escaped in JSON, or two bytes of UTF-8, so most documents need no walk.
 _MAYBE_CONTROL = rb"\\(?:[bfnrt]|u00[0189]|u007|u[dD][89a-fA-F])|\x7f|\xc2[\x80-\x9f]"
 _BEGINS_CONTROL = (b"\\", b"\x7f", b"\xc2")
@@ -63,7 +62,8 @@ def load_config(
     shipped_names = frozenset(shipped)
     defaults = {**ours.defaults, **schema.defaults}
     profile = str(defaults["apparmor_profile"])
-    problems += _profile_problems(entries, profile, shipped_names, installed, deprecated)
+    unknown: set[str] = set()
+    problems += _profile_problems(entries, profile, shipped_names, installed, deprecated, unknown)
     problems += _retired_and_shipped(deprecated, shipped_names)
     problems += _missing_successors(deprecated, shipped_names, installed)
     problems += device_problems(entries)
@@ -72,13 +72,15 @@ def load_config(
     problems += [
         Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}", code=Code.WRONG_FORM)
         for name in deprecated
-        if re.search(_CONTROL, name) or name in (".", "..")
+        if re.search(CONTROL, name) or name in (".", "..")
     ]
     if problems:
         raise ProblemsError("the configuration has faults", _placed(data, problems), where=where)
     try:
         keys = ours.rows()
-        specs = {c: _container(c, {**defaults, **entries[c]}, keys) for c in sorted(entries, key=int)}
+        specs = {
+            c: _container(c, {**defaults, **entries[c]}, keys, c in unknown) for c in sorted(entries, key=int)
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{schema.where} allows what cannot be used: {error}"
         fault = Problem(text, "/lxc_configs", code=Code.SCHEMA_UNUSABLE)
@@ -128,7 +130,9 @@ def _profile_problems(
     shipped: frozenset[str],
     installed: Callable[[], Iterable[str]],
     deprecated: dict[str, str],
+    unknown: set[str],
 ) -> list[Problem]:
+    """`unknown` collects the containers that may have a profile that nobody here knows."""
     problems: list[Problem] = []
     known: frozenset[str] | None = None
     for ctid, entry in entries.items():
@@ -152,6 +156,10 @@ def _profile_problems(
         if known is None:
             known = frozenset(installed())
         if profile in known:
+            continue
+        if entry.get("lines") == "keep":
+            # Its line was there before: it may stand, and is written nowhere else.
+            unknown.add(ctid)
             continue
         import difflib
 
@@ -220,7 +228,7 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     problems = []
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
-        if not is_ctid(ctid) and re.search(_CONTROL, ctid):
+        if not is_ctid(ctid) and re.search(CONTROL, ctid):
             problems.append(Problem("a CTID contains a control character", base, code=Code.CONTROL_CHARACTER))
         used = entry.items() if isinstance(entry, dict) else ()
         pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
@@ -230,14 +238,14 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
                 pending += [(f"{pointer}/{escape(k)}", v) for k, v in value.items()]
             elif isinstance(value, list):
                 pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
-            elif isinstance(value, str) and re.search(_CONTROL, value):
+            elif isinstance(value, str) and re.search(CONTROL, value):
                 problems.append(Problem("contains a control character", pointer, code=Code.CONTROL_CHARACTER))
     return problems
 
 
-def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> ContainerSpec:
+def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...], unknown: bool) -> ContainerSpec:
     """`values` is what was declared over the defaults; JSON Schema takes 512.0 for an integer."""
-    gpus, interfaces = values["gpu_assignment"], networks(values)
+    gpus = values["gpu_assignment"]
     features = values.get("features") or ""
     return ContainerSpec(
         ctid=ctid,
@@ -246,13 +254,11 @@ def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...]) -> Cont
         start=values["start"],
         unprivileged=values["unprivileged"],
         seccomp=values["seccomp"] is not False,
+        unknown=unknown,
         node=values.get("node"),
         template=values.get("template", ""),
         storage_pool=values.get("storage_pool", ""),
         storage_size_gb=int(values.get("storage_size_gb", 0)),
-        networks=interfaces,
-        mounts=mounts(values),
-        lost_address=values.get("mac_address") is not None and 0 not in interfaces,
         features=features if isinstance(features, str) else ",".join(features),
         gpus=() if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
         values=values,

@@ -119,9 +119,14 @@ def code(schema: bytes) -> str:
     body = re.sub(r", custom_formats, \(name_prefix or .*\)$", ")", body, flags=re.M)
     # Keys that are known already, held against the patterns once more:
     body = re.sub(_KEYS_AGAIN, r"\1for \2_key in [*\2_keys]:\3\4\2_keys.remove(\2_key)\n", body)
+    # A type that was made sure of in the line before:
+    body = re.sub(_TYPE_AGAIN, r"\1\2\1if True:\n", body)
     return _VALIDATOR_HEAD + body.rstrip("\n") + "\n"
 
 
+_TYPE_AGAIN = re.compile(
+    r"( +)(if not isinstance\((\w+), \(str\)\):\n +raise Invalid\n)\1if isinstance\(\3, str\):\n"
+)
 _KEYS_AGAIN = re.compile(
     r"( +)for (\w+)_key, \2_val in \2\.items\(\):(\n +if REGEX_PATTERNS\[.*\]\.search\(\2_key\):\n)"
     r"( +)if \2_key in \2_keys:\n +\2_keys\.remove\(\2_key\)\n(?!\4)"

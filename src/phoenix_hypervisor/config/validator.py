@@ -93,7 +93,7 @@ def validate(data):
                         data__deprecatedprofiles_value = data__deprecatedprofiles.get(data__deprecatedprofiles_key)
                         if not isinstance(data__deprecatedprofiles_value, (str)):
                             raise Invalid
-                        if isinstance(data__deprecatedprofiles_value, str):
+                        if True:
                             if not REGEX_PATTERNS['^(lxc-[A-Za-z0-9_.-]+|unconfined|generated)$'].search(data__deprecatedprofiles_value):
                                 raise Invalid
                 data__deprecatedprofiles_len = len(data__deprecatedprofiles)
@@ -159,7 +159,7 @@ def validate___definitions_container(data):
             data__name = data["name"]
             if not isinstance(data__name, (str)):
                 raise Invalid
-            if isinstance(data__name, str):
+            if True:
                 data__name_len = len(data__name)
                 if data__name_len > 255:
                     raise Invalid
@@ -180,7 +180,7 @@ def validate___definitions_container(data):
             data__node = data["node"]
             if not isinstance(data__node, (str)):
                 raise Invalid
-            if isinstance(data__node, str):
+            if True:
                 data__node_len = len(data__node)
                 if data__node_len > 63:
                     raise Invalid
@@ -222,7 +222,7 @@ def validate___definitions_container(data):
             data__template = data["template"]
             if not isinstance(data__template, (str)):
                 raise Invalid
-            if isinstance(data__template, str):
+            if True:
                 data__template_len = len(data__template)
                 if data__template_len > 255:
                     raise Invalid
@@ -233,7 +233,7 @@ def validate___definitions_container(data):
             data__storagepool = data["storage_pool"]
             if not isinstance(data__storagepool, (str)):
                 raise Invalid
-            if isinstance(data__storagepool, str):
+            if True:
                 if not REGEX_PATTERNS['^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]$'].search(data__storagepool):
                     raise Invalid
         if "storage_size_gb" in data_keys:
@@ -260,7 +260,7 @@ def validate___definitions_container(data):
                     data__networkconfig__name = data__networkconfig["name"]
                     if not isinstance(data__networkconfig__name, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__name, str):
+                    if True:
                         if not REGEX_PATTERNS['^[A-Za-z][A-Za-z0-9_.-]{1,14}$'].search(data__networkconfig__name):
                             raise Invalid
                 if "bridge" in data__networkconfig_keys:
@@ -268,7 +268,7 @@ def validate___definitions_container(data):
                     data__networkconfig__bridge = data__networkconfig["bridge"]
                     if not isinstance(data__networkconfig__bridge, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__bridge, str):
+                    if True:
                         if not REGEX_PATTERNS['^[A-Za-z0-9_.-]+$'].search(data__networkconfig__bridge):
                             raise Invalid
                 if "ip" in data__networkconfig_keys:
@@ -276,7 +276,7 @@ def validate___definitions_container(data):
                     data__networkconfig__ip = data__networkconfig["ip"]
                     if not isinstance(data__networkconfig__ip, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__ip, str):
+                    if True:
                         if not REGEX_PATTERNS['^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$'].search(data__networkconfig__ip):
                             raise Invalid
                 if "gw" in data__networkconfig_keys:
@@ -284,7 +284,7 @@ def validate___definitions_container(data):
                     data__networkconfig__gw = data__networkconfig["gw"]
                     if not isinstance(data__networkconfig__gw, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__gw, str):
+                    if True:
                         if not REGEX_PATTERNS['^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$'].search(data__networkconfig__gw):
                             raise Invalid
                 if "ip6" in data__networkconfig_keys:
@@ -292,7 +292,7 @@ def validate___definitions_container(data):
                     data__networkconfig__ip6 = data__networkconfig["ip6"]
                     if not isinstance(data__networkconfig__ip6, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__ip6, str):
+                    if True:
                         if not REGEX_PATTERNS['^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$'].search(data__networkconfig__ip6):
                             raise Invalid
                 if "gw6" in data__networkconfig_keys:
@@ -300,7 +300,7 @@ def validate___definitions_container(data):
                     data__networkconfig__gw6 = data__networkconfig["gw6"]
                     if not isinstance(data__networkconfig__gw6, (str)):
                         raise Invalid
-                    if isinstance(data__networkconfig__gw6, str):
+                    if True:
                         if not REGEX_PATTERNS['^[0-9A-Fa-f:.]{2,45}$'].search(data__networkconfig__gw6):
                             raise Invalid
                 if "tag" in data__networkconfig_keys:
@@ -340,7 +340,7 @@ def validate___definitions_container(data):
                                 data__networks_val__name = data__networks_val["name"]
                                 if not isinstance(data__networks_val__name, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__name, str):
+                                if True:
                                     if not REGEX_PATTERNS['^[A-Za-z][A-Za-z0-9_.-]{1,14}$'].search(data__networks_val__name):
                                         raise Invalid
                             if "bridge" in data__networks_val_keys:
@@ -348,7 +348,7 @@ def validate___definitions_container(data):
                                 data__networks_val__bridge = data__networks_val["bridge"]
                                 if not isinstance(data__networks_val__bridge, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__bridge, str):
+                                if True:
                                     if not REGEX_PATTERNS['^[A-Za-z0-9_.-]+$'].search(data__networks_val__bridge):
                                         raise Invalid
                             if "ip" in data__networks_val_keys:
@@ -356,7 +356,7 @@ def validate___definitions_container(data):
                                 data__networks_val__ip = data__networks_val["ip"]
                                 if not isinstance(data__networks_val__ip, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__ip, str):
+                                if True:
                                     if not REGEX_PATTERNS['^(dhcp|manual|((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})/([89]|[12][0-9]|3[0-2]))$'].search(data__networks_val__ip):
                                         raise Invalid
                             if "gw" in data__networks_val_keys:
@@ -364,7 +364,7 @@ def validate___definitions_container(data):
                                 data__networks_val__gw = data__networks_val["gw"]
                                 if not isinstance(data__networks_val__gw, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__gw, str):
+                                if True:
                                     if not REGEX_PATTERNS['^((0|[1-9][0-9]{0,2})\\.){3}(0|[1-9][0-9]{0,2})$'].search(data__networks_val__gw):
                                         raise Invalid
                             if "ip6" in data__networks_val_keys:
@@ -372,7 +372,7 @@ def validate___definitions_container(data):
                                 data__networks_val__ip6 = data__networks_val["ip6"]
                                 if not isinstance(data__networks_val__ip6, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__ip6, str):
+                                if True:
                                     if not REGEX_PATTERNS['^(auto|dhcp|manual|[0-9A-Fa-f:.]{2,45}/([89]|[1-9][0-9]|1[01][0-9]|12[0-8]))$'].search(data__networks_val__ip6):
                                         raise Invalid
                             if "gw6" in data__networks_val_keys:
@@ -380,7 +380,7 @@ def validate___definitions_container(data):
                                 data__networks_val__gw6 = data__networks_val["gw6"]
                                 if not isinstance(data__networks_val__gw6, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__gw6, str):
+                                if True:
                                     if not REGEX_PATTERNS['^[0-9A-Fa-f:.]{2,45}$'].search(data__networks_val__gw6):
                                         raise Invalid
                             if "tag" in data__networks_val_keys:
@@ -398,7 +398,7 @@ def validate___definitions_container(data):
                                 data__networks_val__macaddress = data__networks_val["mac_address"]
                                 if not isinstance(data__networks_val__macaddress, (str)):
                                     raise Invalid
-                                if isinstance(data__networks_val__macaddress, str):
+                                if True:
                                     if not REGEX_PATTERNS['^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$'].search(data__networks_val__macaddress):
                                         raise Invalid
                             if "firewall" in data__networks_val_keys:
@@ -445,7 +445,7 @@ def validate___definitions_container(data):
                                 data__mountpoints_val__volume = data__mountpoints_val["volume"]
                                 if not isinstance(data__mountpoints_val__volume, (str)):
                                     raise Invalid
-                                if isinstance(data__mountpoints_val__volume, str):
+                                if True:
                                     data__mountpoints_val__volume_len = len(data__mountpoints_val__volume)
                                     if data__mountpoints_val__volume_len > 1024:
                                         raise Invalid
@@ -456,7 +456,7 @@ def validate___definitions_container(data):
                                 data__mountpoints_val__path = data__mountpoints_val["path"]
                                 if not isinstance(data__mountpoints_val__path, (str)):
                                     raise Invalid
-                                if isinstance(data__mountpoints_val__path, str):
+                                if True:
                                     data__mountpoints_val__path_len = len(data__mountpoints_val__path)
                                     if data__mountpoints_val__path_len > 1024:
                                         raise Invalid
@@ -500,7 +500,7 @@ def validate___definitions_container(data):
                 for data__tags_x, data__tags_item in enumerate(data__tags):
                     if not isinstance(data__tags_item, (str)):
                         raise Invalid
-                    if isinstance(data__tags_item, str):
+                    if True:
                         if not REGEX_PATTERNS['^[A-Za-z0-9_][A-Za-z0-9_+.-]*$'].search(data__tags_item):
                             raise Invalid
         if "features" in data_keys:
@@ -511,7 +511,7 @@ def validate___definitions_container(data):
                 try:
                     if not isinstance(data__features, (str)):
                         raise Invalid
-                    if isinstance(data__features, str):
+                    if True:
                         if not REGEX_PATTERNS['^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?$'].search(data__features):
                             raise Invalid
                     data__features_any_of_count1 += 1
@@ -526,7 +526,7 @@ def validate___definitions_container(data):
                         for data__features_x, data__features_item in enumerate(data__features):
                             if not isinstance(data__features_item, (str)):
                                 raise Invalid
-                            if isinstance(data__features_item, str):
+                            if True:
                                 if not REGEX_PATTERNS['^[a-z_]+=[A-Za-z0-9;_-]+$'].search(data__features_item):
                                     raise Invalid
                     data__features_any_of_count1 += 1
@@ -544,7 +544,7 @@ def validate___definitions_container(data):
             data__macaddress = data["mac_address"]
             if not isinstance(data__macaddress, (str)):
                 raise Invalid
-            if isinstance(data__macaddress, str):
+            if True:
                 if not REGEX_PATTERNS['^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$'].search(data__macaddress):
                     raise Invalid
         if "static_ip" in data_keys:
@@ -557,7 +557,7 @@ def validate___definitions_container(data):
             data__gpuassignment = data["gpu_assignment"]
             if not isinstance(data__gpuassignment, (str)):
                 raise Invalid
-            if isinstance(data__gpuassignment, str):
+            if True:
                 if not REGEX_PATTERNS['^(none|[0-9]{1,3}(,[0-9]{1,3})*)$'].search(data__gpuassignment):
                     raise Invalid
         if "unprivileged" in data_keys:
@@ -586,6 +586,13 @@ def validate___definitions_container(data):
                     data__seccomp_any_of_count2 += 1
                 except Invalid: pass
             if not data__seccomp_any_of_count2:
+                raise Invalid
+        if "lines" in data_keys:
+            data_keys.remove("lines")
+            data__lines = data["lines"]
+            if not isinstance(data__lines, (str)):
+                raise Invalid
+            if not (isinstance(data__lines, str) and data__lines == 'auto' or isinstance(data__lines, str) and data__lines == 'keep'):
                 raise Invalid
         if "portainer_role" in data_keys:
             data_keys.remove("portainer_role")

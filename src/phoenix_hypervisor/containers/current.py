@@ -16,7 +16,14 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.actions import SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.lines import UNPRIVILEGED, LineFacts, beside_and_kept, names_a_profile, variant
+from phoenix_hypervisor.plan.lines import (
+    UNPRIVILEGED,
+    LineFacts,
+    beside_and_kept,
+    means,
+    names_a_profile,
+    variant,
+)
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ConfFault,
@@ -85,6 +92,15 @@ class Containers:
             found[ctid] = "" if data is None else hostname(data, self.runtime.dialect)
         return found
 
+    def would_write(self, spec: ContainerSpec, desired: Desired, conf: codec.Conf) -> bool:
+        """Whether the container's configuration is not yet as declared.  Raises ConfError."""
+        value, lines, _ = self._wanted(spec, desired, conf)
+        return bool(lines) or codec.edit(conf, value) is not None
+
+    def is_running(self, ctid: str) -> bool:
+        """Whether the container is known to run."""
+        return bool((self._running() or {}).get(ctid))
+
     def assignments(self) -> Assignments:
         """The assigned profile of every container on this node, also of those that are no CTID."""
         found: dict[str, str | None] = {}
@@ -119,6 +135,9 @@ class Containers:
         unprivileged = spec.unprivileged if conf is None else conf.unprivileged
         profile = variant(spec.profile, unprivileged, desired.shipped)
         value = self.runtime.line_value(profile, desired.explicit_unconfined)
+        if spec.keep and conf is not None:
+            standing = _standing(conf)
+            return (standing if means(standing, spec.profile, value) else value), (), ()
         features = spec.features if conf is None else conf.features
         facts = LineFacts(
             profile=value,
@@ -174,7 +193,10 @@ class Containers:
         after, fault = data, None
         if spec is not None:
             try:
-                after = codec.assign_parsed(conf, wanted)
+                if spec.keep and wanted == _standing(conf):
+                    codec.check_editable(conf)
+                else:
+                    after = codec.assign_parsed(conf, wanted)
                 if lines:
                     changes = {line.key: line.value for line in lines}
                     after = codec.with_lines(after, changes, self.runtime.dialect)
@@ -187,7 +209,7 @@ class Containers:
             after=after,
             wanted=wanted,
             own_profiles=self.runtime.own_profiles(ctid),
-            assigned=conf.assigned,
+            assigned=_standing(conf) if spec is not None and spec.keep else conf.assigned,
             fault=fault,
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
@@ -224,6 +246,11 @@ class Containers:
         if self._elsewhere is None:
             self._elsewhere = self.runtime.elsewhere()
         return self._elsewhere.get(ctid)
+
+
+def _standing(conf: codec.Conf) -> str | None:
+    """What LXC takes the profile line that counts for; None without one."""
+    return None if conf.assigned is None else codec.unquoted(conf.assigned)
 
 
 def _asks(features: str, wanted: str | None) -> tuple[str, ...]:

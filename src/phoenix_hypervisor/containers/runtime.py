@@ -8,14 +8,16 @@ decide when.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from phoenix_hypervisor.containers.conf import Dialect
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
+from phoenix_hypervisor.values import dataclass
 
 
 class Runtime(Protocol):
@@ -108,4 +110,32 @@ class Runtime(Protocol):
 
     def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
         """The processes that stop it cleanly and start it again, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One configuration, where it was found."""
+
+    name: str
+    path: str
+    """Its host path."""
+    node: str | None
+    """The node that it is on, where that was asked for."""
+    here: bool
+    """That is this node."""
+    data: bytes | None
+    """None: it went meanwhile, or cannot be read."""
+    error: PhoenixError | None = None
+    """Why it cannot be read."""
+
+
+@runtime_checkable
+class Clustered(Protocol):
+    """A runtime that sees the configurations of other nodes."""
+
+    def node(self) -> str | None: ...
+
+    def on_other_nodes(self) -> Iterator[Found]:
+        """Every configuration of the other nodes, node by node and in numeric order."""
         ...

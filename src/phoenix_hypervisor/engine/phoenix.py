@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.gather import Request
+    from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.results import Recovered
@@ -175,6 +176,13 @@ class Phoenix:
 
         ctids = () if request is None else request.ctids
         return self.status(StatusRequest(ctids=ctids, strict=True)).faults
+
+    def import_(self, request: requests.ImportRequest | None = None) -> Imported:
+        """Declare the containers that stand, so that a plan finds nothing to do; writes one file at most."""
+        from phoenix_hypervisor.engine.importing import run
+        from phoenix_hypervisor.engine.requests import ImportRequest
+
+        return run(self._session(), ImportRequest() if request is None else request)
 
     # Transactions -----------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What can be asked of a host, as values.
 
-Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback` and `status` take.  Must not
+Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback`, `status` and `import_` take.  Must not
 check them against a host: the method that gets one does.
 """
 
@@ -46,3 +46,17 @@ class StatusRequest:
     """As in ApplyRequest; empty: all that are declared or on this host."""
     strict: bool = False
     """Raise NoConfiguration where there is no configuration; else nothing is declared then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """Declare the containers that stand."""
+
+    output: str | None = None
+    """The file to write; None: the configuration, or where it belongs."""
+    merge: bool = False
+    """Add to a file that is there what it lacks."""
+    all_nodes: bool = False
+    """Those of the cluster's other nodes too."""
+    write: bool = True
+    """False: only make the text."""

@@ -63,6 +63,10 @@ class Session:
         """Where the configuration is on this machine; None: there is none."""
         return find_config(self.host, self.settings.config)
 
+    def put_configuration_at(self, path: str) -> None:
+        """Take `path` for the configuration's place, whether one is there or not."""
+        self.configuration = path
+
     @property
     def config_path(self) -> str:
         """As `configuration`; raises NoConfiguration where there is none."""
@@ -122,10 +126,10 @@ class Session:
             self.schema,
             where=self.config_path,
             shipped=self.sources.profiles,
-            installed=self._installed_profiles,
+            installed=self.installed_profiles,
         )
 
-    def _installed_profiles(self) -> list[str]:
+    def installed_profiles(self) -> list[str]:
         """Profiles that others installed: in the kernel, else defined in /etc/apparmor.d."""
         names = set(self.host.kernel.loaded_profiles() or ())
         directory = self.host.directory("/etc/apparmor.d")

@@ -123,7 +123,7 @@ class Code(StrEnum):
     # Containers -----------------------------------------------------------------
     CONF_UNUSABLE = _row(
         "conf-unusable",
-        (R, F),
+        (R, S, F),
         "A container's configuration cannot be edited safely.",
         "path reason why next",
     )
@@ -230,6 +230,10 @@ class Code(StrEnum):
         "A container that is not in the configuration is unconfined: by its line, or as it runs.",
         "ctid line label",
     )
+    FOREIGN_ID = _row(
+        "foreign-id", (S,), "What the container is called is no CTID, so it cannot be declared."
+    )
+    LINE_UNUSABLE = _row("line-unusable", (S,), "What the profile line says cannot be declared.", "why next")
     NOT_DECLARED = _row("not-declared", (F,), "The container is on this host and not in the configuration.")
 
     # Rollback -------------------------------------------------------------------
@@ -382,7 +386,9 @@ class Code(StrEnum):
     SCHEMA_UNUSABLE = _row(
         "schema-unusable", (B,), "The schema beside the configuration allows what cannot be used."
     )
-    PROFILE_UNKNOWN = _row("profile-unknown", (B,), "A declared profile is neither shipped nor installed.")
+    PROFILE_UNKNOWN = _row(
+        "profile-unknown", (B, R), "A declared profile is neither shipped nor installed.", "profile"
+    )
     PROFILE_DEPRECATED = _row("profile-deprecated", (B,), "A declared profile is deprecated.")
     DEPRECATED_SHIPPED = _row("deprecated-shipped", (B,), "A deprecated profile still has a source.")
     SUCCESSOR_UNUSABLE = _row(

@@ -54,7 +54,12 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             creation = facts.creations[spec.ctid]
             start = _start(state, facts) if spec.start and facts.wish.start else None
             creating = True
-            against: Sequence[Note] = [*creation.problems, *_no_start(start, state, facts, coming)]
+            unknown = [_unknown(spec)] if spec.unknown else []
+            against: Sequence[Note] = [
+                *unknown,
+                *creation.problems,
+                *_no_start(start, state, facts, coming),
+            ]
             if against:
                 refused += against
                 left_out += 1
@@ -68,7 +73,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             continue
         changes = state.after is not state.data
         follow = _follow(spec, state, changes, facts)
-        against = _against(state, changes, follow, facts, coming)
+        against = _against(spec, state, changes, follow, facts, coming)
         if against:
             (refusals if against[0].code is Code.READ_ONLY else refused).extend(against)
             left_out += 1
@@ -119,7 +124,7 @@ def refused_now(
         start = _start(state, facts) if spec.start and facts.wish.start else None
         return (*facts.creations[spec.ctid].problems, *_no_start(start, state, facts, shipped))
     changes = state.after is not state.data
-    return tuple(_against(state, changes, _follow(spec, state, changes, facts), facts, shipped))
+    return tuple(_against(spec, state, changes, _follow(spec, state, changes, facts), facts, shipped))
 
 
 def _coming(so_far: Plan) -> Collection[str] | None:
@@ -130,6 +135,7 @@ def _coming(so_far: Plan) -> Collection[str] | None:
 
 
 def _against(
+    spec: ContainerSpec,
     state: ContainerState,
     changes: bool,
     follow: Start | Note | None,
@@ -140,6 +146,8 @@ def _against(
     target = container(state.ctid)
     if state.fault is not None:
         return (because(Code.CONF_UNUSABLE, target, state.fault),)
+    if changes and spec.unknown:
+        return (_unknown(spec),)
     if changes and state.lock is not None:
         return (because(Code.LOCKED, target, state.lock),)
     if changes and facts.read_only is not None:
@@ -149,6 +157,11 @@ def _against(
     if state.next_start is not None:
         return (because(Code.PENDING_RAW, target, state.next_start),)
     return _no_start(follow, state, facts, coming)
+
+
+def _unknown(spec: ContainerSpec) -> Note:
+    """A profile that nobody here knows may stand in a line that was there, and is written in none."""
+    return Note(Code.PROFILE_UNKNOWN, container(spec.ctid), {"profile": spec.profile})
 
 
 def _no_start(

@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from phoenix_hypervisor.values import dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from typing import Any
 
 CTID = "[1-9][0-9]{2,8}"
 """What Proxmox takes for a container id: 100 to 999999999 (PVE::JSONSchema, pve-vmid)."""
@@ -89,23 +92,51 @@ class ContainerSpec:
     unprivileged: bool
     seccomp: bool = True
     """A privileged one gets the seccomp companion."""
+    unknown: bool = False
+    """Nobody here knows the profile: its line may stand, and is never written."""
     node: str | None = None
     """The node that creates it where it is missing; None: the one that is asked to."""
     template: str = ""
     storage_pool: str = ""
     storage_size_gb: int = 0
-    networks: Mapping[int, Network] = field(default_factory=dict)
-    """By number, as in net0."""
-    mounts: Mapping[int, Mount] = field(default_factory=dict)
-    """By number, as in mp0."""
-    lost_address: bool = False
-    """A MAC address is declared, and no interface that would have it."""
     features: str = ""
     gpus: tuple[int, ...] = ()
     values: Mapping[str, object] = field(default_factory=dict)
     """By key, what was declared and the defaults of what was not."""
     keys: tuple[Key, ...] = ()
     """The table's rows."""
+
+    # What only a creation asks for is made when it is asked for.
+
+    @property
+    def keep(self) -> bool:
+        """The lines that stand are kept where they mean the declared profile."""
+        return self.values.get("lines") == "keep"
+
+    def networks(self) -> dict[int, Network]:
+        """The interfaces by number, as in net0; `network_config` is the older way to declare that one."""
+        found = {number: _network(one) for number, one in _numbered(self.values.get("networks"), "net")}
+        older = self.values.get("network_config")
+        if isinstance(older, Mapping):
+            found[0] = _network({"mac_address": self.values.get("mac_address"), **older})
+        return dict(sorted(found.items()))
+
+    def mounts(self) -> dict[int, Mount]:
+        """The mount points by number, as in mp0."""
+        return {
+            number: Mount(
+                volume=str(one["volume"]),
+                path=str(one["path"]),
+                size_gb=None if one.get("size_gb") is None else int(one["size_gb"]),
+                read_only=one.get("read_only"),
+                backup=one.get("backup"),
+            )
+            for number, one in _numbered(self.values.get("mount_points"), "mp")
+        }
+
+    def address_is_lost(self) -> bool:
+        """A MAC address is declared, and no interface that would have it."""
+        return self.values.get("mac_address") is not None and 0 not in self.networks()
 
     def passed_on(self, runtime: str) -> Iterator[tuple[str, str]]:
         """The arguments of `runtime` that one value fills in, each with that value, in the table's order."""
@@ -114,6 +145,25 @@ class ContainerSpec:
             value = self.values.get(key.name)
             if "{}" in argument and value not in (None, "", []):
                 yield argument, key.text(value)
+
+
+_OF_A_NETWORK = ("name", "bridge", "ip", "gw", "ip6", "gw6", "tag", "mac_address", "firewall", "mtu")
+
+
+def _network(entry: Mapping[str, Any]) -> Network:
+    known = {key: entry[key] for key in _OF_A_NETWORK if entry.get(key) is not None}
+    for key in ("tag", "mtu"):
+        if key in known:
+            # JSON Schema takes 20.0 for an integer.
+            known[key] = int(known[key])
+    return Network(**known)
+
+
+def _numbered(entries: object, prefix: str) -> list[tuple[int, Mapping[str, Any]]]:
+    """In the order of their numbers: arguments do not depend on the order of a file."""
+    if not isinstance(entries, Mapping):
+        return []
+    return sorted((int(name.removeprefix(prefix)), entry) for name, entry in entries.items())
 
 
 class Undeclared(StrEnum):

@@ -31,6 +31,15 @@ def names_a_profile(value: str | None) -> bool:
     return value is not None and value not in _GENERATED
 
 
+def means(standing: str | None, declared: str, value: str | None) -> bool:
+    """Whether the profile line that stands (None: none) means `declared`, for which `value` would be written.
+
+    A name may stand where its variant would be written.  `generated` is what Proxmox does without a
+    line, and what a line of that value asks for; without a line plain LXC has a default of its own.
+    """
+    return standing in (value, declared) or (standing is None and declared == "generated")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineFacts:
     """What decides over the lines of one container."""

@@ -111,7 +111,7 @@ class PlainLxc(LibLxc):
             for key, value in (("name", spec.name), ("template", spec.template))
             if not value
         ]
-        if spec.lost_address:
+        if spec.address_is_lost():
             problems.append(Note(Code.ADDRESS_LOST, f"{place}/mac_address"))
         if spec.template.startswith("/") and not self._host.exists(spec.template):
             problems.append(Note(Code.NOT_ON_HOST, f"{place}/template", {"path": spec.template}))

@@ -16,9 +16,9 @@ from phoenix_hypervisor.plan.model import Note
 
 def network_lines(spec: ContainerSpec) -> list[str]:
     """What the interfaces become; a container without any gets none of the host's either."""
-    if not spec.networks:
+    if not spec.networks():
         return ["lxc.net.0.type = empty"]
-    return [line for number, network in spec.networks.items() for line in _network(number, network)]
+    return [line for number, network in spec.networks().items() for line in _network(number, network)]
 
 
 def _network(number: int, network: Network) -> list[str]:
@@ -43,7 +43,7 @@ def _network(number: int, network: Network) -> list[str]:
 
 def mount_lines(host: Host, spec: ContainerSpec) -> list[str]:
     """What the mount points become: binds of the host's paths."""
-    return [_mount(host, mount) for mount in spec.mounts.values()]
+    return [_mount(host, mount) for mount in spec.mounts().values()]
 
 
 def _mount(host: Host, mount: Mount) -> str:
@@ -57,13 +57,13 @@ def _mount(host: Host, mount: Mount) -> str:
 def device_problems(host: Host, spec: ContainerSpec, place: str) -> list[Note]:
     """What plain LXC cannot do of what is declared, or not on this host."""
     problems = []
-    for number, network in spec.networks.items():
+    for number, network in spec.networks().items():
         where = f"{place}/networks/net{number}"
         if network.tag is not None and _vlans_off(host, network.bridge):
             problems.append(Note(Code.NO_VLAN_FILTER, f"{where}/tag", {"bridge": network.bridge}))
         if network.firewall:
             problems.append(Note(Code.NOT_IN_LXC, f"{where}/firewall", {"key": "firewall"}))
-    for number, mount in spec.mounts.items():
+    for number, mount in spec.mounts().items():
         where = f"{place}/mount_points/mp{number}"
         if not mount.volume.startswith("/"):
             problems.append(Note(Code.NO_STORAGE, f"{where}/volume", {"volume": mount.volume}))

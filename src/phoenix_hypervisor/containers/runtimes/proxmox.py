@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
@@ -22,6 +22,10 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Mount, Network, is_ctid
 from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import Found
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -132,6 +136,30 @@ class Proxmox(LibLxc):
                         found.setdefault(match[1], _elsewhere(kind, node))
         return found
 
+    def on_other_nodes(self) -> Iterator[Found]:
+        """From the nodes' directories; this node's own is the one that /etc/pve/lxc is a link to."""
+        from phoenix_hypervisor.containers.runtime import Found
+
+        nodes = self._host.directory("/etc/pve/nodes")
+        if nodes is None:
+            return
+        with nodes:
+            others = sorted(set(nodes.names()) - {self.node()})
+        for node in others:
+            directory = self._host.directory(f"/etc/pve/nodes/{node}/lxc")
+            if directory is None:
+                continue
+            with directory:
+                matches = (re.fullmatch(_CONF_NAME, name) for name in directory.names())
+                for name in sorted((m[1] for m in matches if m is not None), key=int):
+                    data, error = None, None
+                    try:
+                        data = directory.read(f"{name}.conf", MAX_CONF)
+                    except PhoenixError as fault:
+                        error = fault
+                    path = f"/etc/pve/nodes/{node}/lxc/{name}.conf"
+                    yield Found(name=name, path=path, node=node, here=False, data=data, error=error)
+
     def read_only(self) -> ReadOnly | None:
         """As PVE::Cluster::check_cfs_quorum: without quorum /etc/pve/local lacks its write bit.
 
@@ -170,14 +198,14 @@ class Proxmox(LibLxc):
             "storage_size_gb": spec.storage_size_gb,
         }
         problems = [Note(Code.KEY_NEEDED, place, {"key": key}) for key, value in needed.items() if not value]
-        if spec.lost_address:
+        if spec.address_is_lost():
             problems.append(Note(Code.ADDRESS_LOST, f"{place}/mac_address"))
         problems += [
             Note(Code.NO_GPU_NODE, f"{place}/gpu_assignment", {"path": path})
             for path in device_nodes(self._host, spec.gpus)[1]
         ]
         paths = {f"{place}/template": spec.template}
-        paths |= {f"{place}/mount_points/mp{n}/volume": mount.volume for n, mount in spec.mounts.items()}
+        paths |= {f"{place}/mount_points/mp{n}/volume": mount.volume for n, mount in spec.mounts().items()}
         problems += [
             Note(Code.NOT_ON_HOST, where, {"path": path})
             for where, path in paths.items()
@@ -193,9 +221,9 @@ class Proxmox(LibLxc):
         for argument, text in spec.passed_on(self.name):
             argv += [word.replace("{}", text) for word in argument.split()]
         argv += ["--rootfs", f"{spec.storage_pool}:{spec.storage_size_gb}"]
-        for number, network in spec.networks.items():
+        for number, network in spec.networks().items():
             argv += [f"--net{number}", _network(network)]
-        for number, mount in spec.mounts.items():
+        for number, mount in spec.mounts().items():
             argv += [f"--mp{number}", _mount(mount)]
         tags = spec.values.get("tags")
         if isinstance(tags, list) and tags:
