@@ -264,7 +264,7 @@ def test_killed_while_building(lab_tools: None, tmp_path: Path) -> None:
     ]
     for moment in moments:
         process = phoenix_lab(mine, "build", "--no-snapshot")
-        wait_for(moment, process, 300)
+        wait_for(moment, process, 900)
         kill(process)
         none_left(mine)
         assert not mine.images.exists()
