@@ -210,8 +210,10 @@ def test_features_that_a_profile_switches_off_are_named(host: DirectoryHost) -> 
     host.conf("101", "features: nesting=1,mount=nfs;cifs,fuse=1\n")
     host.declare({"101": "lxc-a"})
     (note,) = host.apply("--all", "--no-start", "--json").document["warnings"]
-    assert note["code"] == "features-lost" and note["data"]["kinds"] == ["fuse", "nfs", "cifs"]
-    assert "mounts of fuse, nfs, cifs, but lxc-a does not" in note["text"]
+    whats = [one["what"] for one in note["data"]["asked"]]
+    assert note["code"] == "features-lost"
+    assert whats == ["docker", "fuse", "lxc", "mount cifs", "mount nfs", "services"]
+    assert "mounts of cifs, nfs; Docker; FUSE" in note["text"] and "lxc-a refuses it" in note["text"]
 
 
 def test_a_named_container_leaves_the_others_alone(host: DirectoryHost) -> None:

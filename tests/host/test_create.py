@@ -51,15 +51,16 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
 def test_what_its_features_lose_is_told_before_it_is_created(live: LiveHost) -> None:
     """As for one that exists: asked of the compiled profile, and silent where that allows it."""
     live.source("lxc-a", "mount fstype=nfs,")
-    entry = {**CREATION, "gpu_assignment": "none", "features": ["nesting=1", "mount=nfs;cifs", "fuse=1"]}
+    entry = {**CREATION, "gpu_assignment": "none", "features": ["keyctl=1", "mount=nfs;cifs", "fuse=1"]}
     live.declare({"950": entry})
     for words in (("plan",), ("apply", "--all")):
         result = live.phoenix(*words, "--json")
         assert result.code == 0
         (note,) = result.document["warnings"]
         assert (note["code"], note["target"]) == ("features-lost", "container 950")
-        assert note["data"] == {"profile": "lxc-a", "kinds": ["fuse", "cifs"], "known": True}
-    live.source("lxc-a", "mount fstype=(nfs,cifs,fuse),")
+        assert (note["data"]["profile"], note["data"]["known"]) == ("lxc-a", True)
+        assert [one["what"] for one in note["data"]["asked"]] == ["fuse", "mount cifs"]
+    live.source("lxc-a", "file,", "mount fstype=(nfs,cifs,fuse),")
     live.declare({"951": {**entry, "network_config": {**entry["network_config"], "ip": "dhcp"}}})
     assert live.phoenix("plan", "--json").document["warnings"] == []
 

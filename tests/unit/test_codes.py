@@ -20,6 +20,7 @@ from phoenix_hypervisor.plan.model import Finding, Note
 TOP = Path(__file__).parents[2]
 PACKAGE = TOP / "src/phoenix_hypervisor"
 SAMPLES: dict[str, Any] = {
+    "asked": ({"what": "mount nfs", "line": "features: {mount nfs}", "question": "mount {a,b}"},),
     "containers": ("101", "102"),
     "count": 2,
     "newer": True,
@@ -30,7 +31,9 @@ SAMPLES: dict[str, Any] = {
     "processes": ((7, "unconfined"),),
     "profiles": ("lxc-a",),
     "programs": ("A (a)", "B (b)"),
+    "rules": ("mount fstype={a,b},",),
     "sections": ("snap",),
+    "snapshots": (("snap", "lxc-{a,b}"),),
     "transaction": 3,
     "what": "load",
 }

@@ -13,6 +13,7 @@ from phoenix_hypervisor.plan.containers import decide_containers, refused_now
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts, Creation, Wish
 from phoenix_hypervisor.plan.model import (
+    Ask,
     AtWork,
     ConfFault,
     ContainerState,
@@ -22,6 +23,7 @@ from phoenix_hypervisor.plan.model import (
     Plan,
     ProcessLabel,
     ReadOnly,
+    Wishes,
     because,
 )
 from phoenix_hypervisor.plan.verify import judge_container
@@ -69,6 +71,9 @@ def running(label: str) -> ContainerState:
     return replace(STATE, running=True, init=process, processes=(process,))
 
 
+WISHES = Wishes(named=True, asks=(Ask("mount nfs", "features: mount=nfs"),))
+
+
 @pytest.mark.parametrize(
     ("state", "code"),
     [
@@ -83,7 +88,7 @@ def running(label: str) -> ContainerState:
 )
 def test_one_odd_container_has_no_action_and_the_others_have_theirs(state: ContainerState, code: str) -> None:
     """Nothing of it is told or done, and all of the others' is."""
-    odd = replace(state, ctid="951", warnings=(Note(Code.OLD_KEY, "container 951"),), asks=("nfs",))
+    odd = replace(state, ctid="951", warnings=(Note(Code.OLD_KEY, "container 951"),), wishes=WISHES)
     fine = replace(STATE, after=b"x", assigned=None)
     facts = replace(
         LIVE,

@@ -18,7 +18,6 @@ from phoenix_hypervisor.cli.phrases import (
     complain,
     conf_edited,
     conf_unusable,
-    features_lost,
     in_snapshot,
     locked,
     made_elsewhere,
@@ -37,6 +36,7 @@ from phoenix_hypervisor.cli.phrases import (
     what_words,
     where_words,
 )
+from phoenix_hypervisor.cli.risk_words import RISKS
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Finding, Note
 
@@ -76,6 +76,7 @@ def _not_now(note: Note) -> str:
 
 
 _NOTES: Mapping[Code, Entry] = {
+    **RISKS,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
         "exists with other content that Phoenix did not install",
@@ -193,16 +194,11 @@ _NOTES: Mapping[Code, Entry] = {
         "restart needed: it runs under {label}",
         "`phoenix apply {ctid} --restart`",
     ),
-    Code.FEATURES_LOST: features_lost,
     Code.STILL_NAMED: (
         "would go, but the configuration of container {containers} names it",
         "roll back the transaction that wrote that line first",
     ),
     Code.LINE_KEPT: ("its own line {key} is kept; Phoenix would write another value", None),
-    Code.MADE_FOR_UNPRIVILEGED: (
-        "it is privileged, and {profile} is made for unprivileged containers: it stops far less here",
-        None,
-    ),
     Code.START_WITHOUT_FILE: (
         "cannot start: its line lxc.seccomp.profile names {file}, which does not exist",
         "correct that line or restore the file, or use --no-start",

@@ -130,13 +130,6 @@ def not_assigned(note: Note) -> Words:
     return quoted(f"assigned {have}, declared {want}"), "phoenix apply {it}"
 
 
-def features_lost(note: Note) -> Words:
-    text = "its features allow mounts of {kinds}, but {profile} does not: they will fail"
-    if not note.data["known"]:
-        text = "its features allow mounts of {kinds}; whether {profile} does is not known here"
-    return text, None
-
-
 def conf_edited(note: Note) -> Words:
     have, want = line_words(note.data["assigned"]), line_words(note.data["declared"])
     text = f"Phoenix wrote {want}, now there is {have}: edited by hand, or brought back by a rollback"

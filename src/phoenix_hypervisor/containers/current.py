@@ -9,21 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
-from phoenix_hypervisor.containers.generated import flag, lost_filesystems
+from phoenix_hypervisor.containers.generated import flag
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.actions import SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.lines import (
-    UNPRIVILEGED,
-    LineFacts,
-    beside_and_kept,
-    means,
-    names_a_profile,
-    variant,
-)
+from phoenix_hypervisor.plan.lines import LineFacts, beside_and_kept, means, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
     ConfFault,
@@ -33,6 +26,7 @@ from phoenix_hypervisor.plan.model import (
     NextStart,
     Note,
     ProcessLabel,
+    Wishes,
     container,
 )
 from phoenix_hypervisor.values import TYPE_CHECKING
@@ -68,9 +62,14 @@ class Containers:
             self._processes, self._asked = self.runtime.processes(), True
         return self._processes
 
-    def declared(self, specs: Iterable[ContainerSpec], desired: Desired) -> list[ContainerState]:
-        """The state of each declared container, with its configuration as it would be."""
-        return [self._state(spec.ctid, spec, desired) for spec in specs]
+    def declared(
+        self, specs: Iterable[ContainerSpec], desired: Desired, *, in_full: bool = False
+    ) -> list[ContainerState]:
+        """The state of each declared container, with its configuration as it would be.
+
+        What it asks for is read where its profile line would change; `in_full`: of all.
+        """
+        return [self._state(spec.ctid, spec, desired, in_full=in_full) for spec in specs]
 
     def found(self, ctids: Iterable[str]) -> list[ContainerState]:
         """The state of containers that are not declared; nothing is wanted of them."""
@@ -162,7 +161,12 @@ class Containers:
         return None if self._host.exists(name) else name
 
     def _state(
-        self, ctid: str, spec: ContainerSpec | None = None, desired: Desired | None = None
+        self,
+        ctid: str,
+        spec: ContainerSpec | None = None,
+        desired: Desired | None = None,
+        *,
+        in_full: bool = False,
     ) -> ContainerState:
         path = self.runtime.conf_path(ctid)
         data, error = self._read(ctid)
@@ -184,13 +188,14 @@ class Containers:
                 elsewhere=other,
                 unprivileged=spec is not None and spec.unprivileged,
                 features=spec.features if spec is not None else "",
-                asks=_asks(spec.features if spec is not None else "", wanted),
+                wishes=None if spec is None else _planned(spec, wanted, self.runtime.dialect),
                 lines=lines,
                 running=running,
                 init=init,
                 processes=processes,
             )
         after, fault = data, None
+        assigned = _standing(conf) if spec is not None and spec.keep else conf.assigned
         if spec is not None:
             try:
                 if spec.keep and wanted == _standing(conf):
@@ -209,7 +214,7 @@ class Containers:
             after=after,
             wanted=wanted,
             own_profiles=self.runtime.own_profiles(ctid),
-            assigned=_standing(conf) if spec is not None and spec.keep else conf.assigned,
+            assigned=assigned,
             fault=fault,
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
@@ -222,7 +227,7 @@ class Containers:
             was_written=ctid in self._written and self._written[ctid] == wanted,
             unprivileged=conf.unprivileged,
             features=conf.features,
-            asks=_asks(conf.features, wanted),
+            wishes=_wishes(conf, wanted) if spec is not None and (in_full or assigned != wanted) else None,
             several=len(conf.values) > 1,
             lines=lines,
             kept_lines=other_lines,
@@ -253,9 +258,18 @@ def _standing(conf: codec.Conf) -> str | None:
     return None if conf.assigned is None else codec.unquoted(conf.assigned)
 
 
-def _asks(features: str, wanted: str | None) -> tuple[str, ...]:
-    """What a named profile has to allow: in its place Proxmox would generate rules for it."""
-    return lost_filesystems(features) if features and names_a_profile(wanted) else ()
+def _wishes(conf: codec.Conf, wanted: str | None) -> Wishes:
+    # Most runs change no profile line.
+    from phoenix_hypervisor.containers.wishes import wishes
+
+    return wishes(conf, wanted)
+
+
+def _planned(spec: ContainerSpec, wanted: str | None, dialect: codec.Dialect) -> Wishes:
+    from phoenix_hypervisor.containers.wishes import of_declared
+
+    features = spec.features if dialect is codec.Dialect.PVE else ""
+    return of_declared(wanted, features, [f"/dev/nvidia{number}" for number in spec.gpus])
 
 
 def conf_fault(path: str, error: PhoenixError) -> ConfFault:
@@ -274,13 +288,11 @@ def _next_start(conf: codec.Conf, wanted: str | None, path: str) -> NextStart | 
 def _warnings(
     ctid: str, conf: codec.Conf, wanted: str | None, kept_lines: tuple[str, ...]
 ) -> tuple[Note, ...]:
-    if conf.unprivileged and not (kept_lines or conf.includes or conf.old_key) and conf.pending is None:
+    if not (kept_lines or conf.includes or conf.old_key) and conf.pending is None:
         # As nearly all are.
         return ()
     target = container(ctid)
     found = [Note(Code.LINE_KEPT, target, {"key": key}) for key in kept_lines]
-    if not conf.unprivileged and (wanted or "").endswith(UNPRIVILEGED):
-        found.append(Note(Code.MADE_FOR_UNPRIVILEGED, target, {"profile": wanted}))
     if conf.includes:
         found.append(Note(Code.CONF_INCLUDE, target))
     if conf.pending is not None and conf.next_assigned == wanted:

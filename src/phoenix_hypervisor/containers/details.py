@@ -34,7 +34,7 @@ def details(data: bytes, dialect: Dialect) -> Details:
     return Details(
         hostname=hostname(data, dialect),
         gpu_nodes=gpu_nodes(conf),
-        snapshots=_other_snapshots(conf) if dialect is Dialect.PVE else (),
+        snapshots=other_snapshots(conf, conf.assigned) if dialect is Dialect.PVE else (),
     )
 
 
@@ -44,11 +44,11 @@ def gpu_nodes(conf: Conf) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.decode("utf-8", "surrogateescape") for node in found))
 
 
-def _other_snapshots(conf: Conf) -> tuple[tuple[str, str | None], ...]:
-    """Snapshots that hold another profile than counts now, or none: a rollback brings it back."""
+def other_snapshots(conf: Conf, profile: str | None) -> tuple[tuple[str, str | None], ...]:
+    """Snapshots that hold another profile than this one, or none: a rollback brings it back."""
     data = conf.data
     headers = [match for match in HEADER.finditer(b"\n" + data) if match[1] is not None]
-    now = None if conf.assigned is None else unquoted(conf.assigned)
+    now = None if profile is None else unquoted(profile)
     found = []
     for index, match in enumerate(headers):
         end = headers[index + 1].start() if index + 1 < len(headers) else len(data)

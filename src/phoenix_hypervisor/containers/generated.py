@@ -11,7 +11,7 @@ from functools import lru_cache
 
 _TRUE = ("1", "on", "yes", "true")
 """What Proxmox takes for a set flag (PVE::JSONSchema), without regard to case."""
-# A host has a handful of different `features` and perhaps thousands of containers: both answers are kept.
+# A host has a handful of different `features` and perhaps thousands of containers: answers are kept.
 
 
 @lru_cache(maxsize=1024)
@@ -21,12 +21,9 @@ def flag(features: str, name: str) -> bool:
     return any(key == name and value.lower() in _TRUE for key, _, value in items)
 
 
-@lru_cache(maxsize=1024)
-def lost_filesystems(features: str) -> tuple[str, ...]:
-    """The file systems that `features` lets a container mount: `fuse=1`, `mount=nfs;cifs`."""
+def mounts(features: str) -> tuple[str, ...]:
+    """The file systems that `features` lets a container mount: `mount=nfs;cifs`."""
     found: dict[str, None] = {}
-    if flag(features, "fuse"):
-        found["fuse"] = None
     for item in features.split(","):
         key, _, value = item.strip().partition("=")
         if key == "mount":

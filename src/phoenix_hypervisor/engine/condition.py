@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phoenix_hypervisor.engine.gather import Request, container_facts
-from phoenix_hypervisor.engine.losses import with_losses
+from phoenix_hypervisor.engine.losses import told
 from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
@@ -82,7 +82,9 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         raise PhoenixError(f"container {', '.join(unknown)} is neither declared nor on this host")
     chosen = ctids or tuple(sorted({*desired.containers, *present}, key=int))
     specs = [desired.containers[c] for c in chosen if c in desired.containers]
-    states = {s.ctid: s for s in with_losses(session, containers.declared(specs, desired))}
+    found = containers.declared(specs, desired, in_full=bool(ctids))
+    # All that a container risks is asked of compiled policy: for those who look at it, not for an overview.
+    states = {s.ctid: s for s in (told(session, found) if ctids else found)}
     refused = _refused(session, specs, [states[spec.ctid] for spec in specs])
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
     live = session.host.is_live

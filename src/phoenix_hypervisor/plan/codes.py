@@ -180,8 +180,8 @@ class Code(StrEnum):
     FEATURES_LOST = _row(
         "features-lost",
         (W,),
-        "Mounts that its features allow fail under its profile, or may fail: `known` is false then.",
-        "profile kinds known",
+        "What its configuration asks for fails under its profile, or may fail: `known` is false then.",
+        "profile asked known",
     )
     STILL_NAMED = _row(
         "still-named",
@@ -198,8 +198,31 @@ class Code(StrEnum):
     MADE_FOR_UNPRIVILEGED = _row(
         "made-for-unprivileged",
         (W,),
-        "A privileged container is assigned a profile that is made for unprivileged ones.",
+        "A privileged container gets a profile that is no wall there: procfs anywhere, and writable.",
         "profile",
+    )
+    RAW_RULES_INERT = _row(
+        "raw-rules-inert",
+        (W,),
+        "Its lines lxc.apparmor.raw do not count beside a named profile.",
+        "profile rules",
+    )
+    ALL_DEVICES = _row(
+        "all-devices",
+        (W,),
+        "A line opens every device node to a privileged container; `mknod`: it can make nodes, too.",
+        "profile line mknod",
+    )
+    SNAPSHOT_DIFFERS = _row(
+        "snapshot-differs",
+        (W,),
+        "Snapshots hold another profile line, or none: a rollback to one brings it back.",
+        "profile snapshots",
+    )
+    BECOMES_CONFINED = _row(
+        "becomes-confined",
+        (W,),
+        "Its line `unconfined` goes, and what the runtime generates confines it from its next start on.",
     )
     START_WITHOUT_FILE = _row(
         "start-without-file", (R,), "The seccomp file that the configuration names does not exist.", "file"

@@ -6,7 +6,7 @@ read a configuration: `containers` already says what each would be as declared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from phoenix_hypervisor.plan.actions import (
     PROFILE_KEY,
@@ -23,6 +23,7 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
 from phoenix_hypervisor.plan.model import ContainerState, Note, Plan, because, container
+from phoenix_hypervisor.plan.risks import asked_of, risks
 
 Start = StartContainer | RestartContainer
 
@@ -64,7 +65,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
                 refused += against
                 left_out += 1
                 continue
-            warnings += _lost(state, facts, asked)
+            warnings += _told(state, facts, asked)
             creates.append(CreateContainer(target=spec.ctid, name=spec.name, processes=(creation.process,)))
             if state.wanted is not None or state.lines:
                 assigns.append(_assign(state))
@@ -79,8 +80,8 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             left_out += 1
             continue
         warnings += state.warnings
-        if state.asks:
-            warnings += _lost(state, facts, asked)
+        if state.wishes is not None:
+            warnings += _told(state, facts, asked)
         if changes:
             assigns.append(_assign(state))
         if state.next_start is not None:
@@ -260,30 +261,16 @@ def _follow(
     return Note(Code.RESTART_NEEDED, target, data, blocked_by=tuple(blocked))
 
 
-def _files_only(spec: ContainerSpec) -> Note:
-    return Note(Code.FILES_ONLY, container(spec.ctid), {"what": "start"})
-
-
-def _lost(state: ContainerState, facts: ContainerFacts, asked: dict[str, dict[str, None]]) -> Sequence[Note]:
-    """What it loses, or nothing yet: compiled policy must be `asked` first."""
+def _told(state: ContainerState, facts: ContainerFacts, asked: dict[str, dict[str, None]]) -> Sequence[Note]:
+    """What it loses and risks, or nothing yet: compiled policy must be `asked` first."""
     if facts.refused is not None:
-        return features_lost(state, facts.refused)
-    if state.asks and state.wanted is not None:
-        asked.setdefault(state.wanted, {}).update(dict.fromkeys(state.asks))
+        return risks(state, facts.refused)
+    whats = asked_of(state)
+    if not whats or state.wanted is None:
+        return risks(state, {})
+    asked.setdefault(state.wanted, {}).update(dict.fromkeys(whats))
     return ()
 
 
-def features_lost(state: ContainerState, refused: Mapping[str, frozenset[str] | None]) -> tuple[Note, ...]:
-    """A warning of the mounts that its features allow, and its profile, by what that refuses, does not.
-
-    A named profile makes Proxmox's generated rules inert (PVE::LXC::make_apparmor_config); where the
-    profile itself allows the same, nothing is lost and nothing is said.
-    """
-    if not state.asks or state.wanted is None:
-        return ()
-    of_it = refused[state.wanted]
-    lost = tuple(kind for kind in state.asks if of_it is None or kind in of_it)
-    if not lost:
-        return ()
-    data = {"profile": state.wanted, "kinds": lost, "known": of_it is not None}
-    return (Note(Code.FEATURES_LOST, container(state.ctid), data),)
+def _files_only(spec: ContainerSpec) -> Note:
+    return Note(Code.FILES_ONLY, container(spec.ctid), {"what": "start"})

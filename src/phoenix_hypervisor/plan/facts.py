@@ -24,6 +24,10 @@ from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
 Processes = tuple[tuple[str, ...], ...]
 """Argument vectors, in order."""
 
+Answers = Mapping[str, Mapping[str, str | None] | None]
+"""By profile and by what was asked of it, the first question that it refuses, or None; None: a profile that
+is not ours to compile."""
+
 if TYPE_CHECKING:
     from typing import TypeVar
 
@@ -70,8 +74,7 @@ class Proof:
     warnings: tuple[tuple[str, str], ...] = ()
     """Source and words."""
     processes: tuple[tuple[str, ...], ...] = ()
-    refused: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    """By profile, the file systems that were asked for and that it refuses; None: not ours to compile."""
+    refused: Answers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ class ContainerFacts:
     live: bool
     node: str | None = None
     """What this node is called; None: not known."""
-    refused: Mapping[str, frozenset[str] | None] | None = None
+    refused: Answers | None = None
     """As in `Proof`; None: compiled policy has not been asked yet."""
     no_runtime: tuple[str, ...] = ()
     """What could run containers, where this host has none of it."""

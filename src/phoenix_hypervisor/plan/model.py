@@ -90,6 +90,31 @@ def cause_data(cause: Cause) -> dict[str, Any]:
     return {one.name: getattr(cause, one.name) for one in fields(cause)}
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Something that a container's configuration asks for, and a profile may refuse."""
+
+    what: str
+    """`mount nfs`, `device /dev/net/tun`, or a use of which `engine.losses` has the questions."""
+    line: str
+    """The line that asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a configuration asks for: read of a container whose profile would change, or that is looked at."""
+
+    named: bool
+    """The wanted line names a profile: in its place the runtime would generate one."""
+    asks: tuple[Ask, ...] = ()
+    raw: tuple[str, ...] = ()
+    """The values of `lxc.apparmor.raw`, which extend LXC's generated profile and no other."""
+    all_devices: str | None = None
+    """The line that opens every device node to it."""
+    snapshots: tuple[tuple[str, str | None], ...] = ()
+    """Snapshots that hold another profile line than the wanted one, each with its value; None: no line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """One container as found; `data` is None where it has no configuration here."""
@@ -124,8 +149,8 @@ class ContainerState:
     unprivileged: bool = False
     features: str = ""
     """Proxmox's `features` of its configuration, or as declared where it has none."""
-    asks: tuple[str, ...] = ()
-    """The file systems that its features let it mount, and that its named profile has to allow."""
+    wishes: Wishes | None = None
+    """None: not read, because its profile line stays as it is."""
     several: bool = False
     """More than one profile line counts; they are to be one."""
     lines: tuple[LineChange, ...] = ()
@@ -290,7 +315,7 @@ class Plan:
     unproven: tuple[ProfileState, ...] = ()
     """What must be compiled before this plan is complete."""
     asked: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Profiles whose compiled policy must be asked before it is, and for mounts of which file systems."""
+    """Profiles whose compiled policy must be asked before it is, and what (`plan.risks`)."""
 
     def __add__(self, other: Plan) -> Plan:
         mine = {one.name: getattr(self, one.name) for one in fields(self)}
