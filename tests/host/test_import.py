@@ -200,6 +200,33 @@ def test_an_unknown_profile_may_stand_and_is_written_nowhere(one: DirectoryHost)
     assert result.code == 1 and result.problems == [("profile-unknown", "container 101")]
 
 
+def test_a_host_that_phoenix_was_never_set_up_on(one: DirectoryHost) -> None:
+    """Nothing of ours is used, so nothing of ours is missing: not even the profiles are installed."""
+    one.conf("101", PVE.format("a"))
+    one.conf("102", PVE.format("b") + "lxc.apparmor.profile: lxc-container-default\n")
+    assert one.phoenix("import").code == 0
+    assert one.phoenix("plan", "--detailed-exitcode").code == 0
+    assert one.phoenix("verify").code == 0 and "not-installed" in one.phoenix("status").out
+    before = snapshot(one.root)
+    assert one.apply("--all").recap["changed"] == 0
+    assert snapshot(one.root) == before
+
+    document = json.loads(one.config.read_text())
+    document["lxc_configs"]["101"]["apparmor_profile"] = "lxc-b"
+    one.config.write_text(json.dumps(document))
+    assert one.phoenix("plan", "--detailed-exitcode").code == 3 and one.phoenix("verify").code == 3
+    assert one.apply("--all").code == 0
+    assert (one.installed / "lxc-b").is_file() and (one.installed / "lxc-a").is_file()
+    assert one.phoenix("verify").code == 0
+
+
+def test_setup_installs_whatever_is_declared(one: DirectoryHost) -> None:
+    one.conf("101", PVE.format("a"))
+    assert one.phoenix("import").code == 0 and one.phoenix("setup").code == 0
+    assert (one.installed / "lxc-b").is_file()
+    assert one.phoenix("plan", "--detailed-exitcode").code == 0
+
+
 # The file --------------------------------------------------------------------------------------
 
 

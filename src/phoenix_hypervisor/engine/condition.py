@@ -112,13 +112,14 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         boot.setdefault(cache.profile, []).append(judge_cache(cache.profile, cache.path, cache.newer))
     for name, path in store.switched_off():
         boot.setdefault(name, []).append(judge_switch(name, path))
+    needed = session.profiles_needed(desired.containers.values())
     return Status(
         containers=tuple(verdicts),
-        profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot)),
+        profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot, needed=needed)),
         host=(
             *judge_host(live, session.host.kernel.has_apparmor(), session.no_runtime),
             *judge_journal(session),
-            *judge_companion(session.store.companion()),
+            *judge_companion(session.store.companion() if needed else None),
         ),
         unmediated=_unmediated(session),
         without_line=session.runtime.without_line(),

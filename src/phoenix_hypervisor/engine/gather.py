@@ -60,7 +60,8 @@ def gather(session: Session, request: Request) -> HostFacts:
     that names what is not declared.
     """
     specs = _chosen(session, request)
-    profiles = _profiles(session, request)
+    needed = request.ctids == () or bool(request.adopt) or session.profiles_needed(specs)
+    profiles = _profiles(session, request, needed=needed)
     containers = _containers(session, request, specs)
     return HostFacts(
         profiles=profiles, containers=containers, retirement=_retirement(session, request, containers)
@@ -84,15 +85,15 @@ def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
     return [declared[ctid] for ctid in chosen]
 
 
-def _profiles(session: Session, request: Request) -> ProfileFacts:
+def _profiles(session: Session, request: Request, *, needed: bool) -> ProfileFacts:
     store, host = session.store, session.host
-    files = store.files()
+    files = store.files() if needed else []
     _check_adopted(request, files)
     kernel = host.is_live and host.kernel.has_apparmor()
-    profiles = store.profiles()
+    profiles = store.profiles() if needed else []
     new = tuple(f.profile for f in files if f.profile and f.installed != f.wanted and not f.recorded)
     new = tuple(name for name in new if f"{APPARMOR_D}/{name}" not in store.manifest.files)
-    accepted, _ = store.optional_accepted()
+    accepted = not needed or store.optional_accepted()[0]
     return ProfileFacts(
         wish=request.wish(),
         live=host.is_live,

@@ -7,6 +7,7 @@ only when asked for.  Composition, no decisions.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_given, writable_by_others
 from phoenix_hypervisor.plan.codes import Code
-from phoenix_hypervisor.plan.declared import Desired
+from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
 from phoenix_hypervisor.plan.facts import KernelArgv
 from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.profiles import records
@@ -128,6 +129,15 @@ class Session:
             shipped=self.sources.profiles,
             installed=self.installed_profiles,
         )
+
+    def profiles_needed(self, specs: Iterable[ContainerSpec]) -> bool:
+        """Whether our profiles have any business on this host.
+
+        Where none was ever installed, they come with the first container that is to have one, or by
+        `setup`: a configuration that declares only what stands changes nothing.
+        """
+        shipped = self.sources.profiles
+        return bool(self.store.manifest.files) or any(spec.profile in shipped for spec in specs)
 
     def installed_profiles(self) -> list[str]:
         """Profiles that others installed: in the kernel, else defined in /etc/apparmor.d."""

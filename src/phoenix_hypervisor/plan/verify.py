@@ -280,9 +280,11 @@ def judge_profiles(
     profiles: Sequence[ProfileState],
     users: Mapping[str, Sequence[str]],
     boot: Mapping[str, Sequence[Finding]] | None = None,
+    *,
+    needed: bool = True,
 ) -> list[ProfileVerdict]:
     """The verdict on each shipped profile; `users` are the containers assigned to it, `boot` says
-    what the next boot would do otherwise."""
+    what the next boot would do otherwise.  Where none is needed, none is missing."""
     by_path = {state.path: state for state in files}
     verdicts = []
     for one in profiles:
@@ -295,14 +297,20 @@ def judge_profiles(
                 installed="missing" if own.installed is None else "differs" if stale else "same",
                 loaded="unknown" if not one.kernel_known else one.mode or "no",
                 used_by=tuple(users.get(one.name, ())),
-                findings=(
-                    *_installed(one, own, stale),
-                    *_loaded(one),
-                    *(boot or {}).get(one.name, ()),
+                findings=tuple(
+                    finding if needed or finding.code not in _ABSENT else replace(finding, fault=False)
+                    for finding in (
+                        *_installed(one, own, stale),
+                        *_loaded(one),
+                        *(boot or {}).get(one.name, ()),
+                    )
                 ),
             )
         )
     return verdicts
+
+
+_ABSENT = (Code.NOT_INSTALLED, Code.NOT_LOADED)
 
 
 def _installed(one: ProfileState, own: FileState, stale: Sequence[FileState]) -> list[Finding]:
