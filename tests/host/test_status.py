@@ -131,6 +131,16 @@ def test_faults_are_told_with_the_next_step_before_the_table(many: LiveHost) -> 
     assert "fault     conf-edited: " in whole and "next      phoenix apply 101" in whole
 
 
+def test_what_several_containers_have_alike_is_told_once(many: LiveHost) -> None:
+    for ctid in ("103", "104", "105", "107"):
+        many.conf(ctid, "hostname: x\nunprivileged: 1\n")
+    many.declare({ctid: {"apparmor_profile": PROFILES[2], "start": False} for ctid in ("104", "105", "107")})
+    out = many.phoenix("status").out
+    line = f"container 104,105,107: not-assigned: assigned no line, declared {PROFILES[2]} "
+    assert line + "(next: phoenix apply 104,105,107)\n" in out
+    assert many.phoenix("apply", "104,105,107", "--no-start").code == 0
+
+
 def test_a_host_that_was_never_set_up_says_the_same_once(many: LiveHost) -> None:
     for name in PROFILES:
         (many.installed / name).unlink()

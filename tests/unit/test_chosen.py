@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phoenix_hypervisor.errors import UsageError
-from phoenix_hypervisor.plan.chosen import are_ctids, choose, read
+from phoenix_hypervisor.plan.chosen import are_ctids, choose, read, shortest
 
 NAMES = {"103": "pihole", "104": "Gitea", "110": "web-1", "107": "", "1000": "db", "1001": "db", "1002": "DB"}
 
@@ -55,6 +55,21 @@ def test_what_names_none_or_several(word: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose(read([word]), NAMES if word != "db" else {**NAMES, "1000": "db", "1001": "db"})
     assert message in caught.value.message and hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("ctids", "word"),
+    [
+        ("103", "103"),
+        ("103 104", "103,104"),
+        ("107 104 103 105", "103-105,107"),
+        ("999 1000 1001", "999-1001"),
+    ],
+)
+def test_the_shortest_word_for_some(ctids: str, word: str) -> None:
+    assert shortest(ctids.split()) == word
+    names = {str(ctid): "" for ctid in range(100, 1100)}
+    assert sorted(choose(read([word]), names)) == sorted(ctids.split())
 
 
 def test_no_name_need_be_known_for_ctids() -> None:

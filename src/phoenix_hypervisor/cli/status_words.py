@@ -13,6 +13,7 @@ from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.output import say, show_findings
 from phoenix_hypervisor.cli.tables import Form, Row, block, table
+from phoenix_hypervisor.plan.chosen import shortest
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 from phoenix_hypervisor.values import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def headline(found: Status) -> str:
     text = f"{found.confined} of {len(verdicts)} containers confined"
     stopped = sum(1 for v in verdicts if v.running is False)
     unknown = sum(1 for v in verdicts if v.running is None or (v.running and v.confined is None))
-    more = [f"{n} {word}" for n, word in ((stopped, "not running"), (unknown, "label unknown")) if n]
+    loose = sum(1 for v in verdicts if v.confined is False)
+    counts = ((loose, "unconfined"), (stopped, "not running"), (unknown, "label unknown"))
+    more = [f"{n} {word}" for n, word in counts if n]
     return text + (f" ({', '.join(more)})" if more else "")
 
 
@@ -49,7 +52,11 @@ def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
     show_findings(settings, found.host)
     for gap in found.unmediated or ():
         say(settings, f"not mediated ({gap.by}): {gap.what}: {gap.means}")
-    _show_profiles(settings, found.profiles, wide=wide)
+    profiles = found.profiles
+    if named and not wide:
+        used = {name for v in found.containers for name in (v.declared, v.wanted, v.assigned)}
+        profiles = tuple(p for p in profiles if p.name in used)
+    _show_profiles(settings, profiles, wide=wide)
     if named and not wide:
         say(settings)
         for verdict in found.containers:
@@ -57,6 +64,9 @@ def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
         return
     _show_notes(settings, found)
     say(settings)
+    if not found.containers:
+        say(settings, "no container is declared or on this host")
+        return
     rows = [_Cells(v) for v in found.containers]
     table(
         settings,
@@ -79,8 +89,9 @@ def _show_profiles(settings: Settings, profiles: Sequence[ProfileVerdict], *, wi
         return
     odd = [p for p in profiles if p.findings]
     used = sum(1 for p in profiles if p.used_by)
-    text = f"{len(profiles)} profiles, {used} in use"
-    say(settings, f"{text}: {f'{len(odd)} not as declared' if odd else 'as declared'}")
+    if profiles:
+        text = f"{len(profiles)} profile{'s' * (len(profiles) > 1)}, {used} in use"
+        say(settings, f"{text}: {f'{len(odd)} not as declared' if odd else 'as declared'}")
     # A host that was never set up has the same to say of all of them.
     alike: dict[str, list[str]] = {}
     for one in odd:
@@ -88,7 +99,8 @@ def _show_profiles(settings: Settings, profiles: Sequence[ProfileVerdict], *, wi
     for text, names in alike.items():
         if len(names) == 1:
             text = text.replace("NAME", names[0])
-        say(settings, f"profile {_listed(names)}: {text}", style="red")
+        which = "all profiles" if len(names) == len(profiles) > 1 else f"profile {_listed(names)}"
+        say(settings, f"{which}: {text}", style="red")
 
 
 def _profile_row(one: ProfileVerdict) -> Row:
@@ -111,30 +123,39 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _show_notes(settings: Settings, found: Status) -> None:
-    """Each fault in a line with its next step; what is no fault in one line for all that have it."""
+    """Each fault with its next step, and what is no fault; once for all containers that have the same."""
+    told: dict[tuple[str, str | None, str], list[ContainerVerdict]] = {}
     for verdict in found.containers:
         for finding in verdict.findings:
             text, hint = words(finding)
             style = "red" if finding.fault else "magenta"
-            say(settings, f"container {_called(verdict)}: {finding.code}: {text} (next: {hint})", style=style)
+            told.setdefault(_alike(verdict, f"{finding.code}: {text}", hint, style), []).append(verdict)
     declared = [v for v in found.containers if v.declared is not None]
-    without = [v.ctid for v in declared if v.wanted is None and effect(found, v) is not None]
-    if without:
-        say(settings, f"container {_listed(without)}: no profile line: {found.without_line}")
-    explicit = [v.ctid for v in declared if v.declared == v.assigned == "unconfined"]
-    if explicit:
-        text = f"container {_listed(explicit)}: explicitly unconfined: AppArmor refuses nothing"
-        say(settings, text, style="red")
-    noted: dict[str, list[tuple[str, Note]]] = {}
     for verdict in declared:
+        if verdict.wanted is None and effect(found, verdict) is not None:
+            text = f"no profile line: {found.without_line}"
+            told.setdefault(_alike(verdict, text, None, ""), []).append(verdict)
+        if verdict.declared == verdict.assigned == "unconfined":
+            text = "explicitly unconfined: AppArmor refuses nothing"
+            told.setdefault(_alike(verdict, text, None, "red"), []).append(verdict)
         for note in verdict.notes:
-            noted.setdefault(note.code, []).append((verdict.ctid, note))
-    for notes in noted.values():
-        ctids = list(dict.fromkeys(ctid for ctid, _ in notes))
-        text = words(notes[0][1])[0]
-        if len(notes) > 1:
-            text = f"{notes[0][1].code}; `phoenix status {ctids[0]}` says more"
-        say(settings, f"container {_listed(ctids)}: {text}", style="magenta")
+            told.setdefault(_alike(verdict, *words(note), "magenta"), []).append(verdict)
+    for (text, hint, style), verdicts in told.items():
+        ctids = shortest(v.ctid for v in verdicts)
+        name = _called(verdicts[0]) if len(verdicts) == 1 else ctids
+        line = f"container {name}: {text}" + (f" (next: {hint})" if hint else "")
+        say(settings, line.replace(_ITS, ctids), style=style or None)
+
+
+_ITS = "\0"
+"""Stands for the CTID in words that several containers have in common."""
+
+
+def _alike(verdict: ContainerVerdict, text: str, hint: str | None, style: str) -> tuple[str, str | None, str]:
+    """What is said, the same for all of whom it is said."""
+    pattern = rf"\b{verdict.ctid}\b"
+    # Only commands name a CTID that may become a list; a text with one is said of that one.
+    return text, None if hint is None else re.sub(pattern, _ITS, hint), style
 
 
 def _called(verdict: ContainerVerdict) -> str:

@@ -23,8 +23,12 @@ _PASSED = re.compile(
 
 def hostname(data: bytes, dialect: Dialect) -> str:
     """The container's own name; empty where it has none, and then it is called by its CTID."""
-    head = data[: parse(data, dialect).head]
-    found = (_PVE_NAME if dialect is Dialect.PVE else _LXC_NAME).findall(head)
+    return _name(parse(data, dialect))
+
+
+def _name(conf: Conf) -> str:
+    pattern = _PVE_NAME if conf.dialect is Dialect.PVE else _LXC_NAME
+    found = pattern.findall(conf.data, 0, conf.head)
     return found[-1].decode("utf-8", "surrogateescape") if found else ""
 
 
@@ -32,7 +36,7 @@ def details(data: bytes, dialect: Dialect) -> Details:
     """All of it, of one configuration; never raises."""
     conf = parse(data, dialect)
     return Details(
-        hostname=hostname(data, dialect),
+        hostname=_name(conf),
         gpu_nodes=gpu_nodes(conf),
         snapshots=other_snapshots(conf, conf.assigned) if dialect is Dialect.PVE else (),
     )
@@ -40,13 +44,17 @@ def details(data: bytes, dialect: Dialect) -> Details:
 
 def gpu_nodes(conf: Conf) -> tuple[str, ...]:
     """The host's nodes that it passes on to the container, in order, each once."""
-    found = _PASSED.findall(conf.data[: conf.head])
+    if b"/dev/" not in conf.data:
+        return ()
+    found = _PASSED.findall(conf.data, 0, conf.head)
     return tuple(dict.fromkeys(node.decode("utf-8", "surrogateescape") for node in found))
 
 
 def other_snapshots(conf: Conf, profile: str | None) -> tuple[tuple[str, str | None], ...]:
     """Snapshots that hold another profile than this one, or none: a rollback brings it back."""
     data = conf.data
+    if b"[" not in data:
+        return ()
     headers = [match for match in HEADER.finditer(b"\n" + data) if match[1] is not None]
     now = None if profile is None else unquoted(profile)
     found = []

@@ -58,7 +58,7 @@ def config_path(host: Host, given: str | None) -> str:
 
 def no_configuration(host: Host) -> NoConfiguration:
     """What to say where there is none and one is needed."""
-    places = ", ".join(map(host.root.shown, FOLDERS))
+    places = ", ".join(map(os.path.dirname, _candidates(host)))
     return NoConfiguration(
         f"there is no configuration: no {CONFIG_NAME} in {places}",
         hint="`phoenix import` writes one of the containers that are here; --config FILE or PHOENIX_CONFIG "

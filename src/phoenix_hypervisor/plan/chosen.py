@@ -63,6 +63,17 @@ def choose(pieces: Iterable[str], names: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def shortest(ctids: Iterable[str]) -> str:
+    """One word that `read` and `choose` take for just these: `101-103,110`."""
+    runs: list[list[int]] = []
+    for number in sorted({int(ctid) for ctid in ctids}):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
+
+
 def _within(piece: str, first: int, last: int, names: Mapping[str, str]) -> Sequence[str]:
     if last < first:
         raise UsageError(f"the range {piece} ends before it begins", hint=f"{last}-{first}")
