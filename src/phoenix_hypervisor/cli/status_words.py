@@ -241,9 +241,9 @@ class _Cells:
         return "" if running is None else "runs" if running else "stopped"
 
     def _short(self) -> str:
-        """The verdict in codes, and what an operator has to know before touching it."""
+        """The verdict as its codes' words, and what an operator has to know before touching it."""
         v = self._verdict
-        parts = [str(finding.code) for finding in v.findings] or [self._summary()]
+        parts = [str(finding.code).replace("-", " ") for finding in v.findings] or [self._summary()]
         if v.lock is not None:
             parts.append(f"locked ({v.lock.reason})")
         if v.is_template:

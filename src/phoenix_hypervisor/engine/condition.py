@@ -132,7 +132,7 @@ def _refused(
 ) -> dict[str, tuple[Note, ...]]:
     """By CTID, what `apply --restart` of that container would be refused for: it is not advised then."""
     facts = container_facts(session, Request(tuple(spec.ctid for spec in specs), restart=True), specs, states)
-    shipped = session.desired.shipped
+    shipped = session.declared.shipped
     return {spec.ctid: refused_now(spec, state, facts, shipped) for spec, state in facts.pairs}
 
 
