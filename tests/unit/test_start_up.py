@@ -13,10 +13,28 @@ NEVER = {"ast", "click", "dataclasses", "datetime", "difflib", "fastjsonschema",
          "shutil", "subprocess", "tempfile", "threading", "tokenize", "typing"}  # fmt: skip
 UNUSED = {
     "phoenix_hypervisor.cli": {"main", "changes", "notes", "options", "complete", "tables", "words"},
-    "phoenix_hypervisor.engine": {"ask", "effects", "perform", "undo", "policy_sources", "condition"},
-    "phoenix_hypervisor.plan": {"inverse", "recorded", "recorded_v1", "rollback", "transaction", "verify"},
+    "phoenix_hypervisor.engine": {
+        "ask",
+        "condition",
+        "diagnosis",
+        "effects",
+        "perform",
+        "policy_sources",
+        "profile_of",
+        "undo",
+    },
+    "phoenix_hypervisor.plan": {
+        "chosen",
+        "inverse",
+        "kernel_holes",
+        "recorded",
+        "recorded_v1",
+        "rollback",
+        "transaction",
+        "verify",
+    },
     "phoenix_hypervisor.profiles": {"features", "foreign", "install", "installed", "prove"},
-    "phoenix_hypervisor.containers": {"gpu", "runtime", "steps"},
+    "phoenix_hypervisor.containers": {"details", "gpu", "runtime", "steps"},
     "phoenix_hypervisor.host": {"append", "locks", "policyfs", "process", "zstd"},
 }
 """What compiles, performs, undoes, words or asks for more than is there."""

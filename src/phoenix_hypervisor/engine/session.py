@@ -233,6 +233,8 @@ class Session:
     def chosen(self, pieces: tuple[str, ...]) -> tuple[str, ...]:
         """The CTIDs that a request's words mean (`plan.chosen`), by the names of declared containers and
         of those on this host.  Raises UsageError."""
+        if not pieces:
+            return ()
         from phoenix_hypervisor.plan.chosen import are_ctids, choose
 
         # No name need be known for those.
