@@ -85,15 +85,18 @@ def _show(settings: Settings, found: Imported) -> None:
     show_notes(settings, "left out", found.left_out, "magenta")
     lacking = [one.ctid for one in found.containers if one.not_written]
     if lacking and not settings.verbose:
-        text = "have settings that Phoenix cannot create again; they keep them (--verbose names them)"
-        say(settings, f"{_listed(lacking)} {text}")
+        say(
+            settings,
+            f"settings that Phoenix cannot create again, in {_listed(lacking)} (--verbose names them)",
+        )
     unconfined = [one.ctid for one in found.containers if _unconfined(one)]
     if unconfined:
-        text = "unconfined by a line of their own: AppArmor refuses them nothing"
-        say(settings, f"{_listed(unconfined)} {text}", "red")
+        say(settings, f"unconfined by a line of their own: {_listed(unconfined)}", "red")
     if found.written:
-        already = f", {found.declared} were there already" if found.declared else ""
-        say(settings, f"{found.path}: {len(found.containers)} containers added{already}")
+        say(
+            settings,
+            f"{found.path}: containers added {len(found.containers)}, there already {found.declared}",
+        )
         say(settings, "next: phoenix plan")
     else:
         say(settings, f"{found.path}: nothing to add, nothing written")
