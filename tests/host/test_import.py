@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from phoenix_hypervisor.containers.seccomp import COMPANION
+from phoenix_hypervisor.engine import importing
 from support.confs import LEFT_OUT, PVE, imported, numbered, prepared
-from support.hosts import DirectoryHost, LiveHost, Result, contents, snapshot, told
+from support.hosts import DirectoryHost, LiveHost, Result, contents, snapshot, temporary_files, told
 
 
 @pytest.fixture
@@ -236,6 +238,35 @@ def test_a_file_that_is_there_is_not_touched(one: DirectoryHost) -> None:
     result = one.phoenix("import")
     assert result.code == 1 and "--merge" in result.err
     assert one.config.read_text() == "{}"
+
+
+def test_only_a_file_can_be_merged_into(one: DirectoryHost) -> None:
+    one.conf("101")
+    one.config.symlink_to("nowhere")
+    result = one.phoenix("import", "--merge")
+    assert result.code == 1 and "regular file" in result.err
+    one.config.unlink()
+    os.mkfifo(one.config)
+    assert one.phoenix("import", "--merge").code == 1 and one.phoenix("import").code == 1
+
+
+def test_what_changes_meanwhile_is_not_overwritten(
+    one: DirectoryHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody writes the file between our reading and our replacing it."""
+    one.config.write_text(NOTED)
+    one.conf("101")
+    check = importing._check
+
+    def edited(*arguments: Any) -> None:
+        check(*arguments)
+        one.config.write_text(NOTED.replace("ours", "theirs"))
+
+    monkeypatch.setattr(importing, "_check", edited)
+    result = one.phoenix("import", "--merge")
+    assert result.code == 1 and "changed by someone else" in result.err
+    assert one.config.read_text() == NOTED.replace("ours", "theirs")
+    assert temporary_files(one.etc) == []
 
 
 def test_it_is_printed(one: DirectoryHost) -> None:

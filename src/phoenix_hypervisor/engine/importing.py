@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from phoenix_hypervisor.config import written
 from phoenix_hypervisor.config.devices import faults
+from phoenix_hypervisor.config.document import MAX_CONFIG
 from phoenix_hypervisor.config.document import parse as parse_document
 from phoenix_hypervisor.config.imported import can_be_declared, entry
 from phoenix_hypervisor.config.load import SPECIAL, load_config
@@ -90,15 +91,15 @@ def run(session: Session, request: ImportRequest) -> Imported:
     Raises PhoenixError where the file is there and is not to be merged, or cannot be used as it is.
     """
     target = _target(session, request)
-    before = _read(target)
-    if before is not None and not request.merge and request.write:
+    before = _read(target) if request.merge else None
+    if os.path.lexists(target) and not request.merge and request.write:
         hint = "--merge adds the containers that it lacks; --output FILE writes another file"
         raise PhoenixError("is there already, and nothing was written", where=target, hint=hint)
     session.put_configuration_at(target)
     document: dict[str, Any] = {}
     shipped = frozenset(session.sources.profiles)
     desired = Desired(containers={}, explicit_unconfined=True, shipped=shipped)
-    if before is not None and request.merge:
+    if before is not None:
         document, desired = parse_document(before, target)[0], session.desired
     work = _work(session, desired, document)
     for found in _found(session, request):
@@ -106,7 +107,7 @@ def run(session: Session, request: ImportRequest) -> Imported:
     added = dict(sorted(work.added.items(), key=lambda item: int(item[0])))
     entries = {ctid: one.entry for ctid, one in added.items()}
     unconfined = any(one.entry["apparmor_profile"] == "unconfined" for one in added.values())
-    if before is not None and request.merge:
+    if before is not None:
         explicit = unconfined and work.desired.explicit_unconfined and not desired.explicit_unconfined
         data = written.merged(before.decode(), entries, explicit=explicit).encode()
     else:
@@ -261,12 +262,14 @@ def _would_write(work: _Work, found: Found, conf: codec.Conf, profile: str) -> b
 
 
 def _read(path: str) -> bytes | None:
-    """What stands at `path`; None where nothing does."""
+    """The file at `path`; None where there is none."""
     if not os.path.lexists(path):
         return None
+    if not os.path.isfile(path):
+        raise PhoenixError("is not a regular file", where=path, hint="name another one with --output")
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(MAX_CONFIG + 1)
     except OSError as error:
         raise PhoenixError(f"cannot be read: {error.strerror}", where=path) from error
 
