@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,16 +53,22 @@ def ha_at_work(one: LiveHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 def test_a_start_that_ha_makes_is_named_asked_for_and_waited_for(
     one: LiveHost, monkeypatch: pytest.MonkeyPatch, ha_at_work: Callable[[], None], state: str
 ) -> None:
+    for name in ("CONFIRM_TIMEOUT", "HA_TIMEOUT"):
+        monkeypatch.setattr(steps, name, 3600.0)
     resources(one, f"vm: 101\n\tstate stopped\n\nct: 101\n\t{state}\n\nct: 102\n\tstate disabled\n")
     plan = one.phoenix("plan")
     assert plan.code == 0 and "start under lxc-a (HA is asked to start it)" in plan.out
 
     waits: list[float] = []
+    real = time.sleep
 
     def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 2:
-            ha_at_work()
+        # The standard library waits for processes by the same function.
+        real(seconds)
+        if seconds == 0.2:
+            waits.append(seconds)
+            if len(waits) == 2:
+                ha_at_work()
 
     monkeypatch.setattr("phoenix_hypervisor.containers.steps.time.sleep", sleep)
     result = one.apply("--all")

@@ -76,7 +76,7 @@ def test_another_line_that_changes_meanwhile_is_kept(two: LiveHost, monkeypatch:
 
 
 def test_a_stop_that_has_not_ended_is_waited_for(two: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxmox's post-stop hook writes what it read earlier, after `pct stop` has returned."""
+    """Where a container ends by itself, Proxmox's post-stop hook still writes what it read earlier."""
 
     path = two.lxc / "101.conf"
     read_earlier = path.read_bytes()

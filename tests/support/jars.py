@@ -70,6 +70,9 @@ class Jars:
         with directory:
             directory.replace("settings", data, before=before)
 
+    def manager(self, ctid: str) -> None:
+        return None
+
     def leftovers(self) -> list[str]:
         return []
 

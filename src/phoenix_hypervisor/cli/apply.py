@@ -22,6 +22,7 @@ from phoenix_hypervisor.cli.output import (
     show_action,
     show_findings,
     show_notes,
+    tell,
     warn,
 )
 from phoenix_hypervisor.cli.progress import Busy
@@ -29,6 +30,7 @@ from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 from phoenix_hypervisor.engine.results import Recovered
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.model import Note
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ def show_event(settings: Settings, event: Event) -> None:
     match event:
         case Recovered():
             say(settings, f"recovered: {recovered_words(event)}", style="yellow")
+        case Note():
+            tell(settings, event)
         case _:
             say(settings, describe(event))
 

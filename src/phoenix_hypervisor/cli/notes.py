@@ -154,6 +154,9 @@ _NOTES: Mapping[Code, Entry] = {
     Code.READ_ONLY: read_only,
     Code.LOCKED: locked,
     Code.START_LOCKED: start_locked,
+    Code.HA_STOPPED: ("not started: {by} keeps it {state} ({service})", "`{command}` starts it"),
+    Code.WAITING_FOR_HA: ("{by} was asked to start it ({said}); waiting for it, up to {seconds} s", None),
+    Code.WAITING_FOR_LOCK: ("another process holds this lock; waiting for it, up to {seconds} s", None),
     Code.PENDING_RAW: pending_raw,
     Code.START_UNLOADED: (
         "cannot start under {name}: the profile is not loaded",
@@ -292,6 +295,11 @@ _FINDINGS: Mapping[Code, Entry] = {
     Code.UNDECLARED_UNCONFINED: undeclared_unconfined,
     Code.MISSING: ("the container does not exist", "phoenix apply {ctid}"),
     Code.NOT_RUNNING: not_running,
+    Code.HA_STOPPED: ("is declared to run, and {by} keeps it {state} ({service})", "`{command}` starts it"),
+    Code.HA_NOT_STARTED: (
+        "{by} was asked to start it ({service}), and has not for {seconds} s",
+        "`ha-manager status` says what it makes of it; it needs pve-ha-crm and pve-ha-lrm to run",
+    ),
     Code.LABEL_UNKNOWN: (
         "PID {pid} has no readable label, so it may be unconfined",
         "phoenix doctor says whether AppArmor is on",

@@ -76,6 +76,12 @@ def _encodes(text: str) -> bool:
     return True
 
 
+def tell(settings: Settings, note: Note) -> None:
+    """What a run waits for, on standard error: it is no part of what the run prints."""
+    if not settings.quiet:
+        echo(printable(f"{note.target}: {_words(note)[0]}"), err=True)
+
+
 def warn(settings: Settings, text: str) -> None:
     """Something that must be seen, also with --json and --quiet."""
     echo(printable(f"{(*settings.command, 'phoenix')[0]}: {text}"), err=True)

@@ -109,7 +109,9 @@ def summary(action: Action) -> str:
             alone = "; others changed the file since, so only its line" if action.alone else ""
             return ", ".join(_line(line, action.takes_back) for line in action.lines) + alone
         case StartContainer() | RestartContainer():
-            return action.kind + (f" under {action.profile}" if action.profile else "")
+            under = f" under {action.profile}" if action.profile else ""
+            asks = action.asks if isinstance(action, StartContainer) else None
+            return f"{action.kind}{under}" + (f" ({asks} is asked to start it)" if asks else "")
         case _:
             assert_never(action)
 

@@ -217,6 +217,7 @@ class Containers:
             assigned=assigned,
             fault=fault,
             lock=self.runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
+            manager=self.runtime.manager(ctid),
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
             is_template=conf.is_template,
             warnings=_warnings(ctid, conf, wanted, other_lines) if spec is not None else (),

@@ -16,7 +16,7 @@ from phoenix_hypervisor.containers.conf import Dialect
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.plan.declared import ContainerSpec
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Manager, Note, ReadOnly
 from phoenix_hypervisor.values import dataclass
 
 
@@ -78,6 +78,10 @@ class Runtime(Protocol):
 
     def locked(self, ctid: str, reason: str) -> AtWork:
         """What it means that a container's configuration says that it is locked."""
+        ...
+
+    def manager(self, ctid: str) -> Manager | None:
+        """Who starts and stops a container in the runtime's place, where somebody does."""
         ...
 
     def node(self) -> str | None:

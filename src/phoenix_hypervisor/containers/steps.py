@@ -7,7 +7,7 @@ returns it as it was done.  Must not decide whether: the plan did.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 from phoenix_hypervisor.containers import conf as codec
@@ -28,7 +28,7 @@ from phoenix_hypervisor.plan.actions import (
 )
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
-from phoenix_hypervisor.plan.model import ContainerState, Finding, ProcessLabel, cause_data, container
+from phoenix_hypervisor.plan.model import ContainerState, Finding, Note, ProcessLabel, cause_data, container
 from phoenix_hypervisor.plan.verify import judge_started
 from phoenix_hypervisor.values import replace
 
@@ -37,6 +37,8 @@ START_TIMEOUT = 180.0
 SETTLE_TIMEOUT = 60.0
 CONFIRM_TIMEOUT = 10.0
 """Seconds until a started container must run under its profile."""
+HA_TIMEOUT = 180.0
+"""The same where HA starts it: its managers look every 10 s, and one that was idle takes a lock first."""
 SAID_LINES, SAID_LENGTH = 12, 4000
 _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 
@@ -44,7 +46,11 @@ _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 class ContainerSteps:
     """Performers over one runtime."""
 
-    def __init__(self, host: Host, runtime: Runtime, desired: Desired) -> None:
+    def __init__(
+        self, host: Host, runtime: Runtime, desired: Desired, tell: Callable[[Note], None] | None = None
+    ) -> None:
+        """`tell` is told what is waited for."""
+        self._tell = tell
         self._host = host
         self._runtime = runtime
         self._desired = desired
@@ -140,28 +146,46 @@ class ContainerSteps:
         self._require_loaded(action)
         self._wait_until_settled(action.target)
         self._require_line(action)
+        said = b""
         for argv in action.processes:
-            self._run(argv, f"container {action.target}", START_TIMEOUT)
+            said = self._run(argv, f"container {action.target}", START_TIMEOUT).stdout
+        manager = self._runtime.manager(action.target)
+        if isinstance(action, StartContainer) and manager is not None and self._tell is not None:
+            words = said.decode("utf-8", "replace").strip().splitlines()
+            data = {"by": manager.by, "service": manager.service, "seconds": round(HA_TIMEOUT)}
+            data["said"] = words[0] if words else manager.service
+            self._tell(Note(Code.WAITING_FOR_HA, container(action.target), data))
         return action
 
     def unconfirmed(self, actions: Iterable[Action]) -> tuple[Finding, ...]:
         """What started containers are not, after all: `pct start` succeeds too where HA is only asked to.
 
-        Waits for them, CONFIRM_TIMEOUT at most.  No failure of the step: nothing is taken back.
+        Waits for them: CONFIRM_TIMEOUT at most, HA_TIMEOUT for those that HA starts.  No failure of the
+        step: nothing is taken back.
         """
         left = [a for a in actions if isinstance(a, StartContainer | RestartContainer)]
-        end = time.monotonic() + CONFIRM_TIMEOUT
+        begin = time.monotonic()
         while left:
             running = self._runtime.processes()
             if running is None:
                 break
-            found = {a.target: judge_started(self._started(a, running.get(a.target, []))) for a in left}
+            waited = time.monotonic() - begin
+            found = {
+                a.target: judge_started(self._started(a, running.get(a.target, [])), waited) for a in left
+            }
             left = [a for a in left if found[a.target]]
-            if left and time.monotonic() > end:
+            if left and all(waited > self._patience(a) for a in left):
                 return tuple(finding for one in found.values() for finding in one)
             if left:
-                time.sleep(0.2)
+                time.sleep(0.2 if waited < CONFIRM_TIMEOUT else 1.0)
         return ()
+
+    def _patience(self, action: StartContainer | RestartContainer) -> float:
+        """Seconds until it must run as it was started."""
+        managed = isinstance(action, StartContainer) and self._runtime.manager(action.target) is not None
+        # One that HA has moved to another node never runs here.
+        here = managed and self._runtime.read_conf(action.target) is not None
+        return HA_TIMEOUT if here else CONFIRM_TIMEOUT
 
     def _started(
         self, action: StartContainer | RestartContainer, processes: Sequence[Process]
@@ -172,16 +196,17 @@ class ContainerSteps:
             ctid=action.target,
             wanted=action.profile,
             own_profiles=self._runtime.own_profiles(action.target),
+            manager=self._runtime.manager(action.target) if isinstance(action, StartContainer) else None,
             running=bool(processes),
             init=None if init is None else ProcessLabel(init.pid, init.label),
             processes=tuple(ProcessLabel(p.pid, p.label) for p in processes),
         )
 
     def _wait_until_settled(self, ctid: str) -> None:
-        """Let a stop end: Proxmox's hook writes the configuration after `pct stop` has returned.
+        """Let a stop end: where a container ends by itself, Proxmox's hook still writes the configuration.
 
-        It takes no lock (lxc-pve-poststop-hook of pve-container 5.3 and 6.1); LXC's monitor lives
-        until it has ended.
+        It takes no lock (lxc-pve-poststop-hook of pve-container 5.3 and 6.1), and only `pct stop` waits for
+        it (6.1.10); LXC's monitor lives until it has ended.
         """
         if self._unsettled is None:
             self._unsettled = self._runtime.unsettled()
@@ -225,7 +250,7 @@ class ContainerSteps:
                 hint="`phoenix setup` loads the shipped profiles; others need `apparmor_parser -r FILE`",
             )
 
-    def _run(self, argv: tuple[str, ...], where: str, timeout: float) -> None:
+    def _run(self, argv: tuple[str, ...], where: str, timeout: float) -> Completed:
         begin = time.monotonic()
         done = self._host.runner.run(argv, timeout=timeout)
         if not done.ok:
@@ -234,6 +259,7 @@ class ContainerSteps:
                 f"`{' '.join(argv[:3])}` ended with {done.returncode} after {spent:.1f} s: {_said(done)}",
                 where=where,
             )
+        return done
 
 
 def _said(done: Completed) -> str:

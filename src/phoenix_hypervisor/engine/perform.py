@@ -17,7 +17,7 @@ from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action, ContainerAction
 from phoenix_hypervisor.plan.declared import Desired
 from phoenix_hypervisor.plan.inverse import Step, inverse
-from phoenix_hypervisor.plan.model import Finding, Plan
+from phoenix_hypervisor.plan.model import Finding, Note, Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.install import ProfileSteps
@@ -42,10 +42,12 @@ def who() -> str:
     return f"{name}({os.getuid()})" if name else f"uid {os.getuid()}"
 
 
-def performer(session: Session, runtime: Runtime, desired: Desired) -> Performer:
-    """What does an action on this session's host."""
+def performer(
+    session: Session, runtime: Runtime, desired: Desired, tell: Callable[[Note], None] | None = None
+) -> Performer:
+    """What does an action on this session's host; `tell` is told what is waited for."""
     profiles = ProfileSteps(session.host, session.parser_of_installed())
-    containers = ContainerSteps(session.host, runtime, desired)
+    containers = ContainerSteps(session.host, runtime, desired, tell)
 
     def perform(action: Action) -> Action:
         if isinstance(action, ContainerAction):
@@ -68,7 +70,7 @@ def back(session: Session, actions: Sequence[Action]) -> list[Step]:
 def run(
     session: Session,
     plan: Plan,
-    progress: Callable[[Action], None],
+    progress: Callable[[Action | Note], None],
     *,
     undoes: int | None = None,
     runtime: Runtime | None = None,
@@ -91,7 +93,7 @@ def run(
     )
     with journal as log:
         transaction = Transaction(
-            perform=performer(session, runtime, desired),
+            perform=performer(session, runtime, desired, progress),
             back=lambda actions: back(session, actions),
             settle=keeper.settle,
             log=log,

@@ -9,6 +9,7 @@ raises PhoenixError.  Must not print, exit, or import anything before a method i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
@@ -28,6 +29,25 @@ if TYPE_CHECKING:
 
 def _silent(event: object) -> None:
     """Tells nobody."""
+
+
+@contextmanager
+def _told(session: Session, progress: results.Progress) -> Iterator[None]:
+    """A context in which `progress` is told what is waited for."""
+
+    def waiting(path: str, seconds: float) -> None:
+        from phoenix_hypervisor.plan.codes import Code
+        from phoenix_hypervisor.plan.model import Note
+
+        # Nobody may be reading any more: that ends nothing.
+        with suppress(OSError):
+            progress(Note(Code.WAITING_FOR_LOCK, session.host.root.shown(path), {"seconds": round(seconds)}))
+
+    session.host.waiting = waiting
+    try:
+        yield
+    finally:
+        session.host.waiting = None
 
 
 def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) -> Request:
@@ -149,10 +169,12 @@ class Phoenix:
 
         wanted = _workflow_request(request)
         session = self._session()
-        recovered = recover_first(session)
-        if recovered is not None:
-            progress(recovered)
-        done = execute(session, wanted, prepare(session, wanted), progress)
+        with _told(session, progress):
+            recovered = recover_first(session)
+            if recovered is not None:
+                progress(recovered)
+            wanted = _workflow_request(request)
+            done = execute(session, wanted, prepare(session, wanted), progress)
         if done.recovered is not None:
             recovered = done.recovered
             progress(recovered)
@@ -201,7 +223,9 @@ class Phoenix:
         """
         from phoenix_hypervisor.engine.undo import undo
 
-        return undo(self._session(), None if request is None else request.transaction, progress)
+        session = self._session()
+        with _told(session, progress):
+            return undo(session, None if request is None else request.transaction, progress)
 
     def recover(self) -> Recovered | None:
         """Undo what a killed run left; None where there is nothing.  The other methods do it first."""

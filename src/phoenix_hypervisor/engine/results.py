@@ -30,8 +30,9 @@ class Recovered:
 
 
 if TYPE_CHECKING:
-    Event: TypeAlias = Action | Recovered
-    """An action that was done, or a killed run's transaction that was undone before it."""
+    Event: TypeAlias = Action | Recovered | Note
+    """An action that was done, a killed run's transaction that was undone before it, or what the run
+    waits for now."""
     Progress: TypeAlias = Callable[[Event], None]
     """Called after each event of a run that changes something; what it raises ends the run."""
 

@@ -13,7 +13,7 @@ from phoenix_hypervisor.engine.results import Recovered, Refused
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.decide import decide
-from phoenix_hypervisor.plan.model import Finding, Plan
+from phoenix_hypervisor.plan.model import Finding, Note, Plan
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _proof(session: Session, plan: Plan, compare: bool) -> tuple[Proof, Mapping[
 
 
 def execute(
-    session: Session, request: Request, prepared: Prepared, progress: Callable[[Action], None]
+    session: Session, request: Request, prepared: Prepared, progress: Callable[[Action | Note], None]
 ) -> Prepared:
     """Apply under Phoenix's own lock; the plan is made anew there, so that it is never stale."""
     if not prepared.plan.actions:

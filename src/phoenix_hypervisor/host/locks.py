@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -22,18 +22,28 @@ from phoenix_hypervisor.host.files import make_directories
 
 POLL = 0.05
 """Seconds between tries; flock(2) has no time-out of its own."""
+PATIENCE = 1.0
+"""Seconds of waiting that nobody is told of."""
 
 
 @contextmanager
-def exclusive(real: str, *, timeout: float, what: str, private: bool = False) -> Iterator[None]:
+def exclusive(
+    real: str,
+    *,
+    timeout: float,
+    what: str,
+    private: bool = False,
+    waiting: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Hold the lock file `real` exclusively; `what` names it in the error.
 
-    `private`: nobody else may open it, by the mode of its directory and its own.  Raises
-    PhoenixError when somebody else still holds it after `timeout` seconds.
+    `waiting` is called once where it takes longer than a second.  `private`: nobody else may open
+    it, by the mode of its directory and its own.  Raises PhoenixError when somebody else still holds it
+    after `timeout` seconds.
     """
     fd = -1
     try:
-        deadline = time.monotonic() + timeout
+        begin, told = time.monotonic(), False
         while True:
             if fd < 0:
                 fd = _open(real, what, private)
@@ -45,12 +55,16 @@ def exclusive(real: str, *, timeout: float, what: str, private: bool = False) ->
                 os.close(fd)
                 fd = -1
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                waited = time.monotonic() - begin
+                if waited >= timeout:
                     raise PhoenixError(
                         f"{what} is held by another process for over {timeout:.0f} s",
                         where=real,
                         hint="wait for the other command to end, then run this one again",
                     ) from None
+                if waited >= PATIENCE and not told:
+                    told = True
+                    waiting()
                 time.sleep(POLL)
         yield
     finally:

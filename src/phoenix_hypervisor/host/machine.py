@@ -7,6 +7,7 @@ locks.  Built once by `cli`; tests build it over a directory and with another ru
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -26,6 +27,8 @@ class Host:
         self.root = Root(root)
         self._live = self.root.is_live if live is None else live
         self._runner = runner
+        self.waiting: Callable[[str, float], None] | None = None
+        """Called with a lock's host path, and the seconds that it is waited for at most."""
         self.kernel = Kernel(self.root)
 
     @property
@@ -108,7 +111,12 @@ class Host:
 
         # /run/lock is open to all: a link that somebody put there is not followed.
         real = self.root.locate(path, follow_last=False)
-        return exclusive(real, timeout=timeout, what=what, private=private)
+
+        def waiting() -> None:
+            if self.waiting is not None:
+                self.waiting(path, timeout)
+
+        return exclusive(real, timeout=timeout, what=what, private=private, waiting=waiting)
 
     def is_locked(self, path: str) -> bool:
         """Whether somebody holds that lock now; for reports only."""

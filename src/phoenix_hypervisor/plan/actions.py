@@ -237,6 +237,8 @@ class StartContainer(Stays):
     profile: str | None
     """The profile line that it must have; None: no line."""
     processes: tuple[tuple[str, ...], ...]
+    asks: str | None = field(default=None, metadata=UNRECORDED)
+    """Who is asked to start it, and starts it then by itself: `HA`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

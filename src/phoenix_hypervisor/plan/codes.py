@@ -25,6 +25,8 @@ class Role(Enum):
     """`status` and `verify`: something is not as declared, or worth knowing."""
     FAILURE = "failure"
     """A transaction failed: where, why, and how that left the host."""
+    PROGRESS = "progress"
+    """Told while a run waits."""
     STAYED = "stayed"
     """A transaction was rolled back, and this stays deliberately."""
 
@@ -32,6 +34,7 @@ class Role(Enum):
 R, S, W, F = Role.REFUSAL, Role.SKIP, Role.WARNING, Role.FINDING
 B = Role.FAULT
 X, L = Role.FAILURE, Role.STAYED
+P = Role.PROGRESS
 
 
 def _row(
@@ -145,6 +148,27 @@ class Code(StrEnum):
         (S,),
         "The container is not started: the runtime is at work on it.",
         "by reason command",
+    )
+    HA_STOPPED = _row(
+        "ha-stopped",
+        (S, F),
+        "Proxmox's HA is told to keep the container stopped, so it is not started.",
+        "by service state command",
+    )
+    HA_NOT_STARTED = _row(
+        "ha-not-started",
+        (F,),
+        "Proxmox's HA was asked to start the container, which does not run as it should yet.",
+        "by service seconds",
+    )
+    WAITING_FOR_HA = _row(
+        "waiting-for-ha",
+        (P,),
+        "Proxmox's HA was asked to start the container, and Phoenix waits for it.",
+        "by service said seconds",
+    )
+    WAITING_FOR_LOCK = _row(
+        "waiting-for-lock", (P,), "Another process holds a lock, and Phoenix waits for it.", "seconds"
     )
     PENDING_RAW = _row(
         "pending-raw",

@@ -226,7 +226,8 @@ def _assign(state: ContainerState) -> AssignLines:
 
 def _start(state: ContainerState, facts: ContainerFacts) -> StartContainer:
     processes = facts.starts[state.ctid]
-    return StartContainer(target=state.ctid, profile=state.wanted, processes=processes)
+    asks = None if state.manager is None else state.manager.by
+    return StartContainer(target=state.ctid, profile=state.wanted, processes=processes, asks=asks)
 
 
 def _restart(state: ContainerState, facts: ContainerFacts) -> RestartContainer:
@@ -248,6 +249,9 @@ def _follow(
             return _files_only(spec)
         if state.lock is not None:
             return because(Code.START_LOCKED, container(spec.ctid), state.lock)
+        if state.manager is not None and not state.manager.starts:
+            # To start it all the same would tell the manager otherwise.
+            return because(Code.HA_STOPPED, container(spec.ctid), state.manager)
         return _start(state, facts)
     label = state.init.label if state.init is not None else ""
     if not label or carries(label, state.wanted, state.own_profiles):

@@ -50,6 +50,25 @@ class ReadOnly:
 
 
 @dataclass(frozen=True, slots=True)
+class Manager:
+    """Who starts and stops a container in the runtime's place: the data of `ha-stopped` and its like."""
+
+    by: str
+    """What it is called: `HA`."""
+    service: str
+    """What it calls the container: `ct:950`."""
+    state: str
+    """What it is told to bring about: `started`, `stopped`, `disabled`."""
+    command: str
+    """What tells it to start the container."""
+
+    @property
+    def starts(self) -> bool:
+        """It starts the container when it is asked to; else it was told to keep it stopped."""
+        return self.state == "started"
+
+
+@dataclass(frozen=True, slots=True)
 class NextStart:
     """The next start replaces the raw lines of a configuration: the data of `pending-raw`."""
 
@@ -78,7 +97,7 @@ class Elsewhere:
     is_container: bool
 
 
-Cause = AtWork | ReadOnly | NextStart | ConfFault
+Cause = AtWork | ReadOnly | Manager | NextStart | ConfFault
 
 
 def because(code: Code, target: str, cause: Cause) -> Note:
@@ -133,6 +152,7 @@ class ContainerState:
     fault: ConfFault | None = None
     """Why the configuration cannot be edited."""
     lock: AtWork | None = None
+    manager: Manager | None = None
     next_start: NextStart | None = None
     """Why its next start would not run it under the line's value, whatever that is made."""
     is_template: bool = False

@@ -237,8 +237,11 @@ def _confined(state: ContainerState) -> bool:
     return all(parse(process.label).confined for process in state.processes if process.label)
 
 
-def judge_started(state: ContainerState) -> list[Finding]:
-    """What a container that was just started is not, after all."""
+def judge_started(state: ContainerState, waited: float = 0) -> list[Finding]:
+    """What a container that was just started is not, after all; `waited` are seconds."""
+    if state.manager is not None and state.running is False:
+        data = {"by": state.manager.by, "service": state.manager.service, "seconds": round(waited)}
+        return [Finding(Code.HA_NOT_STARTED, container(state.ctid), data)]
     return [*_stopped(state), *_running(state)]
 
 
@@ -246,7 +249,9 @@ def _stopped(state: ContainerState) -> list[Finding]:
     """Declared to run and stopped; a fault where apply would start it."""
     if state.running is not False or state.is_template:
         return []
-    lock = state.lock
+    lock, manager = state.lock, state.manager
+    if lock is None and manager is not None and not manager.starts:
+        return [Finding(Code.HA_STOPPED, container(state.ctid), cause_data(manager), fault=False)]
     at_work = {"by": None, "reason": None, "command": None} if lock is None else cause_data(lock)
     data = {"ctid": state.ctid, **at_work}
     return [Finding(Code.NOT_RUNNING, container(state.ctid), data, fault=lock is None)]

@@ -10,6 +10,7 @@ import re
 
 from phoenix_hypervisor.host.kernel import Process
 from phoenix_hypervisor.host.machine import Host
+from phoenix_hypervisor.plan.model import Manager
 
 LXC_DIR = "/var/lib/lxc"
 
@@ -60,6 +61,9 @@ class LibLxc:
     def own_profiles(self, ctid: str) -> tuple[str, ...]:
         """The profile that LXC generates for a container (lsm/apparmor.c), and its stock ones."""
         return (f"lxc-{ctid}_<*", *STOCK)
+
+    def manager(self, ctid: str) -> Manager | None:
+        return None
 
     def unsettled(self) -> frozenset[str]:
         """The containers that are starting or stopping: LXC's monitor lives, and nothing in them."""

@@ -21,7 +21,7 @@ from phoenix_hypervisor.host.files import TEMPORARY, Directory
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Mount, Network, is_ctid
-from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
+from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Manager, Note, ReadOnly
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
 SIGNS = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
 """Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
+HA_RESOURCES = "/etc/pve/ha/resources.cfg"
 LOCK_TIMEOUT = 10.0
 """Seconds; what PVE::Tools::lock_file waits."""
 
@@ -48,6 +49,7 @@ class Proxmox(LibLxc):
         super().__init__(host)
         self._directory: Directory | None = None
         self._opened = False
+        self._ha: Mapping[str, str] | None = None
 
     def _conf_dir(self) -> Directory | None:
         # /etc/pve/lxc is a link to nodes/NAME/lxc; it is resolved once and held open.
@@ -178,6 +180,21 @@ class Proxmox(LibLxc):
         # Unlocked, a container that was made in part would be taken for a whole one.
         return AtWork("Proxmox", reason, f"pct {'destroy' if reason == 'create' else 'unlock'} {ctid}")
 
+    def manager(self, ctid: str) -> Manager | None:
+        """HA, where the container is one of its resources.
+
+        `pct start` of such a container tells HA to bring about `started`, whatever it was told before
+        (PVE::API2::LXC::Status).  One that HA is to ignore counts as none of its own (PVE::HA::Config).
+        """
+        if self._ha is None:
+            data = self._host.content(HA_RESOURCES)
+            self._ha = _ha_states(data) if isinstance(data, bytes) else {}
+        state = self._ha.get(ctid)
+        if state is None or state == "ignored":
+            return None
+        service = f"ct:{ctid}"
+        return Manager("HA", service, state, f"ha-manager set {service} --state started")
+
     def node(self) -> str | None:
         """/etc/pve/lxc is a link to nodes/NAME/lxc."""
         parts = self._host.root.locate(CONF_DIR).split("/")
@@ -271,6 +288,25 @@ def _mount(mount: Mount) -> str:
 
 def _word(key: str, value: object) -> str:
     return f"{key}={int(value) if isinstance(value, bool) else value}"
+
+
+def _ha_states(data: bytes) -> dict[str, str]:
+    """By CTID, the state that HA is told to bring about; the format is PVE::SectionConfig's."""
+    found: dict[str, str] = {}
+    ctid: str | None = None
+    for line in data.decode("utf-8", "replace").splitlines():
+        words = line.split()
+        if not words:
+            ctid = None
+        elif not line[0].isspace():
+            service = "".join(words)
+            ctid = service.removeprefix("ct:") if service.startswith("ct:") else None
+            if ctid is not None:
+                found[ctid] = "started"
+        elif ctid is not None and words[0] == "state":
+            # `enabled` is what `started` was called once.
+            found[ctid] = "started" if words[1:2] in ([], ["enabled"]) else words[1]
+    return found
 
 
 _GUESTS = {"qemu-server": "qemu", "lxc": "lxc"}
