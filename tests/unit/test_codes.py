@@ -13,9 +13,10 @@ import pytest
 from phoenix_hypervisor.cli.codes_reference import page
 from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.plan import entries
-from phoenix_hypervisor.plan.codes import Code, Role
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import Header
 from phoenix_hypervisor.plan.model import Finding, Note
+from phoenix_hypervisor.plan.roles import Role
 
 TOP = Path(__file__).parents[2]
 PACKAGE = TOP / "src/phoenix_hypervisor"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from phoenix_hypervisor.plan.codes import Code, Role
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.mediation import ASKED
+from phoenix_hypervisor.plan.roles import Role
 from phoenix_hypervisor.policy.lint import CODES as LINT
 
 _HEAD = """# Codes

@@ -7,55 +7,15 @@ what a code says on a terminal is made in `cli`.  docs/codes.md is made from thi
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
-
-
-class Role(Enum):
-    """What happens where a code is reported."""
-
-    REFUSAL = "refusal"
-    """The run ends before the first write."""
-    SKIP = "skip"
-    """One thing is not done; the run continues."""
-    WARNING = "warning"
-    """Done all the same; somebody should look."""
-    FAULT = "fault"
-    """The configuration, or a profile source, cannot be used: the run ends before it looks at the host."""
-    FINDING = "finding"
-    """`status` and `verify`: something is not as declared, or worth knowing."""
-    FAILURE = "failure"
-    """A transaction failed: where, why, and how that left the host."""
-    PROGRESS = "progress"
-    """Told while a run waits."""
-    STAYED = "stayed"
-    """A transaction was rolled back, and this stays deliberately."""
-
+from phoenix_hypervisor.plan.roles import Coded, Role
+from phoenix_hypervisor.plan.roles import row as _row
 
 R, S, W, F = Role.REFUSAL, Role.SKIP, Role.WARNING, Role.FINDING
-B = Role.FAULT
-X, L = Role.FAILURE, Role.STAYED
-P = Role.PROGRESS
+B, P, X, L = Role.FAULT, Role.PROGRESS, Role.FAILURE, Role.STAYED
 
 
-def _row(
-    text: str, roles: tuple[Role, ...], meaning: str, data: str = ""
-) -> tuple[str, tuple[Role, ...], str, str]:
-    """One code: its name, the roles it comes in, its meaning, and the names of its data."""
-    return text, roles, meaning, data
-
-
-class Code(StrEnum):
-    """One code, equal to its name; the roles it comes in, its meaning, and the names of its data."""
-
-    roles: tuple[Role, ...]
-    meaning: str
-    data: tuple[str, ...]
-
-    def __new__(cls, text: str, roles: tuple[Role, ...], meaning: str, data: str = "") -> Code:
-        code = str.__new__(cls, text)
-        code._value_ = text
-        code.roles, code.meaning, code.data = roles, meaning, tuple(data.split())
-        return code
+class Code(Coded):
+    """One code, equal to its name."""
 
     # Profiles and their files ---------------------------------------------------
     FILE_UNUSABLE = _row(
