@@ -126,8 +126,8 @@ def test_recovery_tells_what_stays(live: LiveHost) -> None:
     result = live.phoenix("setup", "--json")
     assert told(result.document["recovered"]["left"])[-3:] == [
         ("created", "container 950"),
-        ("maybe-started", "container 101"),
-        ("maybe-started", "container 950"),
+        ("now-running", "container 101"),
+        ("now-running", "container 950"),
     ]
     assert "container 950: created and left in place" in live.phoenix("history").out.replace("\n", " ")
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from phoenix_hypervisor.host.process import Completed
 from support.hosts import CREATION, SECURITYFS, LiveHost, profile, temporary_files, told, world
 
 # Failures after the first write ----------------------------------------------------------
@@ -121,10 +125,10 @@ def test_a_failed_creation_undoes_files_and_kernel(two: LiveHost) -> None:
         ("failed", "container 104"),
         ("undone", "transaction"),
         ("created", "container 103"),
-        ("maybe-created", "container 104"),
+        ("not-created", "container 104"),
     ]
     assert "failed because the test said so" in result.err, "what the program said is told"
-    assert "container 103: created and left in place; container 104: may have been created" in result.err
+    assert "container 103: created and left in place; container 104: was not created" in result.err
     after = world(two)
     created = after[1].pop("103.conf")
     assert after == before
@@ -149,7 +153,7 @@ def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
         ("stays-loaded", "profile lxc-a"),
         ("created", "container 103"),
         ("started", "container 101"),
-        ("maybe-running", "container 102"),
+        ("now-stopped", "container 102"),
     ]
     after = world(two)
     after[1].pop("103.conf")
@@ -161,13 +165,99 @@ def test_a_failed_start_undoes_files_and_kernel(two: LiveHost) -> None:
     assert two.phoenix("verify").code == 0
 
 
-def test_a_failed_restart_says_that_the_container_may_be_down(two: LiveHost) -> None:
+@pytest.mark.parametrize("down", [False, True])
+def test_a_failed_restart_says_whether_the_container_is_down(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, down: bool
+) -> None:
     assert two.pct("start", "101").ok
-    two.fail(pct_reboot=1)
+    _fails_after(two, monkeypatch, "reboot", lambda: down and two.pct("stop", "101"))
     result = two.apply("--all", "--restart", "--json")
     assert result.code == 1
-    assert ("maybe-stopped", "container 101") in result.problems
+    assert ("now-stopped" if down else "now-running", "container 101") in result.problems
+    assert ("is stopped" if down else "is running, under lxc-101_</var/lib/lxc>") in result.err
     assert b"lxc.apparmor" not in (two.lxc / "101.conf").read_bytes()
+
+
+def _fails_after(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, what: str, work: Callable[[], object]
+) -> None:
+    """`pct WHAT 101` does some work and fails."""
+    real = two.runner.run
+
+    def run(argv: Any, **more: Any) -> Any:
+        if tuple(argv[:3]) == ("pct", what, "101"):
+            work()
+            return Completed(tuple(argv), 255, b"", b"it came to nothing\n")
+        return real(argv, **more)
+
+    monkeypatch.setattr(two.runner, "run", run)
+
+
+def test_a_start_that_fails_and_leaves_the_container_running(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fails_after(
+        two, monkeypatch, "start", lambda: two.process(4711, "/lxc/101/ns", "lxc-a (enforce)", nspid="4711 1")
+    )
+    result = two.apply("101", "--json")
+    assert result.code == 1 and ("now-running", "container 101") in result.problems
+    (note,) = (p for p in result.document["error"]["problems"] if p["code"] == "now-running")
+    assert note["data"] == {"pid": 4711, "label": "lxc-a (enforce)"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lock: create\nmemory: 1\n", "was created in part, and is left; `pct destroy 101` ends that"),
+        ("memory: 1\n", "was created in part, and is left"),
+    ],
+)
+def test_a_creation_that_fails_and_leaves_something(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    (two.lxc / "101.conf").unlink()
+    two.declare({"101": {**CREATION, "gpu_assignment": "none"}})
+    _fails_after(two, monkeypatch, "create", lambda: two.conf("101", text))
+    result = two.apply("101", "--json")
+    assert result.code == 1 and ("created-in-part", "container 101") in result.problems
+    assert result.err.splitlines()[0].endswith(f"container 101: {expected}")
+
+
+def test_what_mke2fs_says_is_not_why_a_creation_failed(
+    two: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (two.lxc / "101.conf").unlink()
+    two.declare({"101": {**CREATION, "gpu_assignment": "none"}})
+    real = two.runner.run
+    noise = MKE2FS + b"".join(b"tar: ./etc/%d: Cannot open\n" % n for n in range(1400))
+
+    def run(argv: Any, **more: Any) -> Any:
+        if tuple(argv[:2]) == ("pct", "create"):
+            why = b"unable to create CT 101 - command 'tar' failed: exit code 2\n"
+            return Completed(tuple(argv), 255, noise, why)
+        return real(argv, **more)
+
+    monkeypatch.setattr(two.runner, "run", run)
+    err = two.apply("101").err
+    assert "(1392 more lines before)" in err and "unable to create CT 101 - command 'tar' failed" in err
+    assert "mke2fs" not in err and "./etc/1399:" in err and "./etc/1380:" not in err
+    assert len(err.splitlines()) <= 24
+
+
+MKE2FS = b"""mke2fs 1.47.0 (5-Feb-2023)
+Discarding device blocks:    4096/8388608\x08\x08\x08done
+Creating filesystem with 8388608 4k blocks and 2097152 inodes
+Filesystem UUID: 8a7bbfb9-94a9-4a9e-a2a4-4e6d6f4d0d4b
+Superblock backups stored on blocks:
+\t32768, 98304, 163840, 229376, 294912, 819200, 884736, 1605632, 2654208,
+\t4096000, 7962624
+
+Allocating group tables:   0/256\x08\x08done
+Writing inode tables:   0/256\x08\x08done
+Creating journal (65536 blocks): done
+Writing superblocks and filesystem accounting information:   0/256\x08\x08done
+
+"""
 
 
 def test_undoing_an_assignment_that_pct_has_rewritten(two: LiveHost) -> None:

@@ -232,6 +232,28 @@ def test_what_a_failed_step_of_a_container_may_have_left(action: Action, code: C
     )
 
 
+def test_what_a_failed_step_has_left_is_looked_up_where_it_can_be() -> None:
+    found = Note(Code.NOT_CREATED, "container 950")
+    looked: list[Action] = []
+
+    def look(action: Action) -> Note | None:
+        looked.append(action)
+        return found
+
+    for action in (CREATE, INSTALL):
+        run = Run(failing(action.target))
+        run.transaction.look = look
+        assert (found in run.fail(action).notes) is (action is CREATE)
+    assert looked == [CREATE], "a file is taken back, and not looked for"
+
+    def blind(action: Action) -> Note | None:
+        raise PhoenixError("no /proc")
+
+    run = Run(failing(START.target))
+    run.transaction.look = blind
+    assert run.fail(START).notes[3:] == (Note(Code.MAYBE_RUNNING, "container 950"),)
+
+
 def test_containers_that_were_created_or_started_stay() -> None:
     also = replace(CREATE, target="952")
     notes = Run(failing("b")).fail(CREATE, also, START, RESTART, replace(CREATE, target="b")).notes

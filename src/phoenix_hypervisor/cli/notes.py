@@ -258,6 +258,13 @@ _NOTES: Mapping[Code, Entry] = {
     Code.STAYS_LOADED: ("stays loaded: PID {pids} runs under it", "stop the container first"),
     Code.CREATED: ("created and left in place", None),
     Code.STARTED: ("started meanwhile and left running", None),
+    Code.NOT_CREATED: ("was not created: there is nothing of it", None),
+    Code.CREATED_IN_PART: lambda note: (
+        "was created in part, and is left" + ("; `{command}` ends that" if note.data["command"] else ""),
+        None,
+    ),
+    Code.NOW_RUNNING: ("is running, under {label}, and is left so", None),
+    Code.NOW_STOPPED: ("is stopped, and is left so", None),
     Code.MAYBE_STARTED: ("was starting, and is left as it is", None),
     Code.MAYBE_CREATED: ("may have been created in part", None),
     Code.MAYBE_RUNNING: ("may be running nevertheless", None),

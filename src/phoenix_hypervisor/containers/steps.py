@@ -16,7 +16,7 @@ from phoenix_hypervisor.errors import CodedError, LeftAlone, PhoenixError
 from phoenix_hypervisor.host.files import ChangedMeanwhile
 from phoenix_hypervisor.host.kernel import Process, init_of
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.host.process import Completed
+from phoenix_hypervisor.host.process import Completed, shortened
 from phoenix_hypervisor.plan.actions import (
     MANAGED_KEYS,
     Action,
@@ -39,7 +39,6 @@ CONFIRM_TIMEOUT = 10.0
 """Seconds until a started container must run under its profile."""
 HA_TIMEOUT = 180.0
 """The same where HA starts it: its managers look every 10 s, and one that was idle takes a lock first."""
-SAID_LINES, SAID_LENGTH = 12, 4000
 _SPECIAL = frozenset({"unconfined", "generated", "unchanged"})
 
 
@@ -180,6 +179,20 @@ class ContainerSteps:
                 time.sleep(0.2 if waited < CONFIRM_TIMEOUT else 1.0)
         return ()
 
+    def left_behind(self, action: Action) -> Note | None:
+        """What a failed step has left of its container, looked up; None where that cannot be told."""
+        ctid = action.target
+        if isinstance(action, CreateContainer):
+            data = self._runtime.read_conf(ctid)
+            if data is None:
+                return Note(Code.NOT_CREATED, container(ctid))
+            lock = codec.parse(data, self._runtime.dialect).lock
+            command = None if lock is None else self._runtime.locked(ctid, lock).command
+            return Note(Code.CREATED_IN_PART, container(ctid), {"command": command})
+        if isinstance(action, StartContainer | RestartContainer):
+            return now(self._runtime, ctid)
+        return None
+
     def _patience(self, action: StartContainer | RestartContainer) -> float:
         """Seconds until it must run as it was started."""
         managed = isinstance(action, StartContainer) and self._runtime.manager(action.target) is not None
@@ -262,10 +275,20 @@ class ContainerSteps:
         return done
 
 
+def now(runtime: Runtime, ctid: str) -> Note | None:
+    """Whether a container runs now, and under which label; None where that cannot be told."""
+    running = runtime.processes()
+    if running is None:
+        return None
+    init = init_of(running.get(ctid, []))
+    if init is None:
+        return Note(Code.NOW_STOPPED, container(ctid)) if ctid not in running else None
+    return Note(Code.NOW_RUNNING, container(ctid), {"pid": init.pid, "label": init.label})
+
+
 def _said(done: Completed) -> str:
     """The end of what a program said: `pct` prints its worker's words, LXC's among them, on standard output.
 
     Source: PVE::RESTEnvironment::fork_worker.
     """
-    lines = b"\n".join((done.stdout.strip(), done.stderr.strip())).strip().splitlines()
-    return b"\n".join(lines[-SAID_LINES:]).decode("utf-8", "replace")[-SAID_LENGTH:]
+    return shortened(b"\n".join((done.stdout.strip(), done.stderr.strip())))

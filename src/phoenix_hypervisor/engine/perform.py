@@ -97,5 +97,6 @@ def run(
             back=lambda actions: back(session, actions),
             settle=keeper.settle,
             log=log,
+            look=ContainerSteps(session.host, runtime, desired).left_behind,
         )
         transaction.execute(plan, progress, lambda: keeper.announce(plan.actions))

@@ -79,7 +79,11 @@ def _stayed(entry: Entry, runtime: Runtime) -> list[Note]:
     created = [ctid for ctid in made if runtime.read_conf(ctid) is not None]
     started = [a.target for a in entry.actions if isinstance(a, StartContainer | RestartContainer)]
     found = [Note(Code.CREATED, container(ctid)) for ctid in created]
-    return found + [Note(Code.MAYBE_STARTED, container(ctid)) for ctid in started]
+    if not started:
+        return found
+    from phoenix_hypervisor.containers.steps import now
+
+    return found + [now(runtime, ctid) or Note(Code.MAYBE_STARTED, container(ctid)) for ctid in started]
 
 
 def _sweep(session: Session, entry: Entry) -> None:

@@ -9,6 +9,7 @@ Must not know what the programs mean.  Tests pass another `Runner` that maps, sa
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.errors import PhoenixError
@@ -23,6 +24,14 @@ else:
 DEFAULT_TIMEOUT = 600.0
 """Seconds; `pct create` unpacks a template, which takes minutes on slow storage."""
 
+
+SAID_LINES, SAID_LENGTH = 20, 4000
+"""Lines and characters of what a program said that a message shows."""
+_NOISE = (
+    r"mke2fs |Discarding device blocks|Creating (filesystem|journal)|Filesystem UUID|Superblock backups"
+    r"|Allocating group tables|Writing (inode tables|superblocks)|[\s\d,]+$"
+)
+"""mke2fs and how far it has come: Proxmox prints it in front of why a creation failed."""
 
 GRACE = 8.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -42,9 +51,23 @@ class Completed:
         return self.returncode == 0
 
     def words(self) -> str:
-        """What the program said, standard error first, trimmed for a message."""
-        said = self.stderr.strip() or self.stdout.strip()
-        return said.decode("utf-8", "replace")
+        """What the program said on standard error, else on standard output, shortened for a message."""
+        return shortened(self.stderr.strip() or self.stdout.strip())
+
+
+def shortened(said: bytes) -> str:
+    """The end of what a program said: SAID_LINES, without what only tells how far making a file system
+    has come; how many lines there were before is said in front.
+    """
+    text = said.decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not re.match(_NOISE, line)] or lines
+    shown = telling[-SAID_LINES:]
+    while len(shown) > 1 and sum(map(len, shown)) > SAID_LENGTH:
+        del shown[0]
+    left_out = len(lines) - len(shown)
+    more = [f"({left_out} more {'line' if left_out == 1 else 'lines'} before)"] if left_out else []
+    return "\n".join([*more, *(line[-SAID_LENGTH:] for line in shown)])
 
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")

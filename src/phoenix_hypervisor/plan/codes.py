@@ -314,6 +314,12 @@ class Code(Coded):
     MAYBE_CREATED = _row("maybe-created", (X,), "The container may have been created in part.")
     MAYBE_RUNNING = _row("maybe-running", (X,), "The container may be running nevertheless.")
     MAYBE_STOPPED = _row("maybe-stopped", (X,), "The container may be stopped now.")
+    NOT_CREATED = _row("not-created", (X,), "Creating the container failed, and there is nothing of it.")
+    CREATED_IN_PART = _row(
+        "created-in-part", (X,), "The container was created in part, and is left in place.", "command"
+    )
+    NOW_RUNNING = _row("now-running", (X, L), "The container runs now, and is left so.", "pid label")
+    NOW_STOPPED = _row("now-stopped", (X, L), "The container is stopped now, and is left so.")
     SENTENCE = _row(
         "sentence", (L,), "A sentence, as journals before 2026-11-26 have in place of a code.", "words"
     )

@@ -116,6 +116,8 @@ class Transaction:
     settle: Callable[[Sequence[Action]], None]
     """Brings the manifest to what it was before, plus the actions that count."""
     log: Log
+    look: Callable[[Action], Note | None] = lambda action: None
+    """What a step that failed half-way has left; None where that cannot be told."""
     done: list[Action] = field(default_factory=list)
     begun: Action | None = None
     """Announced and not yet done; it may have been done in part."""
@@ -180,9 +182,16 @@ class Transaction:
         starts = [a for a in self.done if isinstance(a, StartContainer | RestartContainer)]
         stayed += [Note(Code.STARTED, container(a.target)) for a in starts]
         if self.begun is not None and type(self.begun) in _HALF_WAY:
-            stayed.append(Note(_HALF_WAY[type(self.begun)], container(self.begun.target)))
+            stayed.append(self._half_way(self.begun))
         ended = Note(_ended(outcome), "transaction")
         return TransactionFailed([what, cause, ended, *stayed], where=where, hint=hint)
+
+    def _half_way(self, begun: Action) -> Note:
+        """What a failed step has left, looked up; else what it may have left."""
+        found = None
+        with suppress(PhoenixError):
+            found = self.look(begun)
+        return Note(_HALF_WAY[type(begun)], container(begun.target)) if found is None else found
 
 
 def _ended(outcome: Outcome) -> Code:
