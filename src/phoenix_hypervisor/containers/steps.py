@@ -195,8 +195,8 @@ class ContainerSteps:
 
     def _patience(self, action: StartContainer | RestartContainer) -> float:
         """Seconds until it must run as it was started."""
-        managed = isinstance(action, StartContainer) and self._runtime.manager(action.target) is not None
-        # One that HA has moved to another node never runs here.
+        # HA may start also what was only restarted. One that it has moved to another node never runs here.
+        managed = self._runtime.manager(action.target) is not None
         here = managed and self._runtime.read_conf(action.target) is not None
         return HA_TIMEOUT if here else CONFIRM_TIMEOUT
 
