@@ -14,7 +14,7 @@ from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.output import echo, emit, notes, printable, recap, say, show_notes
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ImportRequest
-from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK
+from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,14 +35,21 @@ MAX_LINES = 40
 )
 @click.option("--merge", is_flag=True, help="Add to a file that is there the containers that it lacks.")
 @click.option("--all-nodes", is_flag=True, help="The containers of the cluster's other nodes too.")
+@click.option("--propose", is_flag=True, help="Show which profile fits each container, and write nothing.")
 @global_options
 @click.pass_obj
-def import_(settings: Settings, output: str | None, merge: bool, all_nodes: bool) -> int:
+def import_(settings: Settings, output: str | None, merge: bool, all_nodes: bool, propose: bool) -> int:
     """Write the configuration of the containers that stand; they stay as they are.
 
     Planning right after it finds nothing to do. A container that cannot be read is named and left
     out (exit 3).
     """
+    if propose:
+        if output is not None or merge or all_nodes:
+            raise UsageError("--propose writes nothing and looks at this node: it goes alone")
+        from phoenix_hypervisor.cli.proposals import run_propose
+
+        return run_propose(settings)
     prints = output == "-"
     request = ImportRequest(
         output=None if prints else output, merge=merge, all_nodes=all_nodes, write=not prints

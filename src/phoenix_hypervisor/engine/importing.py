@@ -90,7 +90,7 @@ def run(session: Session, request: ImportRequest) -> Imported:
 
     Raises PhoenixError where the file is there and is not to be merged, or cannot be used as it is.
     """
-    target = _target(session, request)
+    target = place(session, request.output)
     before = _read(target) if request.merge else None
     if os.path.lexists(target) and not request.merge and request.write:
         hint = "--merge adds the containers that it lacks; --output FILE writes another file"
@@ -274,9 +274,9 @@ def _read(path: str) -> bytes | None:
         raise PhoenixError(f"cannot be read: {error.strerror}", where=path) from error
 
 
-def _target(session: Session, request: ImportRequest) -> str:
+def place(session: Session, output: str | None = None) -> str:
     """The file to write on this machine: what was named, what is there, or where a new one belongs."""
-    given = request.output or session.settings.config
+    given = output or session.settings.config
     if given is not None:
         return os.path.abspath(given)
     return session.configuration or session.host.root.locate(default_place(session.host))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
     from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.engine.proposing import Proposed
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
     from phoenix_hypervisor.host.machine import Host
@@ -205,6 +206,12 @@ class Phoenix:
         from phoenix_hypervisor.engine.requests import ImportRequest
 
         return run(self._session(), ImportRequest() if request is None else request)
+
+    def propose(self) -> Proposed:
+        """Which profile fits each container that stands, and what keeps it privileged; writes nothing."""
+        from phoenix_hypervisor.engine.proposing import run
+
+        return run(self._session())
 
     # Transactions -----------------------------------------------------------------
 

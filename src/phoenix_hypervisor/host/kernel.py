@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from phoenix_hypervisor.host.root import Root
 from phoenix_hypervisor.values import dataclass
@@ -124,6 +124,12 @@ class Kernel:
             if name is not None:
                 found.setdefault(name, []).append(self._process(proc, pid))
         return found
+
+    def commands(self, pids: Iterable[int]) -> set[str]:
+        """The names of these processes; anybody can name a process anything."""
+        proc = self._root.locate("/proc")
+        found = (_read(f"{proc}/{pid}/comm") for pid in pids)
+        return {name.strip().decode("utf-8", "replace") for name in found if name}
 
     def own_commands(self) -> Iterator[tuple[bytes, bytes]]:
         """Command line and cgroups of every process of our user's: anybody can name a process anything."""

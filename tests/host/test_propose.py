@@ -1,0 +1,220 @@
+"""`phoenix import --propose`: which profile fits, why, what it would lose, and what keeps a container privileged.
+
+Asked of the shipped profiles, as the real parser compiles them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.hosts import TOP, DirectoryHost, LiveHost, Result, snapshot
+from support.shipped import takes_optional
+
+UNPRIVILEGED = "arch: amd64\nhostname: {}\nunprivileged: 1\nrootfs: local-zfs:subvol-1-disk-0,size=8G\n"
+PRIVILEGED = UNPRIVILEGED.replace("unprivileged: 1\n", "")
+
+
+@pytest.fixture
+def bare(host: DirectoryHost) -> DirectoryHost:
+    shutil.copytree(TOP / "etc/apparmor", host.sources, dirs_exist_ok=True)
+    return host
+
+
+@pytest.fixture
+def running(live: LiveHost) -> LiveHost:
+    shutil.copytree(TOP / "etc/apparmor", live.sources, dirs_exist_ok=True)
+    return live
+
+
+def proposals(host: DirectoryHost) -> dict[str, dict[str, Any]]:
+    result = host.phoenix("import", "--propose", "--json")
+    assert result.code == 0, result
+    return {one["ctid"]: one for one in result.document["proposals"]}
+
+
+def proposed(host: DirectoryHost, conf: str) -> dict[str, Any]:
+    host.conf("101", conf)
+    return proposals(host)["101"]
+
+
+def run(host: LiveHost, ctid: str, *commands: str) -> Path:
+    """Start a container with these processes; its root, as its init sees it."""
+    for number, command in enumerate(commands):
+        pid = int(ctid) * 100 + number
+        host.process(pid, f"/lxc/{ctid}/ns", "unconfined", nspid=f"{pid} {number + 1}")
+        (host.root / f"proc/{pid}/comm").write_text(f"{command}\n")
+    root = host.root / f"proc/{ctid}00/root"
+    (root / "etc").mkdir(parents=True)
+    return root
+
+
+# Which profile fits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("conf", "profile"),
+    [
+        (UNPRIVILEGED, "lxc-base"),
+        (PRIVILEGED, "lxc-base"),
+        (UNPRIVILEGED + "features: nesting=1\n", "lxc-base"),
+        (UNPRIVILEGED + "features: nesting=1,keyctl=1\n", "lxc-nvidia-gpu-docker"),
+        (UNPRIVILEGED + "features: fuse=1,nesting=1\n", "lxc-base"),
+        (UNPRIVILEGED + "dev0: /dev/nvidia0\ndev1: /dev/nvidiactl\n", "lxc-nvidia-gpu-base"),
+        (UNPRIVILEGED + "lxc.mount.entry: /dev/dri/renderD128 dev/dri/renderD128 none bind\n", "lxc-nvidia-gpu-base"),
+        (UNPRIVILEGED + "dev0: /dev/net/tun\n", "lxc-base"),
+    ],
+)  # fmt: skip
+def test_the_strictest_profile_that_refuses_nothing(bare: DirectoryHost, conf: str, profile: str) -> None:
+    one = proposed(bare, conf)
+    assert one["declared"]["apparmor_profile"] == profile
+    # On parsers before 4.1 a privileged container loses the sandboxes of its services, and is told so.
+    assert one["loses"] == []
+
+
+def test_a_container_that_mounts_shares(bare: DirectoryHost) -> None:
+    """lxc-gpu-docker-storage allows it, on parsers before 4.1 in its own places only."""
+    one = proposed(bare, PRIVILEGED + "features: mount=nfs;cifs\n")
+    assert one["declared"]["apparmor_profile"] == "lxc-gpu-docker-storage"
+    if takes_optional():
+        assert one["loses"] == []
+    else:
+        assert [lost["what"] for lost in one["loses"]] == ["mount cifs", "mount nfs"]
+        assert one["loses"][0]["question"].startswith("mount ") and one["loses"][0]["line"].startswith(
+            "features"
+        )
+
+
+def test_what_runs_in_it(running: LiveHost) -> None:
+    for ctid in ("101", "102", "103"):
+        running.conf(ctid, UNPRIVILEGED.format("x"))
+    run(running, "101", "systemd", "dockerd", "containerd-shim")
+    run(running, "102", "systemd", "nginx", "sshd", "bash")
+    run(running, "103", "systemd", "lxc-start")
+    found = proposals(running)
+    profiles = {ctid: one["declared"]["apparmor_profile"] for ctid, one in found.items()}
+    assert profiles == {"101": "lxc-nvidia-gpu-docker", "102": "lxc-base", "103": "lxc-nesting-v1"}
+    notes = [found[ctid]["declared"]["note"] for ctid in profiles]
+    assert "Docker (containerd-shim, dockerd)" in notes[0]
+    assert notes[1].endswith("runs nginx") and "LXC in LXC (lxc-start)" in notes[2]
+
+
+def test_what_lies_in_its_root(running: LiveHost) -> None:
+    """Links are not followed: a container makes its own."""
+    for ctid in ("101", "102", "103"):
+        running.conf(ctid, UNPRIVILEGED + "features: nesting=1,keyctl=1\n")
+    (run(running, "101", "systemd") / "var/lib/docker").mkdir(parents=True)
+    root = run(running, "102", "systemd")
+    (root / "var/lib").mkdir(parents=True)
+    (root / "var/lib/docker").symlink_to("/data/docker")
+    (run(running, "103", "systemd") / "var/lib").mkdir(parents=True)
+    found = proposals(running)
+    assert [found[ctid]["evidence"]["uses"] for ctid in ("101", "102", "103")] == [["docker"], ["docker"], []]
+    assert found["103"]["declared"]["apparmor_profile"] == "lxc-base", (
+        "somebody could look, and there is none"
+    )
+
+
+def test_a_stopped_container_whose_root_lxc_keeps(running: LiveHost) -> None:
+    running.conf("101", UNPRIVILEGED)
+    for folder in ("etc", "var/lib/docker"):
+        (running.root / "var/lib/lxc/101/rootfs" / folder).mkdir(parents=True)
+    one = proposals(running)["101"]
+    assert (one["evidence"]["signs"], one["evidence"]["seen"]) == (
+        [{"use": "docker", "sign": "/var/lib/docker"}],
+        True,
+    )
+
+
+# What keeps it privileged ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("features: mount=nfs;cifs", "mount"),
+        ("lxc.mount.auto: proc:rw sys:rw", "settings"),
+        ("lxc.cgroup2.devices.allow: a", "devices"),
+        ("lxc.cgroup2.devices.allow: b 8:16 rwm", "devices"),
+        ("lxc.cap.drop:", "capabilities"),
+        ("lxc.cap.keep: sys_module", "capabilities"),
+        ("lxc.apparmor.raw: mount fstype=nfs4,", "raw"),
+    ],
+)
+def test_what_keeps_it_privileged(bare: DirectoryHost, line: str, kind: str) -> None:
+    one = proposed(bare, f"{PRIVILEGED}{line}\n")
+    assert {kept["kind"] for kept in one["keeps_privileged"]} == {kind}
+    assert {kept["line"] for kept in one["keeps_privileged"]} <= {line, line.replace(" =", ":")}
+    assert (one["make_unprivileged"], one["look_first"]) == ([], [])
+    assert f"kept privileged by `{line}`" in bare.phoenix("import", "--propose").out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "features: nesting=1,keyctl=1,fuse=1",
+        "dev0: /dev/net/tun",
+        "lxc.cap.drop: sys_time",
+        "mp0: /srv/a,mp=/a",
+    ],
+)
+def test_how_it_becomes_unprivileged_where_nothing_keeps_it(bare: DirectoryHost, line: str) -> None:
+    one = proposed(bare, f"{PRIVILEGED}{line}\n")
+    assert one["keeps_privileged"] == []
+    assert one["make_unprivileged"] == [
+        "vzdump 101 --mode stop --dumpdir /var/tmp",
+        "pct restore NEWID /var/tmp/vzdump-lxc-101-*.tar* --unprivileged 1 --storage local-zfs",
+    ]
+    assert any("/srv/a " in text for text in one["look_first"]) is line.startswith("mp0")
+    shown = bare.phoenix("import", "--propose").out
+    assert all(command in shown for command in one["make_unprivileged"])
+
+
+def test_an_unprivileged_one_is_told_nothing_of_that(bare: DirectoryHost) -> None:
+    one = proposed(bare, UNPRIVILEGED + "features: mount=nfs\nlxc.cap.drop:\n")
+    assert (one["keeps_privileged"], one["make_unprivileged"]) == ([], [])
+    assert "privileged by" not in bare.phoenix("import", "--propose").out
+
+
+# It only looks ---------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written(bare: DirectoryHost) -> None:
+    bare.conf("101", PRIVILEGED)
+    bare.conf("102", "arch: amd64\n[x\n")
+    before = snapshot(bare.folder)
+    result = bare.phoenix("import", "--propose")
+    assert snapshot(bare.folder) == before
+    assert result.code == 0 and "nothing was written" in result.out
+    bare.declare({"101": "generated"})
+    declared = snapshot(bare.folder)
+    assert bare.phoenix("import", "--propose", "--json").code == 0
+    assert snapshot(bare.folder) == declared
+
+
+@pytest.mark.parametrize("words", [("--merge",), ("--output", "-"), ("--all-nodes",)])
+def test_it_goes_alone(bare: DirectoryHost, words: tuple[str, ...]) -> None:
+    result: Result = bare.phoenix("import", "--propose", *words)
+    assert (result.code, "goes alone" in result.err) == (2, True)
+
+
+def test_what_cannot_be_read_is_left_out(running: LiveHost) -> None:
+    running.conf("101", UNPRIVILEGED)
+    path = running.conf("102", PRIVILEGED)
+    path.unlink()
+    os.mkdir(path)
+    result = running.phoenix("import", "--propose", "--json")
+    assert result.code == 3 and [n["target"] for n in result.document["left_out"]] == ["container 102"]
+    assert [one["ctid"] for one in result.document["proposals"]] == ["101"]
+
+
+def test_without_our_profiles_there_is_none_to_propose(host: DirectoryHost) -> None:
+    host.source("lxc-of-a-site")
+    one = proposed(host, UNPRIVILEGED)
+    assert (one["declared"], one["loses"]) == ({}, [])
+    assert "none is there" in host.phoenix("import", "--propose").out
