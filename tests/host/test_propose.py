@@ -130,6 +130,21 @@ def test_a_stopped_container_whose_root_lxc_keeps(running: LiveHost) -> None:
     )
 
 
+def test_what_it_mounted_itself(running: LiveHost) -> None:
+    """Not what the host mounted and the configuration binds in."""
+    bound = "mp0: /mnt/pve/nas,mp=/data\nlxc.mount.entry: /mnt/pve/b srv/b none bind\n"
+    for ctid in ("101", "102"):
+        running.conf(ctid, PRIVILEGED + bound)
+        run(running, ctid, "systemd")
+    given = "nas:/a /data nfs4 rw 0 0\nnas:/a /data/deep nfs4 rw 0 0\nnas:/b /srv/b cifs rw 0 0\nx / ext4 rw 0 0\n"
+    (running.root / "proc/10100/mounts").write_text(given + "nas:/c /mnt/c\\040d nfs4 rw 0 0\n")
+    (running.root / "proc/10200/mounts").write_text(given)
+    found = proposals(running)
+    assert found["101"]["keeps_privileged"] == [{"kind": "mount", "line": "nfs4 is mounted at /mnt/c d"}]
+    assert found["101"]["declared"]["apparmor_profile"] == "lxc-gpu-docker-storage"
+    assert found["102"]["keeps_privileged"] == [] and found["102"]["make_unprivileged"]
+
+
 # What keeps it privileged ------------------------------------------------------------------------------
 
 

@@ -15,8 +15,9 @@ from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.details import details
 from phoenix_hypervisor.containers.wishes import wishes
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import ContainerState
+from phoenix_hypervisor.plan.model import Ask, ContainerState
 from phoenix_hypervisor.plan.propose import Standing
+from phoenix_hypervisor.values import replace
 
 _RUNTIMES = ("dockerd", "containerd", "containerd-shim", "podman", "conmon", "crio")
 _KUBERNETES = ("k3s-server", "k3s-agent", "kubelet")
@@ -32,6 +33,8 @@ _PLACES: Mapping[str, Collection[str]] = {
 """Where they keep theirs."""
 _BIND = re.compile(rb"(?m)^mp[0-9]+:[ \t]*(/[^,\n]*)")
 _ENTRY = re.compile(rb"(?m)^[ \t]*lxc\.mount\.entry[ \t]*[:=][ \t]*(/\S+)[ \t]+\S+[ \t]+none[ \t]+\S*bind")
+_TARGET = re.compile(rb"(?m)^mp[0-9]+:[^\n]*?\bmp=([^,\n]+)")
+_INTO = re.compile(rb"(?m)^[ \t]*lxc\.mount\.entry[ \t]*[:=][ \t]*\S+[ \t]+(\S+)")
 _ROOT = re.compile(rb"(?m)^rootfs:[ \t]*([A-Za-z][A-Za-z0-9_.-]*):")
 _SPECIAL = re.compile(
     rb"(?m)^[ \t]*(lxc\.cap\.(?:drop|keep)|lxc\.cgroup2?\.devices\.allow)[ \t]*[:=][ \t]*([^\n]*?)[ \t\r]*$"
@@ -45,6 +48,10 @@ def standing(host: Host, state: ContainerState, dialect: codec.Dialect) -> Stand
     storage = _ROOT.search(head) if dialect is codec.Dialect.PVE else None
     binds = [*_BIND.findall(head), *(path for path in _ENTRY.findall(head) if not path.startswith(b"/dev/"))]
     root = _root(host, state)
+    asked = wishes(conf, conf.assigned)
+    if state.init is not None:
+        mounted = tuple(_mounted(host, state.init.pid, head))
+        asked = replace(asked, asks=tuple({ask.what: ask for ask in (*mounted, *asked.asks)}.values()))
     commands = sorted(host.kernel.commands(process.pid for process in state.processes))
     return Standing(
         ctid=state.ctid,
@@ -53,7 +60,7 @@ def standing(host: Host, state: ContainerState, dialect: codec.Dialect) -> Stand
         assigned=conf.assigned,
         features=conf.features,
         gpu_nodes=shown.gpu_nodes,
-        wishes=wishes(conf, conf.assigned),
+        wishes=asked,
         running=state.running,
         commands=tuple(commands),
         signs=tuple(_signs(commands, root)),
@@ -71,6 +78,16 @@ def _special(head: bytes) -> Iterable[tuple[str, str]]:
             yield "capabilities", line
         elif value.startswith(b"b "):
             yield "devices", line
+
+
+def _mounted(host: Host, pid: int, head: bytes) -> Iterable[Ask]:
+    """The network's file systems that it mounted itself: not those that its configuration binds in."""
+    given = [b"/" + path.strip(b"/") for path in (*_TARGET.findall(head), *_INTO.findall(head))]
+    for target, fstype in host.kernel.mounts(pid):
+        bound = any(target == path or target.startswith(path + b"/") for path in given)
+        if fstype in (b"nfs", b"nfs4", b"cifs") and not bound:
+            place = target.decode("utf-8", "surrogateescape")
+            yield Ask(f"mount {fstype.decode()}", f"{fstype.decode()} is mounted at {place}")
 
 
 def _root(host: Host, state: ContainerState) -> str | None:

@@ -47,6 +47,11 @@ def _read(path: str) -> bytes | None:
         return None
 
 
+def _unescaped(name: bytes) -> bytes:
+    """The kernel writes blanks and the like in octal (fs/proc_namespace.c: mangle)."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), name)
+
+
 def _label(directory: str) -> str:
     # attr/apparmor/current is the LSM's own file; attr/current may belong to another one.
     data = _read(f"{directory}/attr/apparmor/current")
@@ -130,6 +135,11 @@ class Kernel:
         proc = self._root.locate("/proc")
         found = (_read(f"{proc}/{pid}/comm") for pid in pids)
         return {name.strip().decode("utf-8", "replace") for name in found if name}
+
+    def mounts(self, pid: int) -> list[tuple[bytes, bytes]]:
+        """Target and file system of each mount that a process sees; empty where that cannot be read."""
+        lines = (_read(f"{self._root.locate('/proc')}/{pid}/mounts") or b"").splitlines()
+        return [(_unescaped(words[1]), words[2]) for words in map(bytes.split, lines) if len(words) > 2]
 
     def own_commands(self) -> Iterator[tuple[bytes, bytes]]:
         """Command line and cgroups of every process of our user's: anybody can name a process anything."""

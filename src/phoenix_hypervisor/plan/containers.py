@@ -23,7 +23,6 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
 from phoenix_hypervisor.plan.labels import carries
 from phoenix_hypervisor.plan.model import ContainerState, Note, Plan, because, container
-from phoenix_hypervisor.plan.risks import asked_of, risks
 
 Start = StartContainer | RestartContainer
 
@@ -267,6 +266,9 @@ def _follow(
 
 def _told(state: ContainerState, facts: ContainerFacts, asked: dict[str, dict[str, None]]) -> Sequence[Note]:
     """What it loses and risks, or nothing yet: compiled policy must be `asked` first."""
+    # Most runs change no profile line.
+    from phoenix_hypervisor.plan.risks import asked_of, risks
+
     if facts.refused is not None:
         return risks(state, facts.refused)
     whats = asked_of(state)
