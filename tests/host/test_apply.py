@@ -158,7 +158,10 @@ def test_the_documents_three_containers(shipped: DirectoryHost) -> None:
     assert (shipped.lxc / "955.conf").read_text() == "arch: amd64\n"
     status = shipped.phoenix("status")
     assert status.out.startswith("0 of 3 containers confined (3 label unknown)")
-    assert "container 955: no profile line: Proxmox generates a profile for it at every start" in status.out
+    assert (
+        "container 955 ollama-oWUI: no profile line: Proxmox generates a profile for it at every start"
+        in status.out
+    )
     document = shipped.phoenix("status", "--json").document
     by_id = {c["ctid"]: c for c in document["containers"]}
     assert by_id["955"]["assigned"] is None

@@ -172,7 +172,7 @@ def test_explicitly_unconfined_counts_as_not_confined(two: LiveHost) -> None:
     two.declare({"101": "unconfined", "102": "lxc-b"}, unconfined_means="explicit-line")
     assert two.apply().code == 0
     assert two.labels()["101"] == "unconfined"
-    assert two.phoenix("status").out.startswith("1 of 2 containers confined\n")
+    assert two.phoenix("status").out.startswith("1 of 2 containers confined (1 unconfined)\n")
     assert two.phoenix("verify").code == 0
 
 
@@ -208,7 +208,7 @@ def test_a_stray_unconfined_process(two: LiveHost) -> None:
     verify = two.phoenix("verify")
     assert verify.code == 3
     assert "stray-process" in verify.out and "PID 4711 under unconfined" in verify.out
-    assert two.phoenix("status").out.startswith("1 of 2 containers confined\n")
+    assert two.phoenix("status").out.startswith("1 of 2 containers confined (1 unconfined)\n")
 
 
 def test_processes_of_the_host_and_children_of_the_profile_are_no_strays(two: LiveHost) -> None:
