@@ -56,7 +56,7 @@ def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
     if named and not wide:
         used = {name for v in found.containers for name in (v.declared, v.wanted, v.assigned)}
         profiles = tuple(p for p in profiles if p.name in used)
-    _show_profiles(settings, profiles, wide=wide)
+    _show_profiles(settings, profiles, every=len(profiles) == len(found.profiles), wide=wide)
     if named and not wide:
         say(settings)
         for verdict in found.containers:
@@ -81,32 +81,37 @@ def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
 # Profiles ---------------------------------------------------------------------------
 
 
-def _show_profiles(settings: Settings, profiles: Sequence[ProfileVerdict], *, wide: bool) -> None:
-    """All of them with `wide`, else how many there are, and each that is not as declared."""
+def _show_profiles(
+    settings: Settings, profiles: Sequence[ProfileVerdict], *, every: bool, wide: bool
+) -> None:
+    """All of them with `wide`, else how many there are, and each that is not as declared; `every`: these
+    are all that there are."""
     if wide:
         columns = ("profile", "installed", "loaded", "used by", "verdict")
         table(settings, "Profiles", Form(columns, [_profile_row(p) for p in profiles]), wide=True)
         return
-    odd = [p for p in profiles if p.findings]
+    odd = [p for p in profiles if any(finding.fault for finding in p.findings)]
     used = sum(1 for p in profiles if p.used_by)
     if profiles:
         text = f"{len(profiles)} profile{'s' * (len(profiles) > 1)}, {used} in use"
-        say(settings, f"{text}: {f'{len(odd)} not as declared' if odd else 'as declared'}")
+        good = "" if any(p.findings for p in profiles) else ": as declared"
+        say(settings, text + (f": {len(odd)} not as declared" if odd else good))
     # A host that was never set up has the same to say of all of them.
-    alike: dict[str, list[str]] = {}
-    for one in odd:
-        alike.setdefault(_coded(one.findings, hints=True).replace(one.name, "NAME"), []).append(one.name)
-    for text, names in alike.items():
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in (p for p in profiles if p.findings):
+        text = _coded(one.findings, hints=True).replace(one.name, "NAME")
+        alike.setdefault((text, "red" if one in odd else "magenta"), []).append(one.name)
+    for (text, style), names in alike.items():
         if len(names) == 1:
             text = text.replace("NAME", names[0])
-        which = "all profiles" if len(names) == len(profiles) > 1 else f"profile {_listed(names)}"
-        say(settings, f"{which}: {text}", style="red")
+        which = "all profiles" if every and len(names) == len(profiles) > 1 else f"profile {_listed(names)}"
+        say(settings, f"{which}: {text}", style=style)
 
 
 def _profile_row(one: ProfileVerdict) -> Row:
     verdict = _coded(one.findings, hints=True) or "as declared"
     cells = (one.name, one.installed, one.loaded, ", ".join(one.used_by) or "-", verdict)
-    return cells, "red" if one.findings else "green"
+    return cells, "red" if any(finding.fault for finding in one.findings) else "green"
 
 
 def _coded(findings: Iterable[Finding], *, hints: bool = False) -> str:
