@@ -413,6 +413,14 @@ def test_a_profile_whose_files_differ() -> None:
     assert one.findings == about(Code.FILE_DIFFERS, {"paths": (INCLUDE.path,)}), "missing, not edited"
 
 
+def test_where_no_profile_is_needed_none_is_missing() -> None:
+    gone, absent = replace(FILE, installed=None), replace(PROFILE, mode=None)
+    (one,) = judge_profiles([gone, INCLUDE], [absent], {}, needed=False)
+    assert [f.code for f in one.findings if not f.fault] == [Code.NOT_INSTALLED, Code.NOT_LOADED]
+    (one,) = judge_profiles([FILE, INCLUDE], [replace(PROFILE, mode="complain")], {}, needed=False)
+    assert one.findings[0].fault
+
+
 def test_files_that_others_have_edited_are_named_each() -> None:
     include = replace(INCLUDE, installed=b"theirs", ownership=Ownership.FOREIGN)
     one = verdict(include=include, file=replace(FILE, installed=b"old"))

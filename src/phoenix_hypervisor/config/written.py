@@ -32,15 +32,15 @@ class _Style:
     unit: str
 
     def lines(self, depth: str, members: Sequence[str]) -> str:
+        if not self.line_break:
+            return ", ".join(members)
         return f",{self.line_break}".join(f"{depth}{member}" for member in members)
 
     def block(self, depth: str, members: Sequence[str]) -> str:
         if not members:
             return "{}"
-        if not self.line_break:
-            return "{" + ", ".join(members) + "}"
         inner = self.lines(depth + self.unit, members)
-        return f"{{{self.line_break}{inner}{self.line_break}{depth}}}"
+        return f"{{{self.line_break}{inner}{self.line_break}{depth if self.line_break else ''}}}"
 
     def entries(self, depth: str, entries: Entries) -> list[str]:
         return [f'"{ctid}": {self._entry(depth, entry)}' for ctid, entry in entries.items()]
@@ -57,6 +57,9 @@ class _Style:
 
 
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
+
+
+_ONE_LINE = _Style("", "")
 
 
 def new(entries: Entries, *, schema: bool, explicit: bool) -> str:
@@ -78,12 +81,10 @@ def merged(text: str, entries: Entries, *, explicit: bool) -> str:
         return text
     place = _find(text)
     style, depth = _style_of(text, place)
-    listed = style.lines(depth if style.line_break else "", style.entries(depth, entries))
-    if not style.line_break:
-        listed = ", ".join(style.entries(depth, entries))
+    listed = style.lines(depth, style.entries(depth, entries))
     if place.last is None:
         outer = _indentation(text, place.key) or ""
-        inside = f"{style.line_break}{listed}{style.line_break}{outer if style.line_break else ''}"
+        inside = f"{style.line_break}{listed}{style.line_break}{outer}"
         text = f"{text[: place.begin + 1]}{inside}{text[place.end :]}"
     else:
         between = style.line_break or " "
@@ -117,32 +118,28 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 def _find(text: str) -> _Place:
-    depth, key, begin = 0, -1, -1
-    first = inner = last = None
-    before = ""
+    depth, last, before = 0, 0, ""
+    key: int | None = None
+    begin: int | None = None
+    first: int | None = None
+    inner: int | None = None
     for match in _TOKEN.finditer(text):
-        token = match[0]
-        if token in "}]":
+        token, at = match[0], match.start()
+        if token in ("}", "]"):
             depth -= 1
-            if depth == 1 and begin >= 0:
-                return _Place(
-                    key=key,
-                    begin=begin,
-                    end=match.start(),
-                    first=first,
-                    last=None if first is None else last,
-                    inner=inner,
-                )
-        elif begin < 0 and depth == 1 and token[0] == '"' and before in "{,":
-            key = match.start() if json.loads(token) == "lxc_configs" else -1
-        elif begin >= 0 and token[0] == '"' and before in "{,":
-            if depth == 2 and first is None:
-                first = match.start()
-            elif depth == 3 and inner is None:
-                inner = match.start()
-        if token in "{[":
-            if depth == 1 and key >= 0 and token == "{":
-                begin = match.start()
+            if depth == 1 and key is not None and begin is not None:
+                behind = None if first is None else last
+                return _Place(key=key, begin=begin, end=at, first=first, last=behind, inner=inner)
+        elif token[0] == '"' and before in ("{", ","):
+            if depth == 1:
+                key = at if json.loads(token) == "lxc_configs" else None
+            elif begin is not None and depth == 2 and first is None:
+                first = at
+            elif begin is not None and depth == 3 and inner is None:
+                inner = at
+        if token in ("{", "["):
+            if depth == 1 and key is not None:
+                begin = at
             depth += 1
         last, before = match.end(), token
     raise ValueError("no lxc_configs")
@@ -153,20 +150,20 @@ def _style_of(text: str, place: _Place) -> tuple[_Style, str]:
     outer = _indentation(text, place.key)
     depth = None if place.first is None else _indentation(text, place.first)
     if outer is None and depth is None:
-        return _Style("", ""), ""
+        return _ONE_LINE, ""
     line_break = "\r\n" if "\r\n" in text else "\n"
     inner = None if place.inner is None else _indentation(text, place.inner)
     if depth is not None and inner is not None and len(inner) > len(depth) and inner.startswith(depth):
         unit = inner[len(depth) :]
-    elif depth is not None and outer and len(depth) > len(outer) and depth.startswith(outer):
-        unit = depth[len(outer) :]
+    elif depth is not None and outer and depth.startswith(outer):
+        unit = depth[len(outer) :] or outer
     else:
         unit = outer or "    "
     return _Style(line_break, unit), (outer or "") + unit if depth is None else depth
 
 
 def _indentation(text: str, at: int) -> str | None:
-    """The blanks before `at`, where nothing else stands before it in its line."""
+    """The blanks before `at`, where nothing else stands before it in a line of its own."""
     begin = text.rfind("\n", 0, at) + 1
-    before = text[begin:at].lstrip("\ufeff")
-    return None if before.strip() or (begin == 0 and at > 0) else before
+    before = text[begin:at]
+    return before if begin and not before.strip() else None
