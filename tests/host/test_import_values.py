@@ -186,6 +186,17 @@ def test_all_nodes(one: DirectoryHost) -> None:
     assert one.phoenix("plan", "--detailed-exitcode").code == 0
 
 
+def test_a_ctid_that_two_nodes_have(one: DirectoryHost) -> None:
+    """pmxcfs does not allow it; the configuration of this node is the one that counts."""
+    one.conf("101", PVE.format("here"))
+    other = one.root / "etc/pve/nodes/pve2/lxc"
+    other.mkdir(parents=True)
+    (other / "101.conf").write_text(PVE.format("there"))
+    result = one.phoenix("import", "--all-nodes", "--json")
+    assert result.code == 3 and told(result.document["left_out"]) == [("on-another-node", "container 101")]
+    assert imported(one)["101"]["name"] == "here"
+
+
 PLAIN = """lxc.include = /usr/share/lxc/config/common.conf
 lxc.include = /usr/share/lxc/config/userns.conf
 lxc.include = /usr/share/lxc/config/nesting.conf
