@@ -74,6 +74,7 @@ def test_every_conf_of_the_corpus(one: DirectoryHost) -> None:
         ("lxc.apparmor.profile: lxc-gone\n", "lxc-gone", True),
         ("features: nesting=1\nlxc.apparmor.profile: lxc-b\n", "lxc-b", True),
         ("features: nesting=1\nlxc.apparmor.profile: lxc-b\nlxc.apparmor.allow_nesting: 1\n", "lxc-b", False),
+        ("features: nesting=1\nlxc.apparmor.profile: lxc-b\nlxc.apparmor.allow_nesting: 0\n", "lxc-b", True),
         ("features: nesting=1\nlxc.apparmor.profile: unconfined\n", "unconfined", False),
         ("lxc.aa_profile: unconfined\n", "generated", False),
         ("hostname: x\n[snap]\nlxc.apparmor.profile: unconfined\n", "generated", False),

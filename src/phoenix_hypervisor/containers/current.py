@@ -91,10 +91,10 @@ class Containers:
             found[ctid] = "" if data is None else hostname(data, self.runtime.dialect)
         return found
 
-    def would_write(self, spec: ContainerSpec, desired: Desired, conf: codec.Conf) -> bool:
-        """Whether the container's configuration is not yet as declared.  Raises ConfError."""
-        value, lines, _ = self._wanted(spec, desired, conf)
-        return bool(lines) or codec.edit(conf, value) is not None
+    def differs(self, spec: ContainerSpec, desired: Desired, conf: codec.Conf) -> bool:
+        """Whether the lines are not those that Phoenix would write.  Raises ConfError."""
+        value, lines, kept = self._wanted(spec, desired, conf)
+        return bool(lines or kept) or codec.edit(conf, value) is not None
 
     def is_running(self, ctid: str) -> bool:
         """Whether the container is known to run."""

@@ -222,7 +222,7 @@ def _declared(work: _Work, found: Found, conf: codec.Conf) -> tuple[dict[str, An
         )
     described = describe(found.name, conf)
     values: dict[str, object] = {**described.values, "apparmor_profile": profile}
-    if profile not in work.known or _would_write(work, found, conf, profile):
+    if profile not in work.known or _differs(work, found, conf, profile):
         values["lines"] = "keep"
     if found.node is not None:
         values["node"] = found.node
@@ -249,8 +249,8 @@ def _profile(conf: codec.Conf, desired: Desired) -> str:
     return standing
 
 
-def _would_write(work: _Work, found: Found, conf: codec.Conf, profile: str) -> bool:
-    """Whether a plan would write a line of a container that is declared to have `profile`."""
+def _differs(work: _Work, found: Found, conf: codec.Conf, profile: str) -> bool:
+    """Whether Phoenix would write a container's lines otherwise, were it declared to have `profile`."""
     containers = work.containers
     if not found.here:
         # What its own node's Phoenix has written is not known here.
@@ -258,7 +258,7 @@ def _would_write(work: _Work, found: Found, conf: codec.Conf, profile: str) -> b
         host, runtime = work.session.host, work.session.runtime
         containers = Containers(host, runtime, {}, written_there, COMPANION)
     spec = ContainerSpec(ctid=found.name, name="", profile=profile, start=False, unprivileged=True)
-    return containers.would_write(spec, work.desired, conf)
+    return containers.differs(spec, work.desired, conf)
 
 
 def _read(path: str) -> bytes | None:
