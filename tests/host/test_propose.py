@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +57,29 @@ def run(host: LiveHost, ctid: str, *commands: str) -> Path:
 # Which profile fits ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("conf", "profile"),
-    [
-        (UNPRIVILEGED, "lxc-base"),
-        (PRIVILEGED, "lxc-base"),
-        (UNPRIVILEGED + "features: nesting=1\n", "lxc-base"),
-        (UNPRIVILEGED + "features: nesting=1,keyctl=1\n", "lxc-nvidia-gpu-docker"),
-        (UNPRIVILEGED + "features: fuse=1,nesting=1\n", "lxc-base"),
-        (UNPRIVILEGED + "dev0: /dev/nvidia0\ndev1: /dev/nvidiactl\n", "lxc-nvidia-gpu-base"),
-        (UNPRIVILEGED + "lxc.mount.entry: /dev/dri/renderD128 dev/dri/renderD128 none bind\n", "lxc-nvidia-gpu-base"),
-        (UNPRIVILEGED + "dev0: /dev/net/tun\n", "lxc-base"),
-    ],
-)  # fmt: skip
-def test_the_strictest_profile_that_refuses_nothing(bare: DirectoryHost, conf: str, profile: str) -> None:
-    one = proposed(bare, conf)
-    assert one["declared"]["apparmor_profile"] == profile
-    # On parsers before 4.1 a privileged container loses the sandboxes of its services, and is told so.
-    assert one["loses"] == []
+FITS = (
+    (UNPRIVILEGED, "lxc-base"),
+    (PRIVILEGED, "lxc-base"),
+    (UNPRIVILEGED + "features: nesting=1\n", "lxc-base"),
+    (UNPRIVILEGED + "features: nesting=1,keyctl=1\n", "lxc-nvidia-gpu-docker"),
+    (UNPRIVILEGED + "features: fuse=1,nesting=1\n", "lxc-base"),
+    (UNPRIVILEGED + "dev0: /dev/nvidia0\ndev1: /dev/nvidiactl\n", "lxc-nvidia-gpu-base"),
+    (UNPRIVILEGED + "lxc.mount.entry: /dev/dri/card0 dev/dri/card0 none bind\n", "lxc-nvidia-gpu-base"),
+    (UNPRIVILEGED + "dev0: /dev/net/tun\n", "lxc-base"),
+)
+
+
+def all_of(host: DirectoryHost, confs: Iterable[str]) -> list[dict[str, Any]]:
+    """One look at many containers: the profiles are compiled once."""
+    for number, conf in enumerate(confs, 101):
+        host.conf(str(number), conf)
+    return list(proposals(host).values())
+
+
+def test_the_strictest_profile_that_refuses_nothing(bare: DirectoryHost) -> None:
+    found = all_of(bare, (conf for conf, _ in FITS))
+    for one, (conf, profile) in zip(found, FITS, strict=True):
+        assert (one["declared"]["apparmor_profile"], one["loses"]) == (profile, []), conf
 
 
 def test_a_container_that_mounts_shares(bare: DirectoryHost) -> None:
@@ -148,46 +154,45 @@ def test_what_it_mounted_itself(running: LiveHost) -> None:
 # What keeps it privileged ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("line", "kind"),
-    [
-        ("features: mount=nfs;cifs", "mount"),
-        ("lxc.mount.auto: proc:rw sys:rw", "settings"),
-        ("lxc.cgroup2.devices.allow: a", "devices"),
-        ("lxc.cgroup2.devices.allow: b 8:16 rwm", "devices"),
-        ("lxc.cap.drop:", "capabilities"),
-        ("lxc.cap.keep: sys_module", "capabilities"),
-        ("lxc.apparmor.raw: mount fstype=nfs4,", "raw"),
-    ],
+KEEPING = {
+    "features: mount=nfs;cifs": "mount",
+    "lxc.mount.auto: proc:rw sys:rw": "settings",
+    "lxc.cgroup2.devices.allow: a": "devices",
+    "lxc.cgroup2.devices.allow: b 8:16 rwm": "devices",
+    "lxc.cap.drop:": "capabilities",
+    "lxc.cap.keep: sys_module": "capabilities",
+    "lxc.apparmor.raw: mount fstype=nfs4,": "raw",
+}
+NOT_KEEPING = (
+    "",
+    "features: nesting=1,keyctl=1,fuse=1",
+    "dev0: /dev/net/tun",
+    "lxc.cap.drop: sys_time",
+    "mp0: /srv/a,mp=/a",
 )
-def test_what_keeps_it_privileged(bare: DirectoryHost, line: str, kind: str) -> None:
-    one = proposed(bare, f"{PRIVILEGED}{line}\n")
-    assert {kept["kind"] for kept in one["keeps_privileged"]} == {kind}
-    assert {kept["line"] for kept in one["keeps_privileged"]} <= {line, line.replace(" =", ":")}
-    assert (one["make_unprivileged"], one["look_first"]) == ([], [])
-    assert f"kept privileged by `{line}`" in bare.phoenix("import", "--propose").out
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "features: nesting=1,keyctl=1,fuse=1",
-        "dev0: /dev/net/tun",
-        "lxc.cap.drop: sys_time",
-        "mp0: /srv/a,mp=/a",
-    ],
-)
-def test_how_it_becomes_unprivileged_where_nothing_keeps_it(bare: DirectoryHost, line: str) -> None:
-    one = proposed(bare, f"{PRIVILEGED}{line}\n")
-    assert one["keeps_privileged"] == []
-    assert one["make_unprivileged"] == [
-        "vzdump 101 --mode stop --dumpdir /var/tmp",
-        "pct restore NEWID /var/tmp/vzdump-lxc-101-*.tar* --unprivileged 1 --storage local-zfs",
-    ]
-    assert any("/srv/a " in text for text in one["look_first"]) is line.startswith("mp0")
+def test_what_keeps_it_privileged(bare: DirectoryHost) -> None:
+    found = all_of(bare, (f"{PRIVILEGED}{line}\n" for line in KEEPING))
     shown = bare.phoenix("import", "--propose").out
-    assert all(command in shown for command in one["make_unprivileged"])
+    for one, (line, kind) in zip(found, KEEPING.items(), strict=True):
+        assert {(kept["kind"], kept["line"]) for kept in one["keeps_privileged"]} == {(kind, line)}
+        assert (one["make_unprivileged"], one["look_first"]) == ([], [])
+        assert f"kept privileged by `{line}`" in shown
+
+
+def test_how_it_becomes_unprivileged_where_nothing_keeps_it(bare: DirectoryHost) -> None:
+    found = all_of(bare, (f"{PRIVILEGED}{line}\n" for line in NOT_KEEPING))
+    shown = bare.phoenix("import", "--propose").out
+    for one, line in zip(found, NOT_KEEPING, strict=True):
+        ctid = one["ctid"]
+        assert one["keeps_privileged"] == []
+        assert one["make_unprivileged"] == [
+            f"vzdump {ctid} --mode stop --dumpdir /var/tmp",
+            f"pct restore NEWID /var/tmp/vzdump-lxc-{ctid}-*.tar* --unprivileged 1 --storage local-zfs",
+        ]
+        assert any("/srv/a " in text for text in one["look_first"]) is line.startswith("mp0")
+        assert all(command in shown for command in one["make_unprivileged"])
 
 
 def test_an_unprivileged_one_is_told_nothing_of_that(bare: DirectoryHost) -> None:
