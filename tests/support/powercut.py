@@ -212,7 +212,10 @@ def _recover(guest: Guest, old: World, report: Report) -> list[str]:
     left = world(guest)
     journal = guest.run("tail -n 1 $(ls /var/lib/phoenix/journal/*.jsonl | tail -n 1)").stdout
     unfinished = '"end"' not in journal
-    told = json.loads(guest.run(["phoenix", "verify", "--json"], timeout=240).stdout)
+    looked = guest.run(["phoenix", "verify", "--json"], timeout=240)
+    if not looked.stdout:
+        return [f"verify: exit {looked.rc}, and no answer: {looked.stderr[-400:]}"]
+    told = json.loads(looked.stdout)
     codes = [finding["code"] for finding in told.get("host", {"findings": ()})["findings"]]
     if "host" not in told:
         broken.append(f"verify cannot tell: {str(told)[:300]}")

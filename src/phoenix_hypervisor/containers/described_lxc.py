@@ -73,8 +73,11 @@ def describe_lxc(data: bytes, *, unprivileged: bool) -> Described:
                 left[key] = None
         elif key in _SINGLE:
             name, read = _SINGLE[key]
+            # The last of several counts (confile.c: each replaces the one before).
+            values.pop(name, None)
+            left.pop(key, None)
             found = read(value)
-            if found is None or values.get(name, found) != found:
+            if found is None:
                 left[key] = None
             else:
                 values[name] = found
