@@ -188,10 +188,18 @@ def test_a_difference_that_only_proxmoxs_kernels_see(host: DirectoryHost, tmp_pa
         (tmp_path / name).write_bytes(blob)
     host.declare({})
     words = ("policy", "diff", str(tmp_path / "without"), str(tmp_path / "with"), "--json")
-    assert host.phoenix("--features", "debian-13", *words).code == 0
-    seen = host.phoenix("--features", "proxmox-9", *words)
-    (difference,) = seen.document["differences"]
-    assert seen.code == 3 and difference["kind"] == "network" and "create" in difference["only_b"]
+    # Without the pin parser 4 leaves out other classes, too, which Debian's kernel also asks.
+    debians, proxmoxs = (
+        [
+            d
+            for d in host.phoenix("--features", name, *words).document["differences"]
+            if d["kind"] == "network"
+        ]
+        for name in ("debian-13", "proxmox-9")
+    )
+    assert debians == []
+    (difference,) = proxmoxs
+    assert "create" in difference["only_b"]
 
 
 def test_all_that_is_asked_of_a_socket_has_a_form_on_the_command_line() -> None:
