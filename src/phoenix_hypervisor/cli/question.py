@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.policy.fault import PolicyError
     from phoenix_hypervisor.policy.queries import Query, RawQuery
+    from phoenix_hypervisor.policy.query import Form
 
 
 def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[str | None, Query | RawQuery]:
@@ -40,7 +42,16 @@ def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[
     try:
         return profile, parse_query(fields)
     except PolicyError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+        raise _told(error, FORMS[kind], fields) from None
+
+
+def _told(error: PolicyError, form: Form, fields: Mapping[str, object]) -> UsageError:
+    """What `error` says, in words of the command line where an option is missing."""
+    for option in form.options:
+        if option.field not in fields and error.message == f"{option.field!r} is missing":
+            what = f"--{option.field.replace('_', '-')}"
+            return UsageError(f"{form.name}: {what} is missing", hint=f"{what} takes {option.help}")
+    return UsageError(error.message, hint=error.hint)
 
 
 def kinds() -> list[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.cli.question import kinds, question_options, read_question
+from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.queries import FORMS, MODULES, RawQuery, parse_query
@@ -116,3 +117,9 @@ def test_a_file_system_is_mounted_on_a_directory_and_what_may_lie_on_a_file_is_s
         assert isinstance(query, Query)
         note = query.note()
         assert note is not None and "/proc/" in note
+
+
+def test_an_option_that_is_missing_is_named_as_it_is_typed() -> None:
+    with pytest.raises(UsageError, match="file: --access is missing") as raised:
+        read_question(["lxc-a", "file", "/etc/passwd"], {})
+    assert "letters" in (raised.value.hint or "")
