@@ -13,7 +13,6 @@ from phoenix_hypervisor.plan.containers import decide_containers
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import (
     ContainerFacts,
-    Creation,
     KernelArgv,
     ProfileFacts,
     Proof,
@@ -39,29 +38,9 @@ from phoenix_hypervisor.plan.model import (
 from phoenix_hypervisor.plan.profiles import decide_profiles, file_actions, load_actions, to_prove
 from phoenix_hypervisor.plan.retire import decide_retirement
 from phoenix_hypervisor.plan.verify import judge_container, judge_profiles
+from support.one_container import LIVE, SPEC, STATE
 
-SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
-DATA = b"lxc.apparmor.profile: lxc-a\n"
-STATE = ContainerState(
-    ctid="950",
-    path="/etc/pve/lxc/950.conf",
-    data=DATA,
-    after=DATA,
-    wanted="lxc-a",
-    assigned="lxc-a",
-    running=False,
-)
 WISH = Wish()
-LIVE = ContainerFacts(
-    wish=WISH,
-    live=True,
-    node="pve1",
-    pairs=((SPEC, STATE),),
-    creations={"950": Creation(process=("create", "950"))},
-    starts={"950": (("start", "950"),)},
-    restarts={"950": (("stop", "950"), ("start", "950"))},
-    loaded={"lxc-a": "enforce"},
-)
 FILES = replace(LIVE, live=False)
 READ_ONLY = replace(LIVE, read_only=ReadOnly("no-quorum"))
 OTHER = Elsewhere("container", "b", True)

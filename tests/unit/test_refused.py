@@ -10,7 +10,6 @@ import pytest
 from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.containers import decide_containers, refused_now
-from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts, Creation, Wish
 from phoenix_hypervisor.plan.model import (
     Ask,
@@ -27,28 +26,8 @@ from phoenix_hypervisor.plan.model import (
     because,
 )
 from phoenix_hypervisor.plan.verify import judge_container
+from support.one_container import LIVE, SPEC, STATE
 
-SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
-DATA = b"lxc.apparmor.profile: lxc-a\n"
-STATE = ContainerState(
-    ctid="950",
-    path="/etc/pve/lxc/950.conf",
-    data=DATA,
-    after=DATA,
-    wanted="lxc-a",
-    assigned="lxc-a",
-    running=False,
-)
-LIVE = ContainerFacts(
-    wish=Wish(),
-    live=True,
-    node="pve1",
-    pairs=((SPEC, STATE),),
-    creations={"950": Creation(process=("create", "950"))},
-    starts={"950": (("start", "950"),)},
-    restarts={"950": (("stop", "950"), ("start", "950"))},
-    loaded={"lxc-a": "enforce"},
-)
 RESTART = replace(LIVE, wish=Wish(restart=True))
 VM = Elsewhere("VM", "b", False)
 BACKUP = AtWork("Proxmox", "backup")

@@ -11,17 +11,9 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Undeclared
 from phoenix_hypervisor.plan.model import ConfFault, ContainerState, Finding, Note, ProcessLabel
 from phoenix_hypervisor.plan.verify import judge_container
+from support.one_container import STATE as AS_DECLARED
 
-DATA = b"lxc.apparmor.profile: lxc-a\n"
-STATE = ContainerState(
-    ctid="950",
-    path="/etc/pve/lxc/950.conf",
-    data=DATA,
-    after=DATA,
-    assigned="lxc-a",
-    running=False,
-    unprivileged=True,
-)
+STATE = replace(AS_DECLARED, wanted=None, unprivileged=True)
 GONE = replace(STATE, data=None, after=None, assigned=None)
 
 

@@ -36,19 +36,10 @@ from phoenix_hypervisor.plan.verify import (
     judge_switch,
     judge_unfinished,
 )
+from support.one_container import SPEC
+from support.one_container import STATE as AS_DECLARED
 
-SPEC = ContainerSpec(ctid="950", name="a", profile="lxc-a", start=True, unprivileged=True)
-DATA = b"lxc.apparmor.profile: lxc-a\n"
-STATE = ContainerState(
-    ctid="950",
-    path="/etc/pve/lxc/950.conf",
-    data=DATA,
-    after=DATA,
-    wanted="lxc-a",
-    assigned="lxc-a",
-    running=False,
-    unprivileged=True,
-)
+STATE = replace(AS_DECLARED, unprivileged=True)
 EDITED = replace(STATE, after=b"x", assigned="lxc-b")
 NEXT = NextStart("/c", "lxc-b")
 GONE = replace(STATE, data=None, after=None, assigned=None)
