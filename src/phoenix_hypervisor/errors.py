@@ -26,6 +26,8 @@ class PhoenixError(Exception):
     """
 
     exit_code = EXIT_FAILED
+    code: str | None = None
+    """Stable, of `plan.codes`; None: programs have nothing to tell it from others by."""
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -57,7 +59,7 @@ class CodedError(PhoenixError):
         hint: str | None = None,
     ) -> None:
         super().__init__(message or code, where=where, hint=hint)
-        self.code = code
+        self.code: str = code
         self.data = {} if data is None else dict(data)
 
 

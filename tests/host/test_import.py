@@ -187,6 +187,13 @@ def test_a_conf_that_cannot_be_read(one: DirectoryHost) -> None:
     assert [n["target"] for n in result.document["left_out"]] == ["container 101", "container 103"]
 
 
+def test_a_profile_that_begins_with_a_colon_is_shown_as_it_is(one: DirectoryHost) -> None:
+    one.conf("101", PVE.format("a") + "lxc.apparmor.profile: :lxc-x:unconfined\n")
+    one.conf("102", "lxc.apparmor.profile: :lxc-x:unconfined\n")
+    text = one.phoenix("import").out
+    assert "101 a: :lxc-x:unconfined, its" in text and "102: :lxc-x:unconfined, its" in text
+
+
 def test_an_id_that_is_none(one: DirectoryHost) -> None:
     one.conf("99", PVE.format("a"))
     result = one.phoenix("import", "--json")

@@ -9,6 +9,8 @@ import pytest
 from support.confs import PVE, imported, prepared
 from support.hosts import DirectoryHost, LiveHost, told
 
+ALLOW = "lxc.cgroup2.devices.allow"
+
 
 @pytest.fixture
 def one(host: DirectoryHost) -> DirectoryHost:
@@ -90,7 +92,7 @@ def test_every_value_that_phoenix_can_create_again(one: DirectoryHost) -> None:
         "gpu_assignment": "0,1",
     }
     (told_of,) = result.document["containers"]
-    assert told_of["not_written"] == ["hookscript", "mp10", "net2"]
+    assert told_of["not_written"] == ["dev0", "hookscript", "mp10", "net2"]
 
 
 def test_what_was_imported_is_created_again(running: LiveHost) -> None:
@@ -157,6 +159,37 @@ def test_what_is_not_plain_is_not_written(one: DirectoryHost, line: str, left: s
     assert result.code == 0 and result.document["containers"][0]["not_written"] == [left]
     assert set(imported(one)["101"]) == {"apparmor_profile", "start", "unprivileged"}
     assert one.phoenix("check", "--quick").code == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ("dev0: /dev/nvidia0,mode=0666\ndev1: path=/dev/nvidia-uvm\n", []),
+        ("dev0: /dev/nvidia0,deny-write=1\n", ["dev0"]),
+        ("dev0: /dev/nvidia0\ndev1: /dev/nvidiactl,gid=44\n", ["dev1"]),
+        ("lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 511:* rwm\n", []),
+        ("lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 10:200 rwm\n", [ALLOW]),
+        ("lxc.cgroup2.devices.allow: a\n", [ALLOW]),
+        ("lxc.cgroup2.devices.allow: b 8:0 rwm\n", [ALLOW]),
+    ],
+)
+def test_what_comes_with_a_gpu_and_what_does_not(one: DirectoryHost, lines: str, left: list[str]) -> None:
+    """Created again, the container would have the GPU, and not that it cannot be written to, nor every device."""
+    gpu = "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind,optional,create=file\n"
+    one.conf("101", lines + gpu)
+    result = one.phoenix("import", "--json")
+    assert result.document["containers"][0]["not_written"] == left
+    assert imported(one)["101"]["gpu_assignment"] == "0"
+
+
+@pytest.mark.parametrize(("rule", "left"), [("c 195:* rwm", []), ("a", [ALLOW]), ("c 10:232 rwm", [ALLOW])])
+def test_what_comes_with_a_gpu_of_plain_lxc(one: DirectoryHost, rule: str, left: list[str]) -> None:
+    folder = one.root / "var/lib/lxc/101"
+    folder.mkdir(parents=True)
+    gpu = "lxc.mount.entry = /dev/nvidia0 dev/nvidia0 none bind,optional,create=file\n"
+    (folder / "config").write_text(f"lxc.cgroup2.devices.allow = {rule}\n{gpu}")
+    result = one.phoenix("--runtime", "lxc", "import", "--json")
+    assert result.document["containers"][0]["not_written"] == left
 
 
 def test_two_containers_with_one_address(one: DirectoryHost) -> None:

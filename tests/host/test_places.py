@@ -106,6 +106,13 @@ def test_what_needs_one_says_how_to_make_one(bare: DirectoryHost, words: tuple[s
     result = bare.phoenix(*words, config=False)
     assert result.code == 1 and "there is no configuration" in result.err
     assert "`phoenix import`" in result.err and str(bare.root) + CLUSTER in result.err
+    error = bare.phoenix(*words, "--json", config=False).document["error"]
+    assert error["code"] == "configuration-missing" and "`phoenix import`" in error["hint"]
+
+
+def test_another_error_has_another_code_or_none(bare: DirectoryHost) -> None:
+    error = bare.phoenix("status", "nobody", "--json", config=False).document["error"]
+    assert error["code"] is None
 
 
 def test_what_can_do_without_one_does(bare: DirectoryHost) -> None:

@@ -112,7 +112,8 @@ def _show(settings: Settings, found: Imported) -> None:
 
 def _line(one: ImportedContainer, everything: bool) -> str:
     entry = one.entry
-    text = f"{one.ctid} {entry.get('name', '')}: {entry['apparmor_profile']}".replace(" :", ":")
+    called = f"{one.ctid} {entry.get('name', '')}".rstrip()
+    text = f"{called}: {entry['apparmor_profile']}"
     if entry.get("lines") == "keep":
         text += ", its lines are kept"
     if everything and one.not_written:

@@ -174,6 +174,7 @@ def emit_error(error: PhoenixError) -> None:
     emit(
         {
             "error": {
+                "code": error.code,
                 "message": _failure(error.notes) if isinstance(error, TransactionFailed) else error.message,
                 "where": error.where,
                 "hint": SKIP_HINT if isinstance(error, Refused) and error.skippable else error.hint,

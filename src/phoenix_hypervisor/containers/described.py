@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from phoenix_hypervisor.containers.conf import Conf, Dialect
 from phoenix_hypervisor.containers.described_lxc import describe_lxc
-from phoenix_hypervisor.containers.described_values import Described, gib, integer
+from phoenix_hypervisor.containers.described_values import Described, comes_with_gpus, gib, integer
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _OF_THE_GUEST = frozenset(
     ["arch", "ostype", "description", "lock", "template", "parent", "digest", "snaptime", "unprivileged"]
 )
 """What says how a container is and not how it is made, and what its template brings."""
+_ALLOW = "lxc.cgroup2.devices.allow"
 _OURS = ("lxc.apparmor.profile", "lxc.apparmor.allow_nesting", "lxc.seccomp.profile")
 
 
@@ -127,17 +128,20 @@ class _Proxmox:
         return {**found, **{names[key]: flag for key, flag in flags.items()}}
 
     def _device(self, key: str, value: str) -> None:
-        path = _parts(value, "path").get("path", "")
+        parts = _parts(value, "path")
+        path = parts.pop("path", "")
         gpu = _GPU.fullmatch(path)
         if gpu is not None:
             self._gpus.add(int(gpu[1]))
-        elif not _SHARED.fullmatch(path):
+        # Created again, a node gets the mode that the driver gives it, and nothing else.
+        if (gpu is None and not _SHARED.fullmatch(path)) or parts not in ({}, {"mode": "0666"}):
             self._left[key] = None
 
     def _lines(self) -> None:
         """The raw lines: of GPUs, and those that Phoenix would not write again."""
         left: dict[str, None] = {}
-        for key, value in self._raw:
+        # The GPUs first: what belongs to them may stand in front of them.
+        for key, value in sorted(self._raw, key=lambda line: line[0] != "lxc.mount.entry"):
             bind = _BIND.fullmatch(value) if key == "lxc.mount.entry" else None
             if bind is not None and bind[2] == bind[1][1:] and "bind" in bind[3].split(","):
                 gpu = _GPU.fullmatch(bind[1])
@@ -146,11 +150,9 @@ class _Proxmox:
                     continue
                 if _SHARED.fullmatch(bind[1]):
                     continue
-            if key not in _OURS:
-                left[key] = None
-        if self._gpus:
             # What lets a GPU's nodes be opened comes with them.
-            left.pop("lxc.cgroup2.devices.allow", None)
+            if key not in _OURS and not (self._gpus and key == _ALLOW and comes_with_gpus(value)):
+                left[key] = None
         self._left.update(left)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from phoenix_hypervisor.containers.described_values import Described, integer, mib
+from phoenix_hypervisor.containers.described_values import Described, comes_with_gpus, integer, mib
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def describe_lxc(data: bytes, *, unprivileged: bool) -> Described:
     networks: dict[str, dict[str, list[str]]] = {}
     mounts: list[dict[str, Any]] = []
     gpus: set[int] = set()
+    allowed: list[str] = []
     for key, text in _LINE.findall(data.decode("utf-8", "surrogateescape")):
         value = _unquoted(text)
         network = _NETWORK.fullmatch(key)
@@ -81,10 +82,13 @@ def describe_lxc(data: bytes, *, unprivileged: bool) -> Described:
                 left[key] = None
             else:
                 values[name] = found
+        elif key == "lxc.cgroup2.devices.allow":
+            allowed.append(value)
         elif key not in _IGNORED:
             left[key] = None
+    if not all(gpus and comes_with_gpus(rule) for rule in allowed):
+        left["lxc.cgroup2.devices.allow"] = None
     if gpus:
-        left.pop("lxc.cgroup2.devices.allow", None)
         values["gpu_assignment"] = ",".join(map(str, sorted(gpus)))
     if mounts:
         values["mount_points"] = {f"mp{number}": mount for number, mount in enumerate(mounts)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from phoenix_hypervisor.containers.wishes import fixed_node
 from phoenix_hypervisor.values import dataclass
 
 
@@ -24,6 +25,11 @@ class Described:
 def integer(text: str) -> int | None:
     """A plain number of up to nine digits."""
     return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,8}", text) else None
+
+
+def comes_with_gpus(rule: str) -> bool:
+    """Whether a rule of the device cgroup may be for NVIDIA's nodes, of which only 195 is a fixed number."""
+    return rule.startswith("c ") and fixed_node(rule) in (None, "/dev/nvidia0")
 
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}

@@ -110,8 +110,13 @@ def _asked(key: str, value: str) -> Iterator[str]:
         found = set(value.split())
         yield from (name for name in ("proc:rw", "sys:rw") if name in found)
     else:
-        kind, _, number = " ".join(value.split()[:2]).partition(" ")
-        major, _, minor = number.partition(":")
-        node = _NODES.get((kind, major, minor)) or _NODES.get((kind, major, ""))
+        node = fixed_node(value)
         if node is not None:
             yield f"device {node}"
+
+
+def fixed_node(rule: str) -> str | None:
+    """The node that a rule of the device cgroup, `c 10:200 rwm`, names; None: its number is not fixed."""
+    kind, _, number = " ".join(rule.split()[:2]).partition(" ")
+    major, _, minor = number.partition(":")
+    return _NODES.get((kind, major, minor)) or _NODES.get((kind, major, ""))

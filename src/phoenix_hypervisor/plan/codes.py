@@ -385,6 +385,9 @@ class Code(Coded):
     JOURNAL_UNREADABLE = _row("journal-unreadable", (F,), "A journal cannot be read.", "why next")
 
     # The configuration and the profile sources ----------------------------------
+    CONFIGURATION_MISSING = _row(
+        "configuration-missing", (B,), "There is no configuration, and what was asked needs one."
+    )
     TOO_LARGE = _row("too-large", (B,), "The configuration is larger than Phoenix reads.")
     NOT_UTF8 = _row("not-utf-8", (B,), "The configuration is not text in UTF-8.")
     NOT_JSON = _row("not-json", (B,), "The configuration is not JSON; the line and the column say where.")
