@@ -76,6 +76,86 @@ def test_fields_that_creation_needs(live: LiveHost, missing: str) -> None:
     assert not (live.lxc / "950.conf").exists() and "lxc-a" not in live.loaded()
 
 
+STORAGES = """\
+dir: local
+\tpath /srv/vz
+\tcontent iso,vztmpl,backup
+
+# a comment
+zfspool: local-zfs
+\tpool rpool/data
+\tcontent images,rootdir
+\tsparse 1
+
+lvmthin: off
+\tcontent rootdir
+\tdisable
+
+nfs: shared
+\tcontent rootdir, vztmpl
+\tnodes pve2,pve3
+
+zfspool: any
+\tpool rpool/any
+\tdisable 0
+\tnodes pve1 pve2
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({}, []),
+        ({"storage_pool": "any"}, []),
+        ({"storage_pool": "local-lvm"}, [("storage_pool", "unknown")]),
+        ({"storage_pool": "off"}, [("storage_pool", "disabled")]),
+        ({"storage_pool": "shared"}, [("storage_pool", "elsewhere")]),
+        ({"storage_pool": "local"}, [("storage_pool", "rootdir")]),
+        ({"template": "local-zfs:vztmpl/ubuntu.tar.zst"}, [("template", "vztmpl")]),
+        ({"template": "nowhere:vztmpl/ubuntu.tar.zst"}, [("template", "unknown")]),
+        ({"template": "local:vztmpl/gone.tar.zst"}, [("template", None)]),
+        ({"mount_points": {"mp0": {"volume": "off", "path": "/a", "size_gb": 1}}}, [("mp0", "disabled")]),
+        ({"mount_points": {"mp0": {"volume": "local:1/a.raw", "path": "/a"}}}, []),
+        ({"mount_points": {"mp1": {"volume": "nowhere:1/a.raw", "path": "/a"}}}, [("mp1", "unknown")]),
+    ],
+)
+def test_storages_are_looked_up_before_anything_is_done(
+    live: LiveHost, changes: dict[str, object], problems: list[tuple[str, str | None]]
+) -> None:
+    live.source("lxc-a")
+    live.declare({"950": {**CREATION, "gpu_assignment": "none", "start": False, **changes}})
+    (live.root / "etc/pve/storage.cfg").write_text(STORAGES)
+    (live.root / "srv/vz/template/cache").mkdir(parents=True)
+    (live.root / "srv/vz/template/cache/ubuntu.tar.zst").touch()
+    before = world(live)
+    result = live.apply("950", "--json")
+    if not problems:
+        assert result.code == 0 and (live.lxc / "950.conf").is_file()
+        return
+    assert result.code == 1 and world(live) == before
+    found = result.document["error"]["problems"]
+    assert [(p["data"].get("reason"), p["code"]) for p in found] == [
+        (reason, "storage-unusable" if reason else "not-on-host") for _, reason in problems
+    ]
+    for (key, _), one in zip(problems, found, strict=True):
+        assert one["target"].startswith("/lxc_configs/950/") and key in one["target"] and one["hint"]
+
+
+def test_a_storage_file_that_is_away_or_damaged_stops_nothing(live: LiveHost) -> None:
+    """`pct create` has the last word; and `local` is there without being named."""
+    live.source("lxc-a")
+    entry = {**CREATION, "gpu_assignment": "none", "start": False}
+    live.declare({"950": entry})
+    path = live.root / "etc/pve/storage.cfg"
+    path.write_bytes(b"\xff\x00 nonsense\n\tcontent\nzfspool: local-zfs\n")
+    (live.root / "var/lib/vz/template/cache").mkdir(parents=True)
+    (live.root / "var/lib/vz/template/cache/ubuntu.tar.zst").touch()
+    assert live.phoenix("plan", "950").code == 0
+    path.unlink()
+    path.mkdir()
+    assert live.apply("950").code == 0
+
+
 def test_an_address_without_a_network_is_refused(live: LiveHost) -> None:
     live.source("lxc-a")
     fields = {k: v for k, v in CREATION.items() if k not in ("network_config", "gpu_assignment")}

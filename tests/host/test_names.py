@@ -47,6 +47,22 @@ def test_plan_and_apply_take_them_too(some: DirectoryHost) -> None:
         assert b"lxc.apparmor.profile: lxc-a\n" in (some.lxc / f"{ctid}.conf").read_bytes()
     refused = some.apply("103-105", "--no-start")
     assert refused.code == 1 and "container 105 is not declared" in refused.err
+    assert "next: `phoenix import --merge` declares 105; declared: 103, 104" in refused.err
+    absent = some.apply("300,105,301", "--no-start")
+    assert "container 105,300,301 is not declared" in absent.err and "declares 105; " in absent.err
+    nowhere = some.apply("300", "--no-start")
+    assert "container 300 is not declared" in nowhere.err and "next: declared: 103, 104" in nowhere.err
+
+
+def test_the_advice_for_what_is_not_declared_helps(some: DirectoryHost) -> None:
+    assert some.phoenix("import", "--merge").code == 0
+    assert some.apply("103-105", "--no-start").code == 0
+
+
+def test_a_ctid_that_nobody_has(some: DirectoryHost) -> None:
+    result = some.phoenix("status", "300,301,302,103")
+    assert result.code == 1 and "container 300-302 is neither declared nor on this host" in result.err
+    assert "next: there are 103, 104, 105" in result.err
 
 
 def test_a_range_of_undeclared_containers_is_refused_before_anything_is_written(some: DirectoryHost) -> None:

@@ -53,7 +53,9 @@ def test_an_explicit_unconfined_line_is_a_fault_whatever_the_key_says(around: Li
     assert found(around, "103") == (3, {"103": ["undeclared-unconfined"]})
     status = around.phoenix("status")
     assert status.code == 0
-    assert "(next: declare it in the configuration" in " ".join(status.out.split())
+    assert "(next: `phoenix import --merge` adds it to the configuration; then" in " ".join(
+        status.out.split()
+    )
     # A line in a snapshot alone does not count.
     around.conf("102", "memory: 512\n\n[before]\nlxc.apparmor.profile: unconfined\n")
     around.conf("103")
@@ -76,3 +78,26 @@ def test_another_value_is_a_fault_of_the_configuration(around: LiveHost) -> None
     around.declare({"101": "lxc-a"}, undeclared="warn")
     result = around.phoenix("check", "--json")
     assert result.code == 1 and ("not-allowed", "/undeclared") in result.problems
+
+
+def test_the_advice_helps(around: LiveHost) -> None:
+    """What is told to do about it: after that nothing is undeclared, and nothing is unconfined unsaid."""
+    around.conf("103", "unprivileged: 1\nlxc.apparmor.profile: unconfined\n")
+    assert found(around)[0] == 3
+    assert around.phoenix("import", "--merge").code == 0
+    assert found(around) == (0, {})
+    assert "explicitly unconfined" in around.phoenix("status").out
+    around.config.write_text(
+        around.config.read_text().replace('"apparmor_profile": "unconfined"', '"apparmor_profile": "lxc-a"')
+    )
+    assert around.apply("102-103").code == 0
+    assert "lxc.apparmor.profile: lxc-a" in (around.lxc / "103.conf").read_text()
+
+
+def test_what_is_missing_to_create_one_is_said_at_once(around: LiveHost) -> None:
+    around.declare({"101": "lxc-a", "110": "lxc-a"})
+    result = around.phoenix("verify", "--json")
+    (one,) = (c for c in result.document["containers"] if c["ctid"] == "110")
+    (finding,) = one["findings"]
+    lacks = "not now: its declaration lacks name, template, storage_pool, storage_size_gb"
+    assert (finding["code"], finding["hint"]) == ("missing", lacks)

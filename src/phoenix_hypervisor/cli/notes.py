@@ -6,7 +6,7 @@ it.  Must not decide anything: the codes and their data come from below (`plan.c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.cli.phrases import (
     DECLARE,
@@ -31,6 +31,7 @@ from phoenix_hypervisor.cli.phrases import (
     shown,
     stale_cache,
     start_locked,
+    storage_unusable,
     strays,
     undeclared_unconfined,
     what_words,
@@ -49,7 +50,7 @@ def words(note: Note) -> Words:
     values = {key: shown(value) for key, value in note.data.items()}
     values.update(target=note.target, it=note.target.partition(" ")[2] or note.target)
     if note.blocked_by and note.code in _BY_APPLY and note.data.get("reason") is None:
-        hint = quoted("; ".join(map(_not_now, note.blocked_by)))
+        hint = quoted(_not_now(note.blocked_by))
     elif hint == "{next}":
         hint = quoted(note.data["next"]) if note.data["next"] else None
     return text.format_map(values), None if hint is None else hint.format_map(values)
@@ -69,10 +70,13 @@ _BY_APPLY = (
 """What `phoenix apply` remedies."""
 
 
-def _not_now(note: Note) -> str:
+def _not_now(found: Sequence[Note]) -> str:
     """What stands in the way of that advice, and what to do about it."""
-    text, hint = words(note)
-    return f"not now: {text}" + (f"; {hint}" if hint else "")
+    needed = [note.data["key"] for note in found if note.code is Code.KEY_NEEDED]
+    parts = [f"its declaration lacks {', '.join(needed)}"] if needed else []
+    for text, hint in (words(note) for note in found if note.code is not Code.KEY_NEEDED):
+        parts += [text, hint] if hint else [text]
+    return f"not now: {'; '.join(parts)}"
 
 
 _NOTES: Mapping[Code, Entry] = {
@@ -166,8 +170,11 @@ _NOTES: Mapping[Code, Entry] = {
         "cannot start under {name}: the profile is not loaded (AppArmor is off in this kernel)",
         "boot with apparmor=1 security=apparmor, or use --no-start",
     ),
-    Code.KEY_NEEDED: ("{key} is needed to create the container", None),
-    Code.NOT_ON_HOST: ("{path} does not exist on this host", None),
+    Code.KEY_NEEDED: ("{key} is needed to create the container", "add it to the declaration"),
+    Code.NOT_ON_HOST: (
+        "{path} does not exist on this host",
+        "correct the path, or put it there (a template of Proxmox's: `pveam download`)",
+    ),
     Code.NO_GPU_NODE: (
         "{path} does not exist on this host",
         "is the NVIDIA driver loaded? `nvidia-modprobe -u -c=0`",
@@ -188,6 +195,7 @@ _NOTES: Mapping[Code, Entry] = {
         "{bridge} does not filter VLANs, so LXC cannot put the interface into one",
         "ip link set {bridge} type bridge vlan_filtering 1",
     ),
+    Code.STORAGE_UNUSABLE: storage_unusable,
     Code.NO_STORAGE: (
         "{volume} is a Proxmox storage, and plain LXC has none",
         "name a path of the host",

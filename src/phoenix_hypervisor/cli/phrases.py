@@ -143,6 +143,22 @@ def in_snapshot(note: Note) -> Words:
     return quoted(text), "phoenix apply {it}"
 
 
+_UNUSABLE = {
+    "unknown": "there is no storage {storage}",
+    "disabled": "storage {storage} is disabled",
+    "elsewhere": "storage {storage} is not for this node",
+    "rootdir": "storage {storage} holds no containers (content rootdir)",
+    "vztmpl": "storage {storage} holds no container templates (content vztmpl)",
+}
+
+
+def storage_unusable(note: Note) -> Words:
+    text = _UNUSABLE.get(note.data["reason"], "storage {storage} cannot be used ({reason})")
+    if note.data["reason"] == "unknown":
+        return text, "name one of {known}; `pvesm status` shows them"
+    return text, "name another one, or change it in /etc/pve/storage.cfg; `pvesm status` shows them"
+
+
 NOT_IN_LXC: Mapping[str, Words] = {
     "firewall": (
         "plain LXC has no firewall of its own: the interface would be open",
@@ -153,7 +169,7 @@ NOT_IN_LXC: Mapping[str, Words] = {
 }
 
 
-DECLARE = "declare it in the configuration with a profile"
+DECLARE = "`phoenix import --merge` adds it to the configuration; then give it a profile there"
 
 
 def undeclared_unconfined(note: Note) -> Words:

@@ -13,6 +13,7 @@ from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.plan.chosen import listed, shortest
 from phoenix_hypervisor.plan.containers import refused_now
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.mediation import Gap, gaps, read_dump
@@ -79,7 +80,10 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     present = containers.runtime.ctids()
     unknown = [c for c in ctids if c not in desired.containers and c not in set(present)]
     if unknown:
-        raise PhoenixError(f"container {', '.join(unknown)} is neither declared nor on this host")
+        raise PhoenixError(
+            f"container {shortest(unknown)} is neither declared nor on this host",
+            hint=listed({*desired.containers, *present}),
+        )
     chosen = ctids or tuple(sorted({*desired.containers, *present}, key=int))
     specs = [desired.containers[c] for c in chosen if c in desired.containers]
     found = containers.declared(specs, desired, in_full=bool(ctids))

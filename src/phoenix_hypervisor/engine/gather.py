@@ -75,14 +75,24 @@ def _chosen(session: Session, request: Request) -> list[ContainerSpec]:
     chosen = session.chosen(request.ctids)
     missing = [ctid for ctid in chosen if ctid not in declared]
     if missing:
-        known = ", ".join(list(declared)[:10]) or "none"
-        known += f" and {len(declared) - 10} more" if len(declared) > 10 else ""
-        raise PhoenixError(
-            f"container {', '.join(missing)} is not declared",
-            where=session.config_path,
-            hint=f"declared: {known}",
-        )
+        raise _undeclared(session, missing)
     return [declared[ctid] for ctid in chosen]
+
+
+def _undeclared(session: Session, missing: Sequence[str]) -> PhoenixError:
+    """Only what is declared can be changed; what stands can be declared."""
+    from phoenix_hypervisor.plan.chosen import shortest
+
+    known = ", ".join(list(session.desired.containers)[:10]) or "none"
+    more = len(session.desired.containers) - 10
+    known += f" and {more} more" if more > 0 else ""
+    standing = {*missing} & {*session.runtime.ctids()}
+    declare = f"`phoenix import --merge` declares {shortest(standing)}; " if standing else ""
+    return PhoenixError(
+        f"container {shortest(missing)} is not declared",
+        where=session.config_path,
+        hint=f"{declare}declared: {known}",
+    )
 
 
 def _profiles(session: Session, request: Request, *, needed: bool) -> ProfileFacts:

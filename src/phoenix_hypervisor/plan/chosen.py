@@ -79,7 +79,7 @@ def _within(piece: str, first: int, last: int, names: Mapping[str, str]) -> Sequ
         raise UsageError(f"the range {piece} ends before it begins", hint=f"{last}-{first}")
     found = sorted((ctid for ctid in names if first <= int(ctid) <= last), key=int)
     if not found:
-        raise UsageError(f"no container in {piece} is declared or on this host", hint=_known(names))
+        raise UsageError(f"no container in {piece} is declared or on this host", hint=listed(names))
     return found
 
 
@@ -106,7 +106,7 @@ def _near(name: str, names: Mapping[str, str]) -> str:
     return f"name {FORMS}"
 
 
-def _known(names: Mapping[str, str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first of the containers that there are, and how many more."""
     ctids = sorted(names, key=int)
     more = f" and {len(ctids) - 10} more" if len(ctids) > 10 else ""

@@ -153,6 +153,12 @@ class Code(Coded):
     NO_VLAN_FILTER = _row(
         "no-vlan-filter", (R,), "A bridge filters no VLANs, so LXC cannot use one.", "bridge"
     )
+    STORAGE_UNUSABLE = _row(
+        "storage-unusable",
+        (R,),
+        "This node cannot use a storage that the new container names.",
+        "storage reason known",
+    )
     NO_STORAGE = _row("no-storage", (R,), "Plain LXC has no Proxmox storage.", "volume")
     NOT_IN_LXC = _row("not-in-lxc", (R,), "Plain LXC has nothing like this key.", "key")
     RESTART_NEEDED = _row(

@@ -206,6 +206,7 @@ class Proxmox(LibLxc):
 
     def creation_problems(self, spec: ContainerSpec) -> list[Note]:
         from phoenix_hypervisor.containers.gpu import device_nodes
+        from phoenix_hypervisor.containers.runtimes.storages import storage_problems
 
         place = f"/lxc_configs/{spec.ctid}"
         needed = {
@@ -228,7 +229,7 @@ class Proxmox(LibLxc):
             for where, path in paths.items()
             if path.startswith("/") and not self._host.exists(path)
         ]
-        return problems
+        return [*problems, *storage_problems(self._host, spec, self.node(), place)]
 
     def create_argv(self, spec: ContainerSpec) -> tuple[str, ...]:
         """`--unprivileged` is always explicit: its default is 0 on Proxmox VE 8 and 1 on 9."""
