@@ -58,7 +58,8 @@ def show_answer(settings: Settings, found: Answered) -> None:
     if note is not None:
         document["note"] = note
         lines.append(f"  {note}")
-    lines.append(f"  {NOT_JUDGED}")
+    document["kernel"] = found.kernel
+    lines += [f"  {_for(found.kernel)}", f"  {NOT_JUDGED}"]
     _show(settings, lines, document)
 
 
@@ -67,6 +68,10 @@ _WHOSE = {
     "PROTOCOL": "Proxmox's and Ubuntu's kernels",
     "NINTH": "Linux from 6.17",
 }
+
+
+def _for(kernel: str) -> str:
+    return f"for the kernel: {kernel}"
 
 
 def _verdict(answer: Answer) -> str:
@@ -88,7 +93,9 @@ def show_list(settings: Settings, found: Listed) -> None:
         if len(group.examples) < group.count:
             more = group.count - len(group.examples)
             lines.append(f"  ... and {more} more situations (--limit {group.count} shows all)")
+    lines.append(_for(found.kernel))
     document: dict[str, object] = {"profile": found.profile, "under": found.under or "/"}
+    document["kernel"] = found.kernel
     if found.capabilities is not None:
         lines.append(f"capabilities: {' '.join(found.capabilities) or 'none'}")
         document["capabilities"] = list(found.capabilities)
@@ -98,8 +105,11 @@ def show_list(settings: Settings, found: Listed) -> None:
 
 def show_diff(settings: Settings, found: Compared) -> None:
     lines = ["equal"] if found.equal else [f"A: {found.a}", f"B: {found.b}", *map(str, found.differences)]
+    lines.append(_for(found.kernel))
     differences = [one.as_json() for one in found.differences]
-    _show(settings, lines, {"a": found.a, "b": found.b, "differences": differences})
+    document: dict[str, object] = {"a": found.a, "b": found.b, "differences": differences}
+    document["kernel"] = found.kernel
+    _show(settings, lines, document)
 
 
 def show_test(settings: Settings, found: Tested) -> None:

@@ -49,6 +49,8 @@ class Answered:
     """For each capability that the operation needs on top: whether the profile has it."""
     asked: Asks | None
     """The kernels that the answer holds for, where kernels ask in different ways."""
+    kernel: str = ""
+    """The kernel that it was asked for: a packed list's name, a feature file, or the running one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class Listed:
     found: tuple[Found, ...]
     capabilities: tuple[str, ...] | None
     """None where only one place was asked for."""
+    kernel: str = ""
+    """As in `Answered`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,8 @@ class Compared:
     a: str
     b: str
     differences: tuple[Difference, ...]
+    kernel: str = ""
+    """As in `Answered`."""
 
     @property
     def equal(self) -> bool:
@@ -137,17 +143,29 @@ class Compiled:
 
 def load_policy(sources: PolicySources, operand: Operand) -> Policy:
     """The policy of a file (source or compiled) or of a profile's name.  Raises PhoenixError."""
+    from phoenix_hypervisor.engine.policy_files import shown
     from phoenix_hypervisor.policy.reader import looks_compiled, read_policy
 
     if isinstance(operand, Given) or sources.is_file(operand):
         data = sources.read(operand)
         if looks_compiled(data):
-            return read_policy(data)
+            return _read_compiled(data, shown(_name(operand)))
         if b"\0" not in data or isinstance(operand, Given):
             return read_policy(sources.compile(data, _name(operand)))
         # A program then: profiles are often called after the one that they confine.
     assert isinstance(operand, str)
     return read_policy(sources.blob(sources.profile_named(operand)))
+
+
+def _read_compiled(data: bytes, where: str) -> Policy:
+    from phoenix_hypervisor.policy.fault import PolicyError
+    from phoenix_hypervisor.policy.reader import read_policy
+
+    try:
+        return read_policy(data)
+    except PolicyError as error:
+        place = f"{where}, {error.where}" if error.where else where
+        raise PolicyError(error.message, where=place, hint=error.hint) from None
 
 
 def _load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
@@ -212,6 +230,7 @@ def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswer
         answer=answer,
         holds={name: judge.ask(CapabilityQuery(capability(name))).allowed for name in answer.needs},
         asked=judge.asks if asked_apart(question) else None,
+        kernel=sources.kernel(),
     )
 
 
@@ -235,7 +254,13 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
     if under is None:
         found += [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
         capabilities = tuple(lists.list_capabilities(profile))
-    return Listed(profile=profile.label, under=under, found=tuple(found), capabilities=capabilities)
+    return Listed(
+        profile=profile.label,
+        under=under,
+        found=tuple(found),
+        capabilities=capabilities,
+        kernel=sources.kernel(),
+    )
 
 
 def diff(sources: PolicySources, request: DiffRequest) -> Compared:
@@ -244,7 +269,7 @@ def diff(sources: PolicySources, request: DiffRequest) -> Compared:
 
     one, two = load_policy(sources, request.a), load_policy(sources, request.b)
     found = diff_policies(one, two, logging=request.logging, asks=sources.asks())
-    return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found))
+    return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found), kernel=sources.kernel())
 
 
 def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[[Stage], None]) -> Tested:

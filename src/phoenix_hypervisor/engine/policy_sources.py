@@ -12,9 +12,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.places import belonging, config_for_policy
+from phoenix_hypervisor.engine.policy_files import MAX_POLICY, read_file, require_content, shown
 from phoenix_hypervisor.engine.policy_requests import Given, Operand
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.host.trust import require_given
@@ -22,6 +23,7 @@ from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import asks as kernel_asks
+from phoenix_hypervisor.profiles.features import kernel as kernel_named
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
@@ -31,7 +33,6 @@ from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources,
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.sockets import Asks
 
-MAX_POLICY = 64 * 1024 * 1024
 PLACES = ("shipped", "installed", "loaded")
 
 
@@ -47,17 +48,11 @@ class PolicySources:
     def read(self, operand: Operand) -> bytes:
         """The bytes of a file that the caller named, or that it gave."""
         if isinstance(operand, Given):
-            return self._plain(operand.data)
-        path = operand
-        if not self.is_file(path):
-            raise UsageError("is not a file", where=path)
-        try:
-            with open(path, "rb") as file:
-                data = file.read(MAX_POLICY + 1)
-        except OSError as error:
-            raise PhoenixError(f"cannot be read: {error.strerror}", where=path) from error
-        if len(data) > MAX_POLICY:
-            raise PhoenixError(f"is over {MAX_POLICY} bytes", where=path)
+            return self._checked(operand.data, shown(operand.name))
+        return self._checked(read_file(operand), operand)
+
+    def _checked(self, data: bytes, where: str) -> bytes:
+        require_content(data, where)
         return self._plain(data)
 
     def _plain(self, data: bytes) -> bytes:
@@ -126,6 +121,12 @@ class PolicySources:
         """How the kernel that is compiled for asks about sockets."""
         return kernel_asks(self._session.host, self._session.settings.features)
 
+    def kernel(self) -> str:
+        """The kernel that answers hold for: a packed list's name, a feature file, or the running one."""
+        parser = next((parser for parser, _ in self._parsers.values()), None)
+        major = parser.version[0] if parser is not None else None
+        return kernel_named(self._session.host, self._session.settings.features, major)
+
     def compiler(self) -> tuple[str, str]:
         """What compiles: the parser's version and the features, in words."""
         parser = self._parser("")[0]
@@ -161,6 +162,8 @@ class PolicySources:
             found = find(name)
             if found is not None:
                 return found
+        if os.path.isdir(name):
+            raise UsageError("is a directory", where=name, hint="name a file in it, or a profile")
         near = ", ".join(self.shipped()) or "none"
         raise UsageError(
             f"{name} is neither a file nor a shipped, installed or loaded profile", hint=f"shipped: {near}"
@@ -213,7 +216,7 @@ class PolicySources:
         real = self._session.host.root.locate(f"{APPARMOR_D}/{path}")
         if not os.path.isfile(real):
             return None
-        return real, self.read(real)
+        return real, read_file(real)  # an empty one is as good as any
 
     def is_own(self, file: str) -> bool:
         """Whether a file is ours rather than the distribution's."""

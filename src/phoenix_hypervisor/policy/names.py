@@ -20,6 +20,7 @@ FORCE_COMPLAIN = 0x800
 SUPPORTED_ABI = (5, 6, 7, 8)
 """Kernel ABI words whose permission mapping is the one that was proved; 3.0.8 and 4.1 emit 5 to 7."""
 
+_MAGIC = b"\x04\x08\x00version\x00\x02"
 _PERMS_ENTRY = 14 * 5
 _PERMS_CODES = b"\x02" * 14
 
@@ -47,8 +48,8 @@ class Extent:
 
 
 def looks_compiled(blob: bytes) -> bool:
-    """Whether this is a compiled policy rather than a profile source."""
-    return blob.startswith(b"\x04\x08\x00version\x00\x02")
+    """Whether this is compiled policy, or the first bytes of one, rather than a profile source."""
+    return bool(blob) and _MAGIC.startswith(blob[: len(_MAGIC)])
 
 
 def split_namespace(name: bytes) -> tuple[bytes | None, bytes]:

@@ -46,38 +46,51 @@ _FIXED = {Code.U8: 1, Code.U16: 2, Code.U32: 4, Code.U64: 8}
 class Stream:
     """A read position in a blob.  `take_*` raise, `maybe_*` return None and stay put."""
 
-    __slots__ = ("data", "end", "pos")
+    __slots__ = ("_short", "data", "end", "pos")
 
     def __init__(self, data: bytes, pos: int = 0) -> None:
         self.data = data
         self.pos = pos
         self.end = len(data)
+        self._short = False
+        """An element was looked for whose bytes are not all there."""
 
     def fail(self, message: str, at: int | None = None) -> NoReturn:
         """Raise the one error of the format, at `at` or the present position."""
         offset = self.pos if at is None else at
+        if self._short and "cut off" not in message:
+            message = f"it is cut off, it ends after {self.end} bytes ({message})"
         raise PolicyError(f"malformed compiled policy: {message}", where=f"offset {offset}")
+
+    def _missing(self) -> int:
+        self._short = True
+        return -1
 
     def _open(self, code: int, name: bytes | None) -> int:
         """The offset behind the element's head, or -1 where it is another element."""
         data, pos = self.data, self.pos
         if pos >= self.end:
-            return -1
+            return self._missing()
         if data[pos] == _NAME:
             if pos + 3 > self.end:
-                return -1
+                return self._missing()
             size = data[pos + 1] | data[pos + 2] << 8
             stop = pos + 3 + size
             if stop > self.end:
-                return -1
+                return self._missing()
             if name is not None and data[pos + 3 : stop] != name + b"\0":
                 return -1
             pos = stop
         elif name is not None:
             return -1
-        if pos >= self.end or data[pos] != code:
-            return -1
-        return pos + 1
+        if pos >= self.end:
+            return self._missing()
+        return pos + 1 if data[pos] == code else -1
+
+    def _within(self, pos: int, size: int) -> bool:
+        """Whether `size` bytes from `pos` are there."""
+        self._short = self._short or pos + size > self.end
+        return pos + size <= self.end
 
     def skip(self, code: Code, name: bytes | None = None) -> bool:
         """Step over an element without a payload, if it comes next."""
@@ -94,7 +107,7 @@ class Stream:
 
     def _number(self, code: Code, layout: Struct, name: bytes | None) -> int | None:
         pos = self._open(code, name)
-        if pos < 0 or pos + layout.size > self.end:
+        if pos < 0 or not self._within(pos, layout.size):
             return None
         self.pos = pos + layout.size
         value: int = layout.unpack_from(self.data, pos)[0]
@@ -130,11 +143,11 @@ class Stream:
     def maybe_string(self, name: bytes | None = None) -> bytes | None:
         """A string without its closing NUL; inner NULs are the caller's."""
         pos = self._open(Code.STRING, name)
-        if pos < 0 or pos + 2 > self.end:
+        if pos < 0 or not self._within(pos, 2):
             return None
         (size,) = _U16.unpack_from(self.data, pos)
         stop = pos + 2 + size
-        if size == 0 or stop > self.end or self.data[stop - 1] != 0:
+        if size == 0 or not self._within(pos + 2, size) or self.data[stop - 1] != 0:
             return None
         self.pos = stop
         return self.data[pos + 2 : stop - 1]
@@ -146,11 +159,11 @@ class Stream:
     def maybe_blob(self, name: bytes | None = None) -> tuple[int, int] | None:
         """Where the payload of a blob starts and ends."""
         pos = self._open(Code.BLOB, name)
-        if pos < 0 or pos + 4 > self.end:
+        if pos < 0 or not self._within(pos, 4):
             return None
         (size,) = _U32.unpack_from(self.data, pos)
         start: int = pos + 4
-        if start + size > self.end:
+        if not self._within(start, size):
             return None
         self.pos = start + size
         return start, start + size

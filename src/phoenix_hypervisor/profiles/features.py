@@ -154,6 +154,22 @@ def asks(host: Host, override: str | None = None) -> Asks:
         return Asks.TYPE
 
 
+def kernel(host: Host, override: str | None = None, major: int | None = None) -> str:
+    """The name of the kernel that `choose` and `asks` mean: a packed list's, a file's, or the running one.
+
+    `major`: the parser's version where something was compiled.  Raises UsageError as `choose`.
+    """
+    given = _given(override)
+    if given is not None:
+        return ALIASES.get(f"{override}", f"{override}")
+    if host.is_live and host.kernel.has_apparmor():
+        return f"running {host.kernel.release()}"
+    named = _read_conf(host).kernel
+    if named is not None:
+        return host.root.locate(named)
+    return DUMPS.get(major, DUMPS[max(DUMPS)]) if major is not None else DUMPS[4]
+
+
 def pinned(host: Host) -> bytes | None:
     """The feature file that parser.conf of `host` pins; None where it pins none that can be read."""
     named = _read_conf(host).policy
@@ -168,13 +184,23 @@ def _given(override: str | None) -> str | None:
     if path is not None:
         return path
     if not os.path.isfile(override):
-        names = ", ".join([*PACKED, *ALIASES])
-        raise UsageError(
-            "--features is neither a file nor a packed list", where=override, hint=f"packed lists: {names}"
-        )
+        raise _unknown(override)
     if not _is_dump(override):
         raise UsageError("--features is not a feature file", where=override, hint="see apparmor_parser(8)")
     return override
+
+
+def _unknown(name: str) -> UsageError:
+    import difflib
+
+    names = [*PACKED, *ALIASES]
+    near = difflib.get_close_matches(name.lower(), names, 3, 0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(
+        "--features is neither a file nor a packed list",
+        where=name,
+        hint=f"{meant}packed lists: {', '.join(names)}",
+    )
 
 
 def _read_conf(host: Host) -> _Conf:
