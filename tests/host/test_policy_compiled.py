@@ -320,24 +320,6 @@ def test_query_of_a_source_or_a_blob(cli: Cli) -> None:
         assert out.startswith("equal\n")
 
 
-def test_answers_say_for_which_kernel(cli: Cli) -> None:
-    blob = str(cli.place / "blob")
-    assert cli("compile", "lxc-t", "-o", blob)[0] == 0
-    for name, said in (("proxmox-9", "proxmox-9-6.17"), ("debian-12", "debian-12"), (FEATURES, FEATURES)):
-        for words in (("query", "lxc-t", "userns"), ("list", "lxc-t"), ("diff", "lxc-t", blob)):
-            options = ("--features", name, "policy", *words)
-            assert cli.host.phoenix("--json", *options).document["kernel"] == said
-            assert f"for the kernel: {said}\n" in cli.host.phoenix(*options).out
-
-
-def test_a_mistyped_kernel_is_answered_with_the_near_ones(cli: Cli) -> None:
-    result = cli.host.phoenix("--features", "proxmox-19", "policy", "query", "lxc-t", "userns")
-    assert result.code == 2
-    assert "--features is neither a file nor a packed list" in result.err
-    assert "did you mean proxmox-9" in result.err
-    assert "debian-12, debian-13" in result.err
-
-
 def test_a_batch_answers_line_for_line(cli: Cli) -> None:
     good = b'{"profile":"lxc-t","kind":"userns"}\n{"kind":"raw","profile":"lxc-t","class":7,"string":""}\n'
     code, out = cli("query", "--policy", str(cli.folder / "lxc-t"), "--batch", "-", stdin=good)
