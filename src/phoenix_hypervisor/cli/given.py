@@ -34,6 +34,8 @@ class Settings:
     """The command line itself, for the journal."""
     host: Host | None = None
     """A machine to work on instead of the one at `root`."""
+    told: bool = False
+    """What --verbose tells of the machine is told."""
     output: Output | None = None
     """The process's own standard output."""
     writes: bool = False
@@ -47,9 +49,16 @@ class Settings:
 
     def phoenix(self) -> Phoenix:
         """The application, as these settings ask for it.  Raises UsageError."""
+        config = self.config if self.config is not None else _from_environment()
+        if self.verbose and not self.told:
+            from phoenix_hypervisor.cli.verbose import tell_everything
+            from phoenix_hypervisor.host.machine import Host
+
+            self.host = tell_everything(self.host or Host(self.root), config, self.runtime)
+            self.told = True
         return Phoenix(
             self.root,
-            self.config if self.config is not None else _from_environment(),
+            config,
             self.runtime,
             self.parser,
             self.features,

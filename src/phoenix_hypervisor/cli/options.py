@@ -59,7 +59,11 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),
     (
         ("-v", "--verbose"),
-        {"is_flag": True, "default": None, "help": "Print more, and tracebacks of internal errors."},
+        {
+            "is_flag": True,
+            "default": None,
+            "help": "Also tell what is used and each program that is run; tracebacks of internal errors.",
+        },
     ),
     (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Print errors only."}),
 )
