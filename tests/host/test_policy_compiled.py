@@ -400,7 +400,7 @@ def test_mistakes_on_the_command_line_are_usage_errors(cli: Cli) -> None:
         ["query", "lxc-t"],
         ["query", "lxc-t", "nothing"],
         ["query", "lxc-t", "file", "/x", "y", "--access", "r"],
-        ["query", "lxc-t", "file", "/x"],
+        ["explain", "lxc-t", "file", "/x"],
         ["query", "file", "/x", "--access", "r"],
         ["query", "lxc-t", "capability", "sysadmin"],
         ["test", "lxc-none"],

@@ -16,6 +16,7 @@ from phoenix_hypervisor import Phoenix
 from phoenix_hypervisor.engine import policy_requests, requests
 from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
+    DenialRequest,
     DiffRequest,
     ExplainRequest,
     Given,
@@ -27,7 +28,7 @@ from phoenix_hypervisor.engine.policy_requests import (
 from phoenix_hypervisor.engine.requests import ApplyRequest, RollbackRequest, SetupRequest, StatusRequest
 from phoenix_hypervisor.engine.results import RollbackRefused, Stage
 from phoenix_hypervisor.errors import PhoenixError, UsageError
-from phoenix_hypervisor.policy.queries import Query, RawQuery, parse_query
+from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery, parse_query
 from support.hosts import TOP, DirectoryHost, LiveHost, profile, snapshot
 from support.killed import killed
 
@@ -175,6 +176,9 @@ READS: list[Callable[[Phoenix], object]] = [
     lambda p: p.history(),
     lambda p: p.recover(),
     lambda p: p.query(QueryRequest(question=USERNS, profile="lxc-a")),
+    lambda p: p.query(QueryRequest(question=EachAccess(b"/etc/hosts"), profile="lxc-a")),
+    lambda p: p.denial(DenialRequest(line='apparmor="DENIED" operation="userns_create" profile="lxc-a"')),
+    lambda p: p.find_profile("lxc-a"),
     lambda p: list(p.batch([b'{"kind": "userns", "profile": "lxc-a"}', b"junk"])),
     lambda p: p.list(ListRequest(profile="lxc-a")),
     lambda p: p.diff(DiffRequest(a="shipped:lxc-a", b="installed:lxc-a")),

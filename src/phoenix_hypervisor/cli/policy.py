@@ -17,10 +17,18 @@ from phoenix_hypervisor.cli.complete import complete_profiles, complete_question
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.options import global_options
 from phoenix_hypervisor.cli.progress import Busy
-from phoenix_hypervisor.cli.question import kinds, question_options, read_question
+from phoenix_hypervisor.cli.question import (
+    completed,
+    kinds,
+    profile_of,
+    question_options,
+    read_each,
+    read_question,
+)
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
+    DenialRequest,
     DiffRequest,
     ExplainRequest,
     Given,
@@ -141,24 +149,64 @@ def compile_source(settings: Settings, source: str, output: str) -> int:
 @_question
 @_POLICY
 @click.option("--batch", metavar="FILE", help="Answer JSON lines from FILE (- is standard input).")
+@click.option(
+    "--denial",
+    metavar="LINE",
+    help="Ask again what AppArmor logged in LINE (- is standard input).",
+)
 def query(
-    settings: Settings, words: tuple[str, ...], policy: str | None, batch: str | None, **options: Any
+    settings: Settings,
+    words: tuple[str, ...],
+    policy: str | None,
+    batch: str | None,
+    denial: str | None,
+    **options: Any,
 ) -> int:
-    """Ask whether a profile allows something; exit 3 if not."""
-    from phoenix_hypervisor.engine.ask import RawAnswered
+    """Ask whether a profile allows something; exit 3 if not.
 
+    `file PATH` without --access answers every usual access; then exit 3 if none is allowed.
+    """
+    from phoenix_hypervisor.engine.ask import AnsweredEach, RawAnswered
+
+    fields, given = _fields(options), _optional(policy)
+    asked = any(value not in (None, False) for value in fields.values())
     if batch is not None:
-        if words or any(value not in (None, False) for value in options.values()):
+        if words or asked or denial is not None:
             raise UsageError("--batch takes its questions, and their profiles, from the file alone")
-        return _run_batch(settings, _optional(policy), batch)
-    profile, question = read_question(words, _fields(options))
-    request = QueryRequest(question=question, profile=profile, policy=_optional(policy))
-    found = settings.phoenix().query(request)
+        return _run_batch(settings, given, batch)
+    if denial is not None:
+        if len(words) > 1 or asked:
+            raise UsageError("--denial takes its question from the line; name a profile at most")
+        request = DenialRequest(line=_text(denial), profile=words[0] if words else None, policy=given)
+        decided = settings.phoenix().denial(request)
+        words_of.show_answer(settings, decided)
+        return EXIT_OK if decided.answer.allowed else EXIT_NO
+    try:
+        profile, question = read_each(words, fields)
+    except UsageError:
+        _check_profile(settings, profile_of(words), given)
+        raise
+    found = settings.phoenix().query(QueryRequest(question=question, profile=profile, policy=given))
     if isinstance(found, RawAnswered):
         words_of.show_raw(settings, found)
         return EXIT_OK
-    words_of.show_answer(settings, found)
+    if isinstance(found, AnsweredEach):
+        words_of.show_each(settings, found)
+        return EXIT_OK if any(answer.allowed for answer in found.answers.values()) else EXIT_NO
+    words_of.show_answer(settings, found, completed(question, fields))
     return EXIT_OK if found.answer.allowed else EXIT_NO
+
+
+def _check_profile(settings: Settings, name: str | None, policy: Operand | None) -> None:
+    """A name that is mistyped is told before what is wrong behind it."""
+    if name is not None:
+        settings.phoenix().find_profile(name, policy)
+
+
+def _text(word: str) -> str:
+    """A log line; `-` is standard input."""
+    operand = _operand(word)
+    return operand.data.decode("utf-8", "surrogateescape") if isinstance(operand, Given) else operand
 
 
 def _run_batch(settings: Settings, policy: Operand | None, path: str) -> int:
@@ -238,8 +286,13 @@ def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
 @_POLICY
 def explain(settings: Settings, words: tuple[str, ...], policy: str | None, **options: Any) -> int:
     """Show which rule decides: file and line."""
-    profile, question = read_question(words, _fields(options))
-    request = ExplainRequest(question=question, profile=profile, policy=_optional(policy))
+    given = _optional(policy)
+    try:
+        profile, question = read_question(words, _fields(options))
+    except UsageError:
+        _check_profile(settings, profile_of(words), given)
+        raise
+    request = ExplainRequest(question=question, profile=profile, policy=given)
     with Busy(settings, "leaving out rules"):
         found = settings.phoenix().explain(request)
     words_of.show_explanation(settings, found)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.cli.given import Settings
     from phoenix_hypervisor.engine.ask import (
         Answered,
+        AnsweredEach,
         Compared,
         Compiled,
         Explained,
@@ -40,7 +41,8 @@ def show_raw(settings: Settings, found: RawAnswered) -> None:
     _show(settings, [f"{word} {mask:#010x}" for word, mask in masks.items()], document)
 
 
-def show_answer(settings: Settings, found: Answered) -> None:
+def show_answer(settings: Settings, found: Answered, note: str | None = None) -> None:
+    """`note`: what the command line has to tell of the question."""
     answer = found.answer
     lines = [f"{_verdict(answer)}  {found.profile}: {found.question}"]
     if answer.transition:
@@ -51,16 +53,38 @@ def show_answer(settings: Settings, found: Answered) -> None:
         lines.append(f"  also needs the capability {name}: this profile {'has it' if holds else 'lacks it'}")
     document = {"profile": found.profile, "query": str(found.question), **answer.as_json()}
     document["transition"] = answer.transition
+    if found.logged is not None:
+        document["logged"] = found.logged
+        lines.append(f"  logged as: {found.logged}")
     if found.asked is not None:
         document["holds_for"] = f"{_WHOSE[found.asked.name]}, asked {found.asked}"
         lines.append(f"  holds for {document['holds_for']}; for other kernels: --features NAME")
-    note = found.question.note()
+    _noted(lines, document, found.note or note, found.kernel)
+    _show(settings, lines, document)
+
+
+def show_each(settings: Settings, found: AnsweredEach) -> None:
+    lines = [f"{found.profile}: {found.question}"]
+    lines += [f"  {letter}  {_verdict(answer)}{_runs_as(answer)}" for letter, answer in found.answers.items()]
+    answers = {
+        letter: {**answer.as_json(), "transition": answer.transition}
+        for letter, answer in found.answers.items()
+    }
+    document: dict[str, object] = {"profile": found.profile, "query": str(found.question), "answers": answers}
+    _noted(lines, document, found.note, found.kernel)
+    _show(settings, lines, document)
+
+
+def _noted(lines: list[str], document: dict[str, object], note: str | None, kernel: str) -> None:
     if note is not None:
         document["note"] = note
         lines.append(f"  {note}")
-    document["kernel"] = found.kernel
-    lines += [f"  {_for(found.kernel)}", f"  {NOT_JUDGED}"]
-    _show(settings, lines, document)
+    document["kernel"] = kernel
+    lines += [f"  {_for(kernel)}", f"  {NOT_JUDGED}"]
+
+
+def _runs_as(answer: Answer) -> str:
+    return f", runs as: {answer.transition}" if answer.transition else ""
 
 
 _WHOSE = {

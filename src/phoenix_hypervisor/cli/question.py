@@ -13,25 +13,61 @@ from phoenix_hypervisor.errors import UsageError
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.fault import PolicyError
-    from phoenix_hypervisor.policy.queries import Query, RawQuery
+    from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
     from phoenix_hypervisor.policy.query import Form
 
 
+def profile_of(words: Sequence[str]) -> str | None:
+    """The profile that the words behind `query` name: `[PROFILE] KIND [VALUE...]`."""
+    from phoenix_hypervisor.policy.queries import FORMS
+
+    return words[0] if words and words[0].replace("-", "_") not in FORMS else None
+
+
 def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[str | None, Query | RawQuery]:
-    """Profile and query from the words behind `query`: `[PROFILE] KIND [VALUE...]`.
-
-    Raises UsageError for words that make no question.
-    """
+    """Profile and question from the words behind `query`.  Raises UsageError for words that make none."""
     from phoenix_hypervisor.policy.fault import PolicyError
-    from phoenix_hypervisor.policy.queries import FORMS, parse_query
+    from phoenix_hypervisor.policy.queries import parse_query
 
-    words = list(words)
-    profile = words.pop(0) if words and words[0].replace("-", "_") not in FORMS else None
+    form, fields = _fields(words, options)
+    try:
+        return profile_of(words), parse_query(fields)
+    except PolicyError as error:
+        raise _told(error, form, fields) from None
+
+
+def read_each(
+    words: Sequence[str], options: Mapping[str, object]
+) -> tuple[str | None, Query | RawQuery | EachAccess]:
+    """The same; a file without an access stands for every usual access to it."""
+    from phoenix_hypervisor.policy.queries import EachAccess, FileQuery
+
+    kind = words[profile_of(words) is not None :][:1]
+    if list(kind) != ["file"] or options.get("access") is not None:
+        return read_question(words, options)
+    profile, question = read_question(words, {**options, "access": "r"})
+    assert isinstance(question, FileQuery)
+    return profile, EachAccess(question.path, question.other)
+
+
+def completed(question: Query | RawQuery | EachAccess, options: Mapping[str, object]) -> str | None:
+    """What to tell of a path that a kind takes for a directory, and that was typed without its slash."""
+    for field, value in options.items():
+        path = f"{value}/".encode("utf-8", "surrogateescape")
+        if isinstance(value, str) and getattr(question, field, None) == path:
+            return f"asked for as {value}/: it has to be a directory, which the kernel writes so"
+    return None
+
+
+def _fields(words: Sequence[str], options: Mapping[str, object]) -> tuple[Form, dict[str, object]]:
+    from phoenix_hypervisor.policy.queries import FORMS
+
+    words = list(words[profile_of(words) is not None :])
     if not words:
-        raise UsageError("name a kind of question", hint=f"one of {', '.join(sorted(FORMS))}")
+        raise UsageError("name a kind of question", hint=f"one of {', '.join(kinds())}")
     kind = words.pop(0).replace("-", "_")
     if kind not in FORMS:
-        raise UsageError(f"unknown kind {kind!r}", hint=f"one of {', '.join(sorted(FORMS))}")
+        raise UsageError(f"unknown kind {kind!r}", hint=_near(kind))
     fields: dict[str, object] = {"kind": kind}
     for name in FORMS[kind].words:
         if words:
@@ -39,10 +75,14 @@ def read_question(words: Sequence[str], options: Mapping[str, object]) -> tuple[
     if words:
         raise UsageError(f"{words[0]!r} is one word too many for {kind}")
     fields |= {name: value for name, value in options.items() if value not in (None, False)}
-    try:
-        return profile, parse_query(fields)
-    except PolicyError as error:
-        raise _told(error, FORMS[kind], fields) from None
+    return FORMS[kind], fields
+
+
+def _near(kind: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(kind.replace("_", "-"), kinds(), 1)
+    return f"did you mean {close[0]}?" if close else f"one of {', '.join(kinds())}"
 
 
 def _told(error: PolicyError, form: Form, fields: Mapping[str, object]) -> UsageError:

@@ -1,7 +1,7 @@
-"""What compiled policy is asked: query, list, diff, test, lint, explain, compile.
+"""What compiled policy is asked: list, diff, test, lint, explain, compile; the results of all requests.
 
-Owns the way from a request to its result.  Where policies come from is
-`engine.policy_sources`'; what they answer is the policy room's.
+Owns the way from a request to its result; single questions are `engine.questions`'.  Where policies
+come from is `engine.policy_sources`'; what they answer is the policy room's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from phoenix_hypervisor.engine.policy_requests import (
     ListRequest,
     Operand,
     PolicyTestRequest,
-    QueryRequest,
 )
 from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.errors import UsageError
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.listing import Found
     from phoenix_hypervisor.policy.perms import Masks
     from phoenix_hypervisor.policy.profile import Policy, Profile
-    from phoenix_hypervisor.policy.queries import Query, RawQuery
+    from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
     from phoenix_hypervisor.policy.sockets import Asks
 
 
@@ -51,6 +50,24 @@ class Answered:
     """The kernels that the answer holds for, where kernels ask in different ways."""
     kernel: str = ""
     """The kernel that it was asked for: a packed list's name, a feature file, or the running one."""
+    note: str | None = None
+    """What to know of this answer."""
+    logged: str | None = None
+    """Where a log line was asked about: what it says was decided, and the operation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredEach:
+    """A profile's answers to every usual way to use one path."""
+
+    profile: str
+    question: EachAccess
+    answers: Mapping[str, Answer]
+    """By the letter of the access: r, w, m, k, l, x."""
+    kernel: str = ""
+    """As of `Answered`."""
+    note: str | None = None
+    """What to know of these answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +211,7 @@ def find(
 
     Without `policy` it may also be that of a container, and with `files` that of a file with one profile.
     """
+    from phoenix_hypervisor.engine.policy_sources import bare_name
     from phoenix_hypervisor.policy.reader import read_policy
 
     if policy is not None:
@@ -206,32 +224,9 @@ def find(
             found = load_policy(sources, name)
             return found.get(name if name in found.names() else None)
         name = sources.profile_named(name)
-        return read_policy(sources.blob(name.partition("//")[0])).get(name)
+        return read_policy(sources.blob(name.partition("//")[0])).get(bare_name(name))
 
     return by_name
-
-
-def query(sources: PolicySources, request: QueryRequest) -> Answered | RawAnswered:
-    """Answer one question."""
-    from phoenix_hypervisor.policy.constants import capability
-    from phoenix_hypervisor.policy.evaluate import Evaluator
-    from phoenix_hypervisor.policy.kinds.network import asked_apart
-    from phoenix_hypervisor.policy.queries import CapabilityQuery, RawQuery
-
-    profile = find(sources, request.policy)(request.profile)
-    judge = Evaluator(profile, sources.asks())
-    question = request.question
-    if isinstance(question, RawQuery):
-        return RawAnswered(profile=profile.label, question=question, masks=judge.raw(question))
-    answer = judge.ask(question)
-    return Answered(
-        profile=profile.label,
-        question=question,
-        answer=answer,
-        holds={name: judge.ask(CapabilityQuery(capability(name))).allowed for name in answer.needs},
-        asked=judge.asks if asked_apart(question) else None,
-        kernel=sources.kernel(),
-    )
 
 
 def listing(sources: PolicySources, request: ListRequest) -> Listed:

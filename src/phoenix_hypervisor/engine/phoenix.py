@@ -268,11 +268,25 @@ class Phoenix:
 
     # Policy -----------------------------------------------------------------------
 
-    def query(self, request: policy_requests.QueryRequest) -> ask.Answered | ask.RawAnswered:
-        """Ask a profile one question."""
-        from phoenix_hypervisor.engine.ask import query
+    def query(
+        self, request: policy_requests.QueryRequest
+    ) -> ask.Answered | ask.AnsweredEach | ask.RawAnswered:
+        """Ask a profile one question, or for each access to a file."""
+        from phoenix_hypervisor.engine.questions import query
 
         return query(self._sources(), request)
+
+    def denial(self, request: policy_requests.DenialRequest) -> ask.Answered:
+        """Ask a profile for what a line of a log says that AppArmor decided."""
+        from phoenix_hypervisor.engine.questions import denial
+
+        return denial(self._sources(), request)
+
+    def find_profile(self, name: str | None, policy: policy_requests.Operand | None = None) -> str:
+        """The label of the profile that `query` would ask.  Raises PhoenixError where there is none."""
+        from phoenix_hypervisor.engine.ask import find
+
+        return find(self._sources(), policy)(name).label
 
     def batch(
         self, lines: Iterable[bytes | str], policy: policy_requests.Operand | None = None

@@ -1,7 +1,7 @@
 """What can be asked about policy, as values.
 
-Owns the requests that `Phoenix.query`, `list`, `diff`, `test`, `lint`, `explain` and `compile`
-take; a run on a host needs none of them.  Must not check them: the method that gets one does.
+Owns the requests that `Phoenix.query`, `denial`, `list`, `diff`, `test`, `lint`, `explain` and
+`compile` take; a run on a host needs none of them.  Must not check them: the method that gets one does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.policy.queries import Query, RawQuery
+    from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,20 @@ Operand = str | Given
 class QueryRequest:
     """Ask one question of one profile."""
 
-    question: Query | RawQuery
+    question: Query | RawQuery | EachAccess
     profile: str | None = None
+    policy: Operand | None = None
+    """Where the profile is looked for; None: by its name alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenialRequest:
+    """Ask a profile for what a log says that AppArmor decided."""
+
+    line: str
+    """As dmesg, journalctl, auditd or a D-Bus daemon shows it."""
+    profile: str | None = None
+    """None: the one that the line names."""
     policy: Operand | None = None
     """Where the profile is looked for; None: by its name alone."""
 

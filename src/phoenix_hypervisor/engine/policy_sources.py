@@ -21,10 +21,12 @@ from phoenix_hypervisor.host.policyfs import raw_policy
 from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.host.zstd import decompress
 from phoenix_hypervisor.plan.declared import is_ctid
+from phoenix_hypervisor.policy.names import profile_names
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.features import kernel as kernel_named
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.profiles.installed import loaded_through
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
 from phoenix_hypervisor.profiles.records import compiled
@@ -164,10 +166,18 @@ class PolicySources:
                 return found
         if os.path.isdir(name):
             raise UsageError("is a directory", where=name, hint="name a file in it, or a profile")
-        near = ", ".join(self.shipped()) or "none"
         raise UsageError(
-            f"{name} is neither a file nor a shipped, installed or loaded profile", hint=f"shipped: {near}"
+            f"{name} is neither a file nor a shipped, installed or loaded profile", hint=self._near(name)
         )
+
+    def _near(self, name: str) -> str:
+        """The name that was probably meant, and those that are shipped."""
+        from difflib import get_close_matches
+
+        loaded = self._session.host.kernel.loaded_profiles() or ()
+        close = get_close_matches(name, {*self.shipped(), *loaded}, 1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        return f"{meant}shipped: {', '.join(self.shipped()) or 'none'}"
 
     def _shipped(self, name: str) -> bytes | None:
         if self._sources is None or name not in self._sources.profiles:
@@ -176,11 +186,16 @@ class PolicySources:
         return self.compile(text, path)
 
     def _installed(self, name: str) -> bytes | None:
-        name = _file_name(name)
-        if not name:
-            return None
-        text = self._session.host.read(f"{APPARMOR_D}/{name}")
-        path = self._session.host.root.locate(f"{APPARMOR_D}/{name}")
+        """Compiled from the file that is called so, else from the one that it is loaded through."""
+        named = self._installed_file(_file_name(name))
+        if named is not None and name in profile_names(named):
+            return named
+        file = loaded_through(self._session.host, self._installed_parser, name)
+        return named if file is None else self._installed_file(file)
+
+    def _installed_file(self, file: str) -> bytes | None:
+        text = self._session.host.read(f"{APPARMOR_D}/{file}") if file else None
+        path = self._session.host.root.locate(f"{APPARMOR_D}/{file}")
         return None if text is None else self._installed_parser.compile_text(text, path, optional=False)
 
     @cached_property
@@ -231,6 +246,12 @@ class PolicySources:
         folder = self._beside("policy_tests")
         optional = self._sources is not None and self._parser(self._sources.directory + "/x")[1]
         return files_of_tests(folder, optional=optional) if folder else ()
+
+
+def bare_name(word: str) -> str:
+    """`NAME` without the place that may stand before it: `installed:NAME`."""
+    place, _, rest = word.partition(":")
+    return rest if place in PLACES and rest else word
 
 
 def _file_name(profile: str) -> str:

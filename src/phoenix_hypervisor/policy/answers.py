@@ -19,6 +19,8 @@ class Reason(StrEnum):
     UNMEDIATED = "unmediated"
     """The profile was compiled without this class: everything is allowed."""
     UNCONFINED = "unconfined"
+    NO_PATH = "no path"
+    """The kernel finds no path to match, and refuses before it asks a rule (of logged decisions only)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from phoenix_hypervisor.policy.kinds import (
 )
 from phoenix_hypervisor.policy.kinds.capability import CapabilityQuery
 from phoenix_hypervisor.policy.kinds.change_profile import ChangeProfileQuery
-from phoenix_hypervisor.policy.kinds.file import FileQuery, LinkQuery
+from phoenix_hypervisor.policy.kinds.file import EachAccess, FileQuery, LinkQuery
 from phoenix_hypervisor.policy.kinds.ipc import PtraceQuery, SignalQuery
 from phoenix_hypervisor.policy.kinds.mount import MountQuery, PivotRootQuery, UmountQuery
 from phoenix_hypervisor.policy.kinds.network import NetworkQuery
@@ -35,6 +35,7 @@ __all__ = [
     "FORMS",
     "CapabilityQuery",
     "ChangeProfileQuery",
+    "EachAccess",
     "FileQuery",
     "LinkQuery",
     "MountQuery",

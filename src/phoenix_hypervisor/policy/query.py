@@ -26,10 +26,6 @@ class Query:
         """What the kernel that `judge` stands for answers.  Raises PolicyError where none can be asked."""
         raise NotImplementedError
 
-    def note(self) -> str | None:
-        """What to know of an answer to just this question; None where nothing is to be said."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class RawQuery:
@@ -132,6 +128,19 @@ class Fields:
 
 
 AnyQuery: TypeAlias = Query | RawQuery
+
+
+def absolute(path: bytes, name: str) -> bytes:
+    """`path`, if it is one that a kernel can ask for.  Raises PolicyError that offers it with its slash."""
+    if path.startswith(b"/"):
+        return path
+    hint = f"write {show(b'/' + path)}" if path else "a path begins with a slash"
+    raise PolicyError(f"{name!r} must be absolute: the kernel asks no other", hint=hint)
+
+
+def slashed(path: bytes) -> bytes | None:
+    """`path` as the kernel writes it for a directory; None where it is that already."""
+    return None if path.endswith(b"/") else path + b"/"
 
 
 def show(data: bytes) -> str:

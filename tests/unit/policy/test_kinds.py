@@ -26,7 +26,7 @@ from phoenix_hypervisor.cli.question import kinds, question_options, read_questi
 from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.fault import PolicyError
-from phoenix_hypervisor.policy.queries import FORMS, MODULES, RawQuery, parse_query
+from phoenix_hypervisor.policy.queries import FORMS, MODULES, MountQuery, RawQuery, UmountQuery, parse_query
 from phoenix_hypervisor.policy.query import Form, Query
 from phoenix_hypervisor.policy.reader import read_policy
 
@@ -85,6 +85,8 @@ def test_newer_kinds_are_answered_as_their_rules_are_written(text: str) -> None:
         ({"kind": "dbus", "access": "bind", "bus": "system"}, "'name' is missing"),
         ({"kind": "dbus", "access": "eavesdrop", "bus": "system", "path": "/"}, "'path' is not asked for"),
         ({"kind": "file", "path": "etc/passwd", "access": "w"}, "must be absolute"),
+        ({"kind": "umount", "target": "proc"}, "must be absolute"),
+        ({"kind": "pivot_root", "new_root": "/a", "put_old": "b"}, "must be absolute"),
         ({"kind": "unix", "type": "stream", "address": "/x"}, "abstract name"),
         ({"kind": "userns", "peer": "x"}, "unknown field 'peer'"),
         ({"kind": "nothing"}, "unknown kind"),
@@ -111,12 +113,12 @@ def test_every_kind_of_every_module_is_known_to_the_command_line() -> None:
 
 def test_a_file_system_is_mounted_on_a_directory_and_what_may_lie_on_a_file_is_said() -> None:
     new = parse_query({"kind": "mount", "source": "tmpfs", "target": "/proc", "fstype": "tmpfs"})
-    assert isinstance(new, Query) and "--target /proc/ " in str(new) and new.note() is None
-    for fields in ({"kind": "mount", "source": "/a", "flags": "bind"}, {"kind": "umount"}):
-        query = parse_query({**fields, "target": "/proc"})
-        assert isinstance(query, Query)
-        note = query.note()
-        assert note is not None and "/proc/" in note
+    assert isinstance(new, MountQuery) and "--target /proc/ " in str(new) and new.as_directory() is None
+    bound = parse_query({"kind": "mount", "source": "/a", "target": "/proc", "flags": "bind"})
+    assert isinstance(bound, MountQuery) and "--target /proc " in str(bound)
+    assert str(bound.as_directory()) == "mount --source /a/ --target /proc/ --flags bind"
+    gone = parse_query({"kind": "umount", "target": "/proc"})
+    assert isinstance(gone, UmountQuery) and gone.as_directory() == UmountQuery(b"/proc/")
 
 
 def test_an_option_that_is_missing_is_named_as_it_is_typed() -> None:

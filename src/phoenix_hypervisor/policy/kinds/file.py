@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
-from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
+from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, absolute, show, slashed
 from phoenix_hypervisor.policy.strings import transition
 from phoenix_hypervisor.values import dataclass, replace
 
@@ -39,6 +38,28 @@ class FileQuery(Query):
         if answer is None:
             answer = judge.file_answers[key] = _used(judge, state, self.access, self.other)
         return answer
+
+    def as_directory(self) -> FileQuery | None:
+        """The same for a directory at this path; None where it is one already."""
+        path = slashed(self.path)
+        return None if path is None else replace(self, path=path)
+
+
+@dataclass(frozen=True, slots=True)
+class EachAccess:
+    """A path, and every usual way to use it: reading, writing, mapping, locking, linking, executing."""
+
+    path: bytes
+    other: bool = False
+
+    def __str__(self) -> str:
+        return f"file {show(self.path)}" + (" --other" if self.other else "")
+
+    def questions(self) -> dict[str, FileQuery]:
+        """By the letter of the access."""
+        return {
+            letter: FileQuery(self.path, constants.FILE_ACCESS[letter], self.other) for letter in "rwmklx"
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +124,7 @@ def _linked(judge: Evaluator, path: bytes, target: bytes, other: bool) -> Answer
 
 
 def _absolute(fields: Fields, name: str) -> bytes:
-    path = fields.path(name)
-    if not path.startswith(b"/"):
-        raise PolicyError(f"{name!r} must be absolute: the kernel asks no other")
-    return path
+    return absolute(fields.path(name), name)
 
 
 _OTHER = Option("other", "ask as a user who does not own the file", bool)

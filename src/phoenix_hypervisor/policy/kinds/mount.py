@@ -13,9 +13,9 @@ from phoenix_hypervisor.policy.answers import Answer
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.perms import NULL
 from phoenix_hypervisor.policy.profile import Class
-from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, show
+from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, absolute, show, slashed
 from phoenix_hypervisor.policy.strings import flag_bytes, mount_question
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import dataclass, replace
 
 _ON_FILES = constants.MS_REMOUNT | constants.MS_BIND | constants.MS_PROPAGATION | constants.MS_MOVE
 """With one of these a mount may lie on a file, too."""
@@ -67,8 +67,14 @@ class MountQuery(Query):
             found = database.perms(state) if state else found
         return judge.by_file_rules(found, perms.MAY_MOUNT).needing("sys_admin")
 
-    def note(self) -> str | None:
-        return _slash(self.target)
+    def as_directory(self) -> MountQuery | None:
+        """The same on a directory, and of one where it is bound or moved; None where it is that already."""
+        target = slashed(self.target)
+        if target is None:
+            return None
+        moved = self.flags & (constants.MS_BIND | constants.MS_MOVE) and not self.flags & constants.MS_REMOUNT
+        source = slashed(self.source) if moved and self.source else None
+        return replace(self, target=target, source=source or self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,10 @@ class UmountQuery(Query):
     def ask(self, judge: Evaluator) -> Answer:
         return _asked(judge, self.target, perms.MAY_UMOUNT)
 
-    def note(self) -> str | None:
-        return _slash(self.target)
+    def as_directory(self) -> UmountQuery | None:
+        """The same for a directory at this path; None where it is one already."""
+        target = slashed(self.target)
+        return None if target is None else UmountQuery(target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +113,15 @@ def _asked(judge: Evaluator, string: bytes, request: int) -> Answer:
     return judge.by_file_rules(found, request).needing("sys_admin")
 
 
-def _slash(target: bytes) -> str | None:
-    if target.endswith(b"/"):
-        return None
-    return f"holds for a file at {show(target)}; a directory there is asked for as {show(target + b'/')}"
-
-
 def _mount(fields: Fields) -> MountQuery:
     if fields.is_number("flags"):
         flags = fields.number("flags", 0xFFFFFFFF)
     else:
         # As the kernel logs them: "ro, remount, bind".
         flags = constants.mount_flags(word.strip() for word in fields.words("flags"))
-    target = fields.path("target")
-    if not flags & _ON_FILES and not target.endswith(b"/"):
-        target += b"/"  # a file system is mounted on a directory, which the kernel writes so
+    target = absolute(fields.path("target"), "target")
+    if not flags & _ON_FILES:
+        target = slashed(target) or target  # a file system is mounted on a directory
     return MountQuery(
         source=fields.maybe_path("source"),
         target=target,
@@ -127,6 +129,15 @@ def _mount(fields: Fields) -> MountQuery:
         flags=flags,
         data=fields.maybe_path("data"),
     )
+
+
+def _umount(fields: Fields) -> UmountQuery:
+    return UmountQuery(absolute(fields.path("target"), "target"))
+
+
+def _directory(fields: Fields, name: str) -> bytes:
+    path = absolute(fields.path(name), name)
+    return slashed(path) or path
 
 
 _TARGET = Option("target", "where; directories end in a slash")
@@ -143,10 +154,10 @@ FORMS = (
             Option("data", "the options in text"),
         ),
     ),
-    Form(name="umount", parse=lambda fields: UmountQuery(fields.path("target")), options=(_TARGET,)),
+    Form(name="umount", parse=_umount, options=(_TARGET,)),
     Form(
         name="pivot_root",
-        parse=lambda fields: PivotRootQuery(fields.path("new_root"), fields.path("put_old")),
+        parse=lambda fields: PivotRootQuery(_directory(fields, "new_root"), _directory(fields, "put_old")),
         options=(Option("new_root", "the new root"), Option("put_old", "where the old one goes")),
     ),
 )

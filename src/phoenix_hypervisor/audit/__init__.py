@@ -1,0 +1,1 @@
+"""AppArmor's lines in a log."""
