@@ -348,5 +348,9 @@ _FINDINGS: Mapping[Code, Entry] = {
         "transaction {transaction} of {time} ({command}) is being applied",
         "wait, then look again",
     ),
+    Code.RECORDS_HIDDEN: (
+        "only root may read what Phoenix installed and loaded: whether that is as declared is not known",
+        "run it as root",
+    ),
     Code.JOURNAL_UNREADABLE: lambda note: ("{target}: {why}", note.data["next"] or "run it as root"),
 }

@@ -13,12 +13,15 @@ from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.host.files import AS_ROOT
 from phoenix_hypervisor.plan.chosen import listed, shortest
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.containers import refused_now
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.mediation import Gap, gaps, read_dump
 from phoenix_hypervisor.plan.model import ContainerState, Finding, Note
 from phoenix_hypervisor.plan.verify import (
+    HOST,
     ContainerVerdict,
     ProfileVerdict,
     judge_cache,
@@ -75,6 +78,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     """
     if strict and session.configuration is None:
         raise no_configuration(session.host)
+    hidden = not strict and session.forgo_records()
     ctids = session.chosen(words)
     desired, store, containers = session.declared, session.store, session.containers
     present = containers.runtime.ctids()
@@ -90,7 +94,16 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     # All that a container risks is asked of compiled policy: for those who look at it, not for an overview.
     states = {s.ctid: s for s in (told(session, found) if ctids else found)}
     refused = _refused(session, specs, [states[spec.ctid] for spec in specs])
+    if hidden:
+        # Nor may the kernel's list of profiles be read.
+        refused = {c: tuple(n for n in notes if n.code not in _BY_KERNEL) for c, notes in refused.items()}
     states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
+    if hidden and states and all(s.fault is not None and s.fault.next == AS_ROOT for s in states.values()):
+        raise PhoenixError(
+            "root alone may read the containers' configurations, so nothing can be said of them",
+            where=session.host.root.shown(containers.runtime.conf_dir),
+            hint=AS_ROOT,
+        )
     live = session.host.is_live
     node = containers.runtime.node()
     details = containers.details(states.values())
@@ -116,19 +129,29 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         boot.setdefault(cache.profile, []).append(judge_cache(cache.profile, cache.path, cache.newer))
     for name, path in store.switched_off():
         boot.setdefault(name, []).append(judge_switch(name, path))
-    needed = session.profiles_needed(desired.containers.values())
+    # Where there are records, something was installed.
+    needed = hidden or session.profiles_needed(desired.containers.values())
     return Status(
         containers=tuple(verdicts),
         profiles=tuple(judge_profiles(store.files(), store.profiles(), users, boot, needed=needed)),
         host=(
             *judge_host(live, session.host.kernel.has_apparmor(), session.no_runtime),
-            *judge_journal(session),
-            *judge_companion(session.store.companion() if needed else None),
+            *(_without_records(session) if hidden else judge_journal(session)),
+            *judge_companion(store.companion() if needed and not hidden else None),
         ),
         unmediated=_unmediated(session),
         without_line=session.runtime.without_line(),
         configuration=session.configuration,
     )
+
+
+_BY_KERNEL = (Code.START_UNLOADED, Code.START_KERNEL_OFF)
+
+
+def _without_records(session: Session) -> list[Finding]:
+    """What is said of the host to who may not read our records."""
+    others = [one for one in judge_journal(session) if one.code is not Code.JOURNAL_UNREADABLE]
+    return [Finding(Code.RECORDS_HIDDEN, HOST), *others]
 
 
 def _refused(

@@ -183,6 +183,21 @@ class Session:
         directory = self.host.root.locate(records.COMPILED_DIR)
         return KernelArgv(parser.load_argv(directory)[:-1], directory, parser.unload_argv())
 
+    def forgo_records(self) -> bool:
+        """Go on without our records where root alone may read them: for those who only look.
+
+        Returns whether that is so.
+        """
+        if os.geteuid() == 0:
+            return False
+        try:
+            records.read(self.host)
+        except PhoenixError as error:
+            if isinstance(error.__cause__, PermissionError):
+                self._store = Store(self.host, self.sources, self.parser, recorded=False)
+                return True
+        return False
+
     @property
     def store(self) -> Store:
         if self._store is None:

@@ -61,12 +61,16 @@ def explain(error: OSError) -> str:
     return known.get(error.errno or 0, error.strerror or str(error))
 
 
+AS_ROOT = "run it as root"
+"""What to do about everything that an ordinary user may not."""
+
+
 def hint_for(error: OSError) -> str | None:
     """What to do about it."""
     known = {
         errno.ELOOP: "put the file itself in the place of the link",
-        errno.EACCES: "run it as root",
-        errno.EPERM: "run it as root",
+        errno.EACCES: AS_ROOT,
+        errno.EPERM: AS_ROOT,
         errno.ENOSPC: "make room there",
     }
     return known.get(error.errno or 0)

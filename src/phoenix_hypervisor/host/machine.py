@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.host.files import MAX_FILE, Directory, make_directories
+from phoenix_hypervisor.host.files import AS_ROOT, MAX_FILE, Directory, make_directories
 from phoenix_hypervisor.host.kernel import Kernel
 from phoenix_hypervisor.host.root import Root
 from phoenix_hypervisor.values import TYPE_CHECKING
@@ -66,7 +66,7 @@ class Host:
         except FileNotFoundError:
             return None
         except OSError as error:
-            hint = "run it as root" if isinstance(error, PermissionError) else "it must be a directory"
+            hint = AS_ROOT if isinstance(error, PermissionError) else "it must be a directory"
             raise PhoenixError(
                 f"cannot open: {error.strerror}", where=self.root.shown(path), hint=hint
             ) from error

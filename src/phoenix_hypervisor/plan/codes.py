@@ -390,6 +390,10 @@ class Code(Coded):
     UNDER_WAY = _row("transaction-under-way", (F,), "Another Phoenix is at work.", "transaction time command")
     JOURNAL_UNREADABLE = _row("journal-unreadable", (F,), "A journal cannot be read.", "why next")
 
+    RECORDS_HIDDEN = _row(
+        "records-hidden", (F,), "Only root may read what Phoenix installed and loaded: less can be said."
+    )
+
     # The configuration and the profile sources ----------------------------------
     CONFIGURATION_MISSING = _row(
         "configuration-missing", (B,), "There is no configuration, and what was asked needs one."

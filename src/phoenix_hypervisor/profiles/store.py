@@ -38,6 +38,7 @@ class Store:
         self.host = host
         self.sources = sources
         self.parser = parser
+        self._recorded = recorded
         nothing: tuple[records.Manifest, bytes | None] = (records.Manifest(), None)
         self.manifest, self.manifest_bytes = records.read(host) if recorded else nothing
         self.loaded = host.kernel.loaded_profiles()
@@ -129,7 +130,8 @@ class Store:
         if installed is None:
             ownership = Ownership.ABSENT
         else:
-            ours = self.manifest.owns(path, installed)
+            # Without the manifest nobody knows.
+            ours = self.manifest.owns(path, installed) or not self._recorded
             ownership = Ownership.OURS if ours else Ownership.FOREIGN
         recorded = list(self.manifest.files.get(path, ())) == [records.digest(data)]
         profile = name if name in self.sources.profiles else None
@@ -182,12 +184,15 @@ class Store:
                     loaded_closure=self.manifest.loaded.get(name),
                     mode=mode,
                     # A live kernel that lists no profiles has none; a directory says nothing.
-                    kernel_known=self.loaded is not None or self.host.is_live,
+                    kernel_known=self._recorded and (self.loaded is not None or self.host.is_live),
                     includes=own,
-                    differs=differing(self.host, name, self.compiled(name)) if mode is not None else None,
+                    differs=self._differs(name) if mode is not None else None,
                 )
             )
         return found
+
+    def _differs(self, name: str) -> str | None:
+        return differing(self.host, name, self.compiled(name)) if self._recorded else None
 
     def include(self, path: str) -> bytes | list[str] | None:
         """An include as a compile would find it: our sources first, then the host's files."""
@@ -233,7 +238,7 @@ class Store:
 
     def caches(self) -> list[StaleCache]:
         """Boot-time cache entries that were not made from the files as they are now."""
-        return stale_caches(self.host, self.sources.profiles, self.compiled)
+        return stale_caches(self.host, self.sources.profiles, self.compiled) if self._recorded else []
 
     def switched_off(self) -> list[tuple[str, str]]:
         """Profile and path of each entry that keeps the boot from enforcing one of ours."""

@@ -321,6 +321,10 @@ def _build(host: Host) -> Proxmox:
     """Raises PhoenixError where Proxmox's file system is away: then no container can be seen, and
     what is below /var/lib/lxc is Proxmox's own."""
     if not host.exists(CONF_DIR):
+        folder = host.directory("/etc/pve")
+        if folder is not None:
+            # It may be looked into: else that was said.
+            folder.close()
         filled = host.content("/etc/pve")
         raise PhoenixError(
             f"pve-cluster is not running: /etc/pve {'holds no lxc' if filled else 'is empty'}",
