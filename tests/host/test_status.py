@@ -87,6 +87,28 @@ def test_80_columns_break_no_name(many: LiveHost, monkeypatch: pytest.MonkeyPatc
     assert len(rows) == 25
 
 
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_one_long_name_takes_nobody_else_s_row_away(
+    many: LiveHost, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """It is cut off in the table, and whole where all is shown."""
+    monkeypatch.setenv("COLUMNS", columns)
+    long = "a" * 60 + "." + "b" * 60
+    many.conf("125", f"hostname: {long}\n")
+    out = many.phoenix("status").out
+    rows = _rows(out)
+    assert len(rows) == 25 and rows["125"].split()[1].endswith("…")
+    assert rows["102"].split()[1] == "vllm-qwen2.5-7b-awq"
+    assert max(map(len, out[out.rindex("Containers\n") :].splitlines())) <= int(columns)
+    assert long in many.phoenix("status", "--wide").out and long in many.phoenix("status", "125").out
+
+
+def test_a_name_cannot_turn_a_line_round(many: LiveHost) -> None:
+    many.conf("125", "hostname: \u202egnissim\u2069\n")
+    out = many.phoenix("status").out
+    assert "\\u202egnissim\\u2069" in out and "\u202e" not in out
+
+
 def test_wide_shows_every_column_and_every_profile(many: LiveHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = many.phoenix("status", "--wide").out

@@ -159,6 +159,8 @@ def test_bad_documents(data: bytes, code: str) -> None:
         (b"{'lxc_configs': {}}", 1, "double quotes", "None"),
         (b'{"lxc_configs": {"101": {}}', 1, "the file ends too early", "close every"),
         (b'{"lxc_configs": {"101": {"name": "a}}}', 1, "the file ends too early", "close every"),
+        (b"[" * 100000, None, "is nested too deep", "four deep"),
+        (b'{"lxc_configs": {"101": {"cores": ' + b"1" * 5000 + b"}}}", None, "thousands of digits", "nine"),
         ('{"lxc_configs": {}}'.encode("utf-16"), None, "is UTF-16", "UTF-8"),
     ],
 )  # fmt: skip

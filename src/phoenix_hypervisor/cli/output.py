@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.results import Recovered
 
 MAX_DIFF_LINES = 40
-_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+"""What moves the cursor, and what turns the direction of writing round."""
 
 
 def colored(settings: Settings) -> bool:
@@ -36,7 +37,11 @@ def colored(settings: Settings) -> bool:
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or an encoding refuse: much of it is others' words."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    return re.sub(_UNPRINTABLE, lambda match: f"\\x{ord(match[0]):02x}", text)
+    return re.sub(_UNPRINTABLE, lambda match: _escaped(ord(match[0])), text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _GAP = 2
 """Blanks between two columns."""
 
+_LENGTHS = (32, 20)
+"""Characters that are left of a name, where no form has room for all of it."""
+
 Row = tuple[Sequence[str], str | None]
 """Cells, and a colour or None."""
 
@@ -41,6 +44,9 @@ def table(settings: Settings, title: str, *forms: Form, wide: bool = False) -> N
         return
     width = None if wide else _width()
     form = _fitting(forms, width)
+    for length in _LENGTHS:
+        # One container with a name of 200 characters takes nobody else's row away.
+        form = form or _fitting([_with_short_names(one, length) for one in forms], width)
     if form is not None:
         _grid(settings, title, form, width)
         return
@@ -48,6 +54,23 @@ def table(settings: Settings, title: str, *forms: Form, wide: bool = False) -> N
     for cells, color in forms[-1].rows:
         pairs = list(zip(forms[-1].columns[2:], cells[2:], strict=True))
         block(settings, "  ".join(filter(None, cells[:2])), pairs, color)
+
+
+def _with_short_names(form: Form, length: int) -> Form:
+    """With what is longer in the column `name` cut off; there is an id beside it."""
+    if "name" not in form.columns:
+        return form
+    number = list(form.columns).index("name")
+
+    def short(cells: Sequence[str]) -> Sequence[str]:
+        name = printable(cells[number])
+        return [
+            *cells[:number],
+            name if len(name) <= length else f"{name[: length - 1]}…",
+            *cells[number + 1 :],
+        ]
+
+    return Form(form.columns, [(short(cells), color) for cells, color in form.rows])
 
 
 def _fitting(forms: Sequence[Form], width: int | None) -> Form | None:

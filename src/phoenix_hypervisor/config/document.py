@@ -47,7 +47,13 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
     except json.JSONDecodeError as error:
         raise ProblemsError("is not JSON", [_syntax(text, error)], where=where) from error
     except (RecursionError, ValueError) as error:
-        fault = Problem(str(error) or "nested too deep", code=Code.NOT_JSON)
+        text, hint = str(error), None
+        if isinstance(error, RecursionError):
+            text, hint = "is nested too deep", "a configuration has braces in braces four deep"
+        elif "digits" in text:
+            # Python's own limit (sys.get_int_max_str_digits), in its words.
+            text, hint = "contains a number of thousands of digits", "no key takes more than nine"
+        fault = Problem(text, hint=hint, code=Code.NOT_JSON)
         raise ProblemsError("is not JSON", [fault], where=where) from error
     if not isinstance(document, dict):
         what = "a list" if isinstance(document, list) else f"{json.dumps(document):.60}"
