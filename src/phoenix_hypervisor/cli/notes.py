@@ -109,6 +109,7 @@ _NOTES: Mapping[Code, Entry] = {
         "list it in deprecated_profiles",
     ),
     Code.PARSER_WARNING: ("{words}", None),
+    Code.ONLY_COMPLAINS: ("is in complain mode, which refuses nothing: it only logs", "take the flag out"),
     Code.LEFT_OUT: ("not installed: this parser does not know its rules", None),
     Code.EDITED_IN_VAIN: ("was edited, but on this host {counts} counts in its place", "edit that file"),
     Code.KERNEL_OFF: lambda note: (

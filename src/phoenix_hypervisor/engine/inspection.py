@@ -81,6 +81,15 @@ def _proven(session: Session, store: Store) -> Proof:
             "the parser warns",
             [Problem(text, path, code=Code.PARSER_WARNING) for path, text in proof.warnings],
         )
+    if proof.complaining:
+        text = "is in complain mode, which refuses nothing: it only logs"
+        raise ProblemsError(
+            "a profile confines nothing",
+            [
+                Problem(text, path, hint="take the flag out", code=Code.ONLY_COMPLAINS)
+                for path in proof.complaining
+            ],
+        )
     return proof
 
 

@@ -42,6 +42,7 @@ class Code(Coded):
         "not-shipped", (W,), "Phoenix installed the file, and no source for it exists any more."
     )
     PARSER_WARNING = _row("parser-warning", (W,), "apparmor_parser warns about a source.", "words")
+    ONLY_COMPLAINS = _row("only-complains", (W,), "A source has the flag complain: it refuses nothing.")
     LEFT_OUT = _row("left-out", (S,), "Optional includes have rules that this parser does not know.")
     EDITED_IN_VAIN = _row(
         "edited-in-vain",

@@ -73,6 +73,8 @@ class Proof:
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
     """Source and words."""
+    complaining: tuple[str, ...] = ()
+    """Sources of profiles in complain mode."""
     processes: tuple[tuple[str, ...], ...] = ()
     refused: Answers = field(default_factory=dict)
 

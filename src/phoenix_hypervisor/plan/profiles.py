@@ -39,6 +39,7 @@ def decide_profiles(facts: ProfileFacts, so_far: Plan) -> Plan:
     proof = facts.proof or Proof()
     plan += load_actions(facts, proof) + _skipped(facts, changed)
     warnings = tuple(Note(Code.PARSER_WARNING, path, {"words": words}) for path, words in proof.warnings)
+    warnings += tuple(Note(Code.ONLY_COMPLAINS, path) for path in proof.complaining)
     return plan + Plan(warnings=warnings, proofs=proof.processes)
 
 

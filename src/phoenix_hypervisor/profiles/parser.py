@@ -29,6 +29,15 @@ _VERSION = rb"version (\d+)\.(\d+)(?:\.(\d+))?"
 _HARMLESS = (b"Cache read/write disabled", b"Warning: unable to find a suitable fs in /proc/mounts")
 
 
+def _content(path: str) -> bytes | None:
+    """The bytes of a source, or of an include that the parser names; None where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
 class ProofError(PhoenixError):
     """A source does not compile: where is `file`, the message the parser's own words."""
 
@@ -128,7 +137,11 @@ class Parser:
         """
         argv = self.compile_argv(where, optional=optional)[:-1]
         done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
-        self._judge(done, where)
+        if self._failed(done) is not None and _content(where) == text:
+            # From standard input a fault in an include has a line and no file.
+            again = self._host.runner.run([*argv, where], timeout=COMPILE_TIMEOUT)
+            done = done if f" in profile {where} at line" in again.words() else again
+        self._judge(done, where, text)
         return self._plain(done, where)
 
     def _plain(self, done: Completed, where: str) -> bytes:
@@ -204,10 +217,18 @@ class Parser:
             return None
         return done.words() or f"exit {done.returncode} without a message"
 
-    def _judge(self, done: Completed, path: str) -> None:
+    def _judge(self, done: Completed, path: str, text: bytes | None = None) -> None:
+        """Raise ProofError where it failed, with the cure; `text`: the source that stands for `path`."""
         failure = self._failed(done)
-        if failure is not None:
-            raise ProofError(failure, where=path)
+        if failure is None:
+            return
+        from phoenix_hypervisor.profiles.cures import cure
+
+        def read(name: str) -> str | None:
+            data = text if name == path and text is not None else _content(name)
+            return None if data is None else data.decode("utf-8", "replace")
+
+        raise ProofError(failure, where=path, hint=cure(failure, path, self.version, read))
 
     @staticmethod
     def _warnings(done: Completed) -> list[str]:

@@ -50,6 +50,7 @@ def prove(
     fresh: dict[str, bytes] = {}
     problems: list[Problem] = []
     unpinned: dict[str, list[str]] = {}
+    complaining: list[str] = []
     for profile in profiles:
         name, path = profile.name, profile.source
         processes.append(store.parser.compile_argv(path, optional=optional))
@@ -72,6 +73,8 @@ def prove(
             problems.append(Problem(error.message, path, hint=error.hint, code=Code.UNPROVEN))
             continue
         blobs[name] = blob
+        if _complains(blob):
+            complaining.append(path)
         said += [(path, warning) for warning in warnings]
     for message, paths in unpinned.items():
         # One cause, one message: policy tests would fail by the hundred.
@@ -81,7 +84,12 @@ def prove(
         problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
     if problems:
         raise ProblemsError("a profile failed its checks; nothing was installed", problems)
-    return Proof(blobs=blobs, warnings=tuple(said), processes=tuple(processes))
+    return Proof(
+        blobs=blobs,
+        warnings=tuple(said),
+        complaining=tuple(complaining),
+        processes=tuple(processes),
+    )
 
 
 def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: Asks) -> list[Problem]:
@@ -163,6 +171,13 @@ def _check_kind(blob: bytes) -> None:
         if b"//" not in profile.name and (profile.xmatch is not None or profile.attach is not None):
             text = "names programs to attach to, so it would confine programs of the host"
             raise PhoenixError(text, hint="a container's profile has a name only: `profile NAME {`")
+
+
+def _complains(blob: bytes) -> bool:
+    from phoenix_hypervisor.policy.profile import Mode
+    from phoenix_hypervisor.policy.reader import read_policy
+
+    return any(profile.mode is Mode.COMPLAIN for profile in read_policy(blob).profiles)
 
 
 def _together(paths: Sequence[str]) -> str:
