@@ -275,8 +275,9 @@ def engine(rows: list[Row]) -> None:
         for path in paths:
             judge.file(path, access)
 
-    rate = len(paths) / best(ask, 3)
-    rows.append(Row("file queries a second, 30-byte paths", f"{rate:,.0f}", "80,000", rate >= 80_000))
+    rate = len(paths) / best(ask, 7)
+    met = rate >= 1_000_000
+    rows.append(Row("file queries a second, 30-byte paths", f"{rate:,.0f}", "1,000,000", met))
     line = json.dumps({"profile": profile.label, "kind": "file", "path": paths[0].decode(), "access": "r"})
     lines = [line] * 20_000
     policy = read_policy(blobs[0])

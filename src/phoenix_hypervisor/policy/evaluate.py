@@ -33,6 +33,8 @@ class Evaluator:
         """Whether the profile only complains about what no rule allows."""
         self.file_answers: dict[tuple[int, int, bool], Answer] = {}
         """The answer by state, access and `other`: few states answer for all paths."""
+        self._masks: dict[str, int] = {}
+        """The mask of each access that `file` was asked for."""
         self._file_start = profile.file_start
         self._walk = profile.file.dfa.walk if profile.file is not None else None
 
@@ -51,7 +53,12 @@ class Evaluator:
         """
         if b"\0" in path:
             raise PolicyError("a path holds no NUL")
-        return FileQuery(path, constants.file_access(access), other).ask(self)
+        mask = self._masks.get(access)
+        if mask is None:
+            mask = self._masks[access] = constants.file_access(access)
+        # A question is only made where its answer is not known yet: that took longer than the walk.
+        answer = self.file_answers.get((self.file_state(path), mask, other))
+        return FileQuery(path, mask, other).ask(self) if answer is None else answer
 
     # What the kinds build their answers of
 
