@@ -243,14 +243,19 @@ def listing(settings: Settings, profile: str | None, policy: str | None, **optio
 @_command("diff")
 @click.argument("a", shell_complete=complete_profiles)
 @click.argument("b", shell_complete=complete_profiles)
+@click.option(
+    "--policy", metavar="FILE", type=click.Path(), help="A and B are names of profiles in this one file."
+)
 @click.option("--logging", is_flag=True, help="Also report what is only logged differently.")
-def diff(settings: Settings, a: str, b: str, logging: bool) -> int:
+@click.option("--strict", is_flag=True, help="Exit 3 where something was not compared, too.")
+def diff(settings: Settings, a: str, b: str, policy: str | None, logging: bool, strict: bool) -> int:
     """Compare two policies (names, sources or compiled files); exit 3 if they differ."""
-    request = DiffRequest(a=_operand(a), b=_operand(b), logging=logging)
+    one, two = (a, b) if policy is not None else (_operand(a), _operand(b))
+    request = DiffRequest(a=one, b=two, logging=logging, policy=_optional(policy))
     with Busy(settings, "comparing"):
         found = settings.phoenix().diff(request)
     words_of.show_diff(settings, found)
-    return EXIT_OK if found.equal else EXIT_NO
+    return EXIT_OK if found.equal and not (strict and found.not_compared) else EXIT_NO
 
 
 @_command("test")

@@ -128,11 +128,18 @@ def show_list(settings: Settings, found: Listed) -> None:
 
 
 def show_diff(settings: Settings, found: Compared) -> None:
-    lines = ["equal"] if found.equal else [f"A: {found.a}", f"B: {found.b}", *map(str, found.differences)]
+    lines = [f"A: {found.a}", f"B: {found.b}", *map(str, found.differences)]
+    if found.equal:
+        lines = ["equal in what was compared" if found.not_compared else "equal"]
+    lines += map(str, found.not_compared)
     lines.append(_for(found.kernel))
-    differences = [one.as_json() for one in found.differences]
-    document: dict[str, object] = {"a": found.a, "b": found.b, "differences": differences}
-    document["kernel"] = found.kernel
+    document: dict[str, object] = {
+        "a": found.a,
+        "b": found.b,
+        "differences": [one.as_json() for one in found.differences],
+        "not_compared": [one.as_json() for one in found.not_compared],
+        "kernel": found.kernel,
+    }
     _show(settings, lines, document)
 
 

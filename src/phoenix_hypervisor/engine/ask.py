@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.policy.answers import Answer
     from phoenix_hypervisor.policy.assertions import Failure
-    from phoenix_hypervisor.policy.diff import Difference
+    from phoenix_hypervisor.policy.differences import Difference, NotCompared
     from phoenix_hypervisor.policy.explain import Explanation
     from phoenix_hypervisor.policy.lint import Habit
     from phoenix_hypervisor.policy.listing import Found
@@ -99,11 +99,14 @@ class Compared:
     a: str
     b: str
     differences: tuple[Difference, ...]
+    not_compared: tuple[NotCompared, ...] = ()
+    """What the two say differently, and what may make a difference all the same."""
     kernel: str = ""
     """As in `Answered`."""
 
     @property
     def equal(self) -> bool:
+        """Whether nothing that was compared differs."""
         return not self.differences
 
 
@@ -260,11 +263,32 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
 
 def diff(sources: PolicySources, request: DiffRequest) -> Compared:
     """What only one of two policies allows."""
-    from phoenix_hypervisor.policy.diff import diff_policies
+    from phoenix_hypervisor.policy.diff import compare_policies
 
-    one, two = load_policy(sources, request.a), load_policy(sources, request.b)
-    found = diff_policies(one, two, logging=request.logging, asks=sources.asks())
-    return Compared(a=_name(request.a), b=_name(request.b), differences=tuple(found), kernel=sources.kernel())
+    if request.policy is not None:
+        names = _name(request.a), _name(request.b)
+        one = two = load_policy(sources, request.policy)
+        only: tuple[str | None, str | None] = names
+    else:
+        (one, first), (two, second) = (_whole(sources, operand) for operand in (request.a, request.b))
+        only = (first, second)
+    found = compare_policies(one, two, logging=request.logging, asks=sources.asks(), only=only)
+    return Compared(
+        a=_name(request.a),
+        b=_name(request.b),
+        differences=found.differences,
+        not_compared=found.not_compared,
+        kernel=sources.kernel(),
+    )
+
+
+def _whole(sources: PolicySources, operand: Operand) -> tuple[Policy, str | None]:
+    """The policy that a word stands for, and the profile in it where the word is a profile's name."""
+    policy = load_policy(sources, operand)
+    if isinstance(operand, Given) or sources.is_file(operand):
+        return policy, None
+    name = sources.profile_named(operand).rpartition(":")[2]
+    return policy, name if name in policy.names() else None
 
 
 def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[[Stage], None]) -> Tested:

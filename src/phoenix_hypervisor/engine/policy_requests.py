@@ -72,6 +72,8 @@ class DiffRequest:
     b: Operand
     logging: bool = False
     """Compare what they log, too."""
+    policy: Operand | None = None
+    """Where both are looked for, as names of profiles; None: each by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

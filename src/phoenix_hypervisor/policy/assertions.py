@@ -16,11 +16,12 @@ from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.globs import glob_grammar
+from phoenix_hypervisor.policy.grants import Space
 from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import FileQuery, Query, RawQuery, parse_query, show
 from phoenix_hypervisor.policy.sockets import Asks
-from phoenix_hypervisor.policy.spaces import Space, kind
+from phoenix_hypervisor.policy.spaces import kind
 from phoenix_hypervisor.values import dataclass
 
 _OWN = {"name", "profiles", "except", "expect", "reason", "why", "glob"}

@@ -28,6 +28,8 @@ _FLAG_OOB = 2
 _STATE_DIFF = 0x80000000
 _STATE_OOB = 0x20000000
 _BASE = 0xFFFFFF
+_LONG = 8192
+"""Bytes from which on a string is walked without building rows: twice what a path may have."""
 _SWAP = sys.byteorder == "little"
 _TYPECODES = {1: "B", 2: "H", 4: "I"}
 
@@ -57,6 +59,8 @@ class Dfa:
     """Permissions, or indexes into a permission table."""
     accept2: Sequence[int] | None
     """More permissions, or beside a permission table flags (model.Database)."""
+    searched: object = field(default=None, init=False, repr=False)
+    """What `policy.alphabet` made of it, so that it is made once."""
     _rows: list[list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,16 +92,17 @@ class Dfa:
             else:
                 fallback = [self.default[one]] * 256
             if self.ec is None:
-                row = [
+                found = [
                     target if owner == one else other
                     for owner, target, other in zip(owners, targets, fallback, strict=True)
                 ]
             else:
-                row = [
+                found = [
                     targets[c] if owners[c] == one else other
                     for c, other in zip(self.ec, fallback, strict=True)
                 ]
-            self._rows[one] = row
+            # A long chain of differences is mostly one row.
+            row = self._rows[one] = row if found == row else found
         return row
 
     def step(self, state: int, byte: int) -> int:
@@ -118,8 +123,21 @@ class Dfa:
         return at
 
     def _walk_first(self, state: int, data: bytes) -> int:
+        if len(data) > _LONG:
+            return self._walk_once(state, data)
         for byte in data:
             state = self.row(state)[byte]
+        return state
+
+    def _walk_once(self, state: int, data: bytes) -> int:
+        """As the kernel does, without rows: those of a hundred thousand states would fill the memory."""
+        for byte in data:
+            at = self.base[state]
+            if at & _STATE_DIFF or self._rows[state]:
+                state = self.row(state)[byte]
+                continue
+            at = (at & _BASE) + (self.ec[byte] if self.ec is not None else byte)
+            state = self.next[at] if self.check[at] == state else self.default[state]
         return state
 
 

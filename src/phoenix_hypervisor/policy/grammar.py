@@ -17,7 +17,7 @@ from phoenix_hypervisor.values import dataclass
 DEAD = -1
 
 FILE_BITS = (perms.READ | perms.WRITE | perms.APPEND | perms.EXEC | perms.MMAP_EXEC | perms.LOCK) | (
-    perms.CREATE | perms.DELETE | perms.OPEN | perms.SETATTR | perms.CHMOD | perms.CHOWN
+    perms.GETATTR | perms.CREATE | perms.DELETE | perms.OPEN | perms.SETATTR | perms.CHMOD | perms.CHOWN
 )
 """What is read at the end of a path.  LINK is not: only the pair of paths decides it."""
 
@@ -137,21 +137,67 @@ def two_paths(mask: int, *, directories: bool = False) -> Grammar:
 
 
 @cache
-def label(mask: int, *, heads: bytes = b"", behind_path: bool = False) -> Grammar:
-    """A peer or target name, behind one byte of `heads` or behind a path and a NUL."""
+def label(
+    mask: int,
+    *,
+    heads: bytes = b"",
+    behind_path: bool = False,
+    apart: tuple[bytes, int] = (b"", 0),
+    empty: int = 0,
+) -> Grammar:
+    """A peer or target name, behind one byte of `heads` or behind a path and a NUL.
+
+    `apart`: a name of which other bits are read; `empty`: the bits that are read without a name.
+    """
+    special, other_mask = apart
 
     def step(state: Hashable, byte: int) -> Hashable | None:
         if isinstance(state, tuple):
             if byte == 0:
-                return "empty" if path_ends(state[0]) else None
+                return 0 if path_ends(state[0]) else None
             target = path_step(state[0], byte)
             return None if target is None else (target,)
         if state == "head":
-            return "empty" if byte in heads else None
-        return "name" if byte else None
+            return 0 if byte in heads else None
+        if byte == 0:
+            return None
+        # A number: how much of `special` has come; "name": it is another.
+        if isinstance(state, int) and state < len(special) and special[state] == byte:
+            return state + 1
+        return "name"
 
-    start: Hashable = (_BEGIN,) if behind_path else "head" if heads else "empty"
-    return build(start, step, lambda state: mask if state == "name" else 0)
+    def reads(state: Hashable) -> int:
+        if state == "name":
+            return mask
+        if not isinstance(state, int):
+            return 0
+        return empty if state == 0 else other_mask if state == len(special) else mask
+
+    start: Hashable = (_BEGIN,) if behind_path else "head" if heads else 0
+    return build(start, step, reads)
+
+
+@cache
+def parts(*read: tuple[int, bool], slash: bool = False) -> Grammar:
+    """Strings with NULs between them: for each the bits read behind it, and whether it may be empty.
+
+    `slash`: the first begins with one.
+    """
+
+    def step(state: Hashable, byte: int) -> Hashable | None:
+        assert isinstance(state, tuple)
+        number, filled = state
+        if byte:
+            return None if slash and state == (0, False) and byte != 0x2F else (number, True)
+        ends = filled or read[number][1]
+        return (number + 1, False) if ends and number + 1 < len(read) else None
+
+    def reads(state: Hashable) -> int:
+        assert isinstance(state, tuple)
+        number, filled = state
+        return read[number][0] if filled or read[number][1] else 0
+
+    return build((0, False), step, reads)
 
 
 SIGNAL_BYTES = bytes(
@@ -189,7 +235,7 @@ COMMON_TYPES = tuple(
 
 @cache
 def mount(types: tuple[bytes, ...] | None = None) -> Grammar:
-    """Target, source, type, then one byte for each flag, as the kernel rewrites a mount(2).
+    """Target, source, type, one byte for each flag, and the data, as the kernel rewrites a mount(2).
 
     `types`: only these file systems, for examples that can be tried out.
     """
@@ -233,7 +279,13 @@ def _mount_step(state: Hashable, byte: int, types: tuple[bytes, ...] | None) -> 
             and not (types is not None and kind == "move" and state[1] == "empty")
         )
         return ("flags", -1, kinds) if kinds else None
+    if state[0] == "data":
+        return ("data", state[1], True) if byte else None
     _, last, kinds = state
+    if byte == 0:
+        done = _mount_tag(state)
+        # Only these two have data that are matched (aa_remount, aa_new_mount).
+        return ("data", done, False) if done in ("new", "remount") and types is None else None
     bit = byte - 1
     if not last < bit < 32:
         return None
@@ -248,11 +300,15 @@ def _mount_step(state: Hashable, byte: int, types: tuple[bytes, ...] | None) -> 
 
 def _mount_reads(state: Hashable) -> int:
     assert isinstance(state, tuple)
+    if state[0] == "data":
+        return perms.MAY_MOUNT if state[2] else 0
     return perms.MAY_MOUNT if state[0] == "flags" and any(done for _, done in state[2]) else 0
 
 
 def _mount_tag(state: Hashable) -> str:
     assert isinstance(state, tuple)
+    if state[0] == "data":
+        return f"{state[1]}, by its data" if state[2] else ""
     return next((kind for kind, done in state[2] if done), "") if state[0] == "flags" else ""
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
+from phoenix_hypervisor.policy.grants import Space
 from phoenix_hypervisor.policy.patterns import Graph, patterns
 from phoenix_hypervisor.policy.product import Node, Search, Side
 from phoenix_hypervisor.policy.profile import Mode, Profile
-from phoenix_hypervisor.policy.spaces import Space, kind
+from phoenix_hypervisor.policy.spaces import kind
 from phoenix_hypervisor.values import dataclass
 
 

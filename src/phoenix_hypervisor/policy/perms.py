@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from phoenix_hypervisor.values import dataclass
@@ -35,6 +36,10 @@ X_INDEX_MASK = 0x00FFFFFF
 X_TYPE_MASK = 0x0C000000
 X_NAME, X_TABLE = 0x04000000, 0x08000000
 X_UNSAFE, X_CHILD, X_INHERIT, X_UNCONFINED = 0x10000000, 0x20000000, 0x40000000, 0x80000000
+
+
+_KEPT = 4096
+"""How many mapped words are kept: many states have the same."""
 
 
 class Perms(NamedTuple):
@@ -112,6 +117,7 @@ def map_file(old: int) -> int:
     return new
 
 
+@lru_cache(_KEPT)
 def file_entry(accept: int, accept2: int, *, other: bool) -> Perms:
     """What a state of a file automaton grants the owner or others (compute_fperms_*)."""
     shift = 14 if other else 0
@@ -132,6 +138,7 @@ def _map_other(bits: int) -> int:
     return (bits & 0x3) << 8 | (bits & 0x1C) << 18 | (bits & 0x60) << 19
 
 
+@lru_cache(_KEPT)
 def policy_entry(accept: int, accept2: int) -> Perms:
     """What a state of the other classes' automaton grants, ABI v5 to v8 (compute_perms_entry)."""
     return Perms(

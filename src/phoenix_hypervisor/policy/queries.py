@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.kinds import (
+    attachment,
     capability,
     change_profile,
     dbus,
@@ -51,7 +52,10 @@ __all__ = [
     "show",
 ]
 
-MODULES = (file, mount, capability, network, ipc, change_profile, userns, mqueue, io_uring, dbus, raw)
+MODULES = (
+    *(file, mount, capability, network, ipc, change_profile, userns, mqueue, io_uring, dbus),
+    *(attachment, raw),
+)
 FORMS: Mapping[str, Form] = {form.name: form for module in MODULES for form in module.FORMS}
 
 

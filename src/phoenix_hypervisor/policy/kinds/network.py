@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CREATE = constants.NETWORK_ACCESS["create"]
 _EVERY = sum(constants.NETWORK_ACCESS.values())
+_FREE = Perms(allow=_EVERY)
 _RAW_NEEDS = {("inet", 3), ("inet6", 3), ("appletalk", 3), ("ieee802154", 3), ("nfc", 3)}
 _FAMILY_NEEDS = {"packet": "net_raw", "llc": "net_raw", "xdp": "net_raw", "key": "net_admin"}
 
@@ -85,21 +86,35 @@ def asked_apart(question: Query | RawQuery) -> bool:
 
 def granted(judge: Evaluator, family: int, kind: int) -> int:
     """The bits of NETWORK_ACCESS that rules grant on such a socket, whatever the profile's mode."""
+    return by_rules(judge, family, kind).allow & _EVERY
+
+
+def by_rules(judge: Evaluator, family: int, kind: int) -> Perms:
+    """What rules say of such a socket, whatever the profile's mode; of a unix socket, an unnamed one."""
     profile = judge.profile
     policy = profile.policy
     if judge.unconfined:
-        return _EVERY
+        return _FREE
     query = NetworkQuery(family=family, type=kind, access=_EVERY)
     start, fine = sockets.start(policy, family, judge.asks) if policy is not None else (0, False)
-    if policy is not None and start and fine:
-        found = sockets.unix(policy, start, query, profile.name)
-        return sum(bit for bit, granted in found if granted.allow & bit)
+    if policy is not None and start and (fine or judge.asks is not sockets.Asks.TYPE):
+        if fine:
+            found = list(sockets.unix(policy, start, query, profile.name))
+        else:  # whether the protocol is looked at depends on the bit that is asked for
+            singly = [(bit, replace(query, access=bit)) for bit in constants.NETWORK_ACCESS.values()]
+            found = [(bit, sockets.by_type(policy, start, one, judge.asks)) for bit, one in singly]
+        return Perms(
+            allow=sum(bit for bit, one in found if one.allow & bit),
+            audit=sum(bit for bit, one in found if one.audit & bit),
+            quiet=sum(bit for bit, one in found if one.quiet & bit),
+        )
     if policy is not None and start:
-        return sockets.by_type(policy, start, query, judge.asks).allow & _EVERY
+        return sockets.by_type(policy, start, query, judge.asks)
     if profile.families is None:
-        return _EVERY
-    known = family < len(profile.families)
-    return _EVERY if known and profile.families[family].allow >> kind & 1 else 0
+        return _FREE
+    row = profile.families[family] if family < len(profile.families) else (0, 0, 0)
+    allow, audit, quiet = (_EVERY if mask >> kind & 1 else 0 for mask in row)
+    return Perms(allow=allow, audit=audit, quiet=quiet)
 
 
 def _family(number: int) -> str:

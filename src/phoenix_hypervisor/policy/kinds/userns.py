@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import perms
 from phoenix_hypervisor.policy.answers import Answer
+from phoenix_hypervisor.policy.perms import Perms
 from phoenix_hypervisor.policy.profile import Class
 from phoenix_hypervisor.policy.query import Form, Query
 from phoenix_hypervisor.values import dataclass
@@ -33,8 +34,13 @@ class UsernsQuery(Query):
 
 def granted(judge: Evaluator) -> bool:
     """Whether rules grant user namespaces, whatever the profile's mode."""
+    return bool(by_rules(judge).allow & perms.USERNS_CREATE)
+
+
+def by_rules(judge: Evaluator) -> Perms:
+    """What rules say of user namespaces, whatever the profile's mode."""
     database, start = judge.mediated(Class.NAMESPACE)
-    return database is None or bool(database.perms(start).allow & perms.USERNS_CREATE)
+    return Perms(allow=perms.USERNS_CREATE) if database is None else database.perms(start)
 
 
 FORMS = (Form(name="userns", parse=lambda fields: UsernsQuery()),)
