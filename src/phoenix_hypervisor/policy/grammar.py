@@ -223,6 +223,10 @@ _KINDS: dict[str, tuple[int, int, frozenset[str], bool]] = {
 what its source looks like, whether it has a file system type."""
 
 
+_Flags = tuple[tuple[str, bool], ...]
+"""The kinds that a mount can still be, and whether it shows what it needs for that."""
+
+
 COMMON_TYPES = tuple(
     word.encode()
     for word in constants.words(
@@ -239,8 +243,14 @@ def mount(types: tuple[bytes, ...] | None = None) -> Grammar:
 
     `types`: only these file systems, for examples that can be tried out.
     """
+    letters = {byte for name in types or () for byte in name}
+    special = {0x2E, 0x2F, *range(33), *letters}
     return build(
-        ("target", _BEGIN), lambda state, byte: _mount_step(state, byte, types), _mount_reads, _mount_tag
+        ("target", _BEGIN),
+        lambda state, byte: _mount_step(state, byte, types),
+        _mount_reads,
+        _mount_tag,
+        classes=[byte if byte in special else 0xFF for byte in range(256)],
     )
 
 
@@ -254,33 +264,43 @@ def _mount_step(state: Hashable, byte: int, types: tuple[bytes, ...] | None) -> 
     assert isinstance(state, tuple)
     if state[0] == "target":
         if byte == 0:
-            return ("source", "empty") if path_ends(state[1]) else None
+            return ("source", "empty", state[1] == _SLASH) if path_ends(state[1]) else None
         target = path_step(state[1], byte)
         return None if target is None else ("target", target)
     if state[0] == "source":
+        _, source, directory = state
         if byte == 0:
-            return ("type", _source_kind(state[1]), b"")
-        if state[1] == "other":
+            return ("type", _source_kind(source), b"", directory)
+        if source == "other":
             return state
-        return ("source", path_step(_BEGIN if state[1] == "empty" else state[1], byte) or "other")
+        return ("source", path_step(_BEGIN if source == "empty" else source, byte) or "other", directory)
     if state[0] == "type":
+        _, source, name, directory = state
         if byte:
+            if not directory:
+                return None  # a file system is mounted on a directory, which the kernel writes so
             if types is None:
-                return ("type", state[1], b"*")
-            longer = state[2] + bytes((byte,))
-            return ("type", state[1], longer) if any(t.startswith(longer) for t in types) else None
-        if types is not None and state[2] and state[2] not in types:
+                return ("type", source, b"*", directory)
+            longer = name + bytes((byte,))
+            return ("type", source, longer, directory) if any(t.startswith(longer) for t in types) else None
+        if types is not None and name and name not in types:
             return None
         kinds = tuple(
             (kind, not needed)
             for kind, (_, needed, sources, typed) in _KINDS.items()
-            if state[1] in sources
-            and typed is bool(state[2])
-            and not (types is not None and kind == "move" and state[1] == "empty")
+            if source in sources
+            and typed is bool(name)
+            and not (types is not None and kind == "move" and source == "empty")
         )
         return ("flags", -1, kinds) if kinds else None
     if state[0] == "data":
         return ("data", state[1], True) if byte else None
+    return _mount_flag(state, byte, types)
+
+
+def _mount_flag(
+    state: tuple[str, int, _Flags], byte: int, types: tuple[bytes, ...] | None
+) -> Hashable | None:
     _, last, kinds = state
     if byte == 0:
         done = _mount_tag(state)

@@ -27,7 +27,8 @@ _NICE = (
     *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     *range(0x21, 0x7F),
     *range(0x80, 0x100),
-    *range(0x20, -1, -1),
+    0,
+    *range(0x20, 0, -1),
     0x7F,
 )
 _BYTES = tuple(dict.fromkeys(_NICE))

@@ -94,7 +94,7 @@ _ATTACHMENTS = Group(
 
 def _unnamed(pair: Pair) -> Iterator[Group]:
     """Classes that no kind asks for whole: they are only walked side by side."""
-    for number in range(256):
+    for number in range(1, 256):
         if number in _NAMED or not (pair.a.start(number) and pair.b.start(number)):
             continue
         if number in _SOCKETS:
@@ -185,10 +185,8 @@ def _by_owner(space: Space) -> bool:
     database = space.database
     if database is None:
         return False
-    owner, others = (
-        (database.file_perms(state, owner=who) for state in range(len(database.dfa))) for who in (True, False)
-    )
-    return any(one != two for one, two in zip(owner, others, strict=True))
+    found = database.file_perms
+    return any(found(n, owner=True) != found(n, owner=False) for n in range(len(database.dfa)))
 
 
 def _unmediated(pair: Pair, kind: Kind, one: Space) -> Difference:

@@ -93,3 +93,40 @@ def profile(
     if file is not None:
         out += blob_of(file, len(out))
     return out + tail + b"\x08"
+
+
+def chain(states: int, *, last: int) -> bytes:
+    """A blob whose file automaton is one path of so many letters; `last` is what its end accepts."""
+    following, check = [0] * (states + 512), [0] * (states + 512)
+    base = [0] * states
+    for state in range(1, states - 1):
+        letter = 0x2F if state == 1 else 0x61 + state * 7 % 26
+        at = 256 + state
+        base[state], following[at], check[at] = at - letter, state + 1, state
+    accept = [0, 0, *[0x4 | 0x4 << 14] * (states - 3), last]
+    return profile(_wide(accept, base, [0] * states, check, following))
+
+
+def default_chain(states: int, *, last: int) -> bytes:
+    """A blob in whose file automaton each state is a difference from the one before."""
+    following, check = [0] * 512, [0] * 512
+    following[0x2F], check[0x2F] = states - 1, 1
+    base = [0, 0, *[0x80000000] * (states - 2)]
+    default = [0, 0, *range(1, states - 1)]
+    return profile(_wide([0, 0, *[0x4] * (states - 3), last], base, default, check, following, flags=1))
+
+
+def _wide(
+    accept: Sequence[int],
+    base: Sequence[int],
+    default: Sequence[int],
+    check: Sequence[int],
+    following: Sequence[int],
+    flags: int = 0,
+) -> bytes:
+    """An automaton whose tables are 32 bits wide."""
+    content = {ACCEPT: accept, BASE: base, CHECK: check, DEFAULT: default}
+    content |= {ACCEPT2: [0] * len(accept), NEXT: following}
+    head = struct.pack(">IIIH", 0x1B5E783D, 24, 0, flags) + b"notflex\0"
+    head += b"\0" * (24 - len(head))
+    return head + b"".join(table(number, values, 4) for number, values in content.items())
