@@ -152,8 +152,8 @@ class Pair:
             grant.complain & refused,
         )
 
-    def keys(self, one: Grant, two: Grant, mask: int) -> list[Key]:
-        """The ways in which two states differ on the bits of `mask`."""
+    def keys(self, one: Grant, two: Grant, mask: int, logged: int = perms.ALL) -> list[Key]:
+        """The ways in which two states differ on the bits of `mask`; `logged`: those that can be logged."""
         found = []
         only_a, only_b = one.allow & ~two.allow & mask, two.allow & ~one.allow & mask
         if only_a or only_b:
@@ -167,10 +167,10 @@ class Pair:
         tolerated_a, tolerated_b = self._tolerated(one) & refused, self._tolerated(two) & refused
         if tolerated_a != tolerated_b:
             found.append(Key(Aspect.COMPLAIN, tolerated_a & ~tolerated_b, tolerated_b & ~tolerated_a))
-        elif self.hushes and (one.quiet ^ two.quiet) & refused:
-            found.append(_of(Aspect.QUIET, one.quiet & refused, two.quiet & refused))
-        if self.logs and (one.audit ^ two.audit) & shared:
-            found.append(_of(Aspect.AUDIT, one.audit & shared, two.audit & shared))
+        elif self.hushes and (one.quiet ^ two.quiet) & refused & logged:
+            found.append(_of(Aspect.QUIET, one.quiet & refused & logged, two.quiet & refused & logged))
+        if self.logs and (one.audit ^ two.audit) & shared & logged:
+            found.append(_of(Aspect.AUDIT, one.audit & shared & logged, two.audit & shared & logged))
         return found
 
     def _tolerated(self, grant: Grant) -> int:

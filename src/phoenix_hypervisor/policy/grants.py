@@ -149,6 +149,8 @@ def attach_space(profile: Profile, other: bool) -> Space:
     """The paths that a profile attaches to, whatever its mode."""
     database = profile.xmatch
     if database is None:
+        if not attached_name(profile).startswith(b"/"):
+            return _constant(False)
         side = Side.literal(attached_name(profile))
         return Space(side, lambda state: _ATTACHED if state == side.size - 1 else _NOT_ATTACHED)
     side = Side.of(database.dfa, database.starts[Class.FILE])

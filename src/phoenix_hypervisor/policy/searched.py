@@ -222,7 +222,7 @@ def _ways(
             continue
         found = keys.get((first, second, mask))
         if found is None:
-            found = keys[first, second, mask] = pair.keys(first, second, mask)
+            found = keys[first, second, mask] = pair.keys(first, second, mask, kind.logged)
         for key in found:
             way = ways.setdefault((key, asked.tags[node[0]]), _Way())
             way.count += 1

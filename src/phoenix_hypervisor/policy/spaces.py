@@ -52,6 +52,8 @@ class Kind:
     """The question that a string and the permission bits stand for; the flag is `other`."""
     words: Callable[[int], str]
     """The permission bits for people."""
+    logged: int = perms.ALL
+    """The bits that a rule can have logged or kept quiet."""
     by_owner: bool = False
     """Whether owner and others can differ."""
     plain: Callable[[], Grammar] | None = None
@@ -132,6 +134,7 @@ FILE_KINDS: tuple[Kind, ...] = (
         space=pair_space(perms.LINK, perms.LINK_SUBSET),
         query=lambda string, access, other: LinkQuery(*_pair(string), other),
         words=lambda mask: "link" if mask & perms.LINK else "subset",
+        logged=perms.LINK,
         by_owner=True,
     ),
     Kind(
