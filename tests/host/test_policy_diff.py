@@ -28,9 +28,9 @@ def profile(rules: str, head: str = "profile t") -> str:
     return f"{head} {{\n{rules}\n}}\n"
 
 
-def compared(one: str, two: str, **options: bool) -> tuple[Comparison, Profile, Profile]:
+def compared(one: str, two: str, logging: bool = False) -> tuple[Comparison, Profile, Profile]:
     a, b = (read_policy(compile_text(text.encode())) for text in (one, two))
-    return compare_policies(a, b, **options), a.profiles[0], b.profiles[0]
+    return compare_policies(a, b, logging=logging), a.profiles[0], b.profiles[0]
 
 
 LOGGED = [
