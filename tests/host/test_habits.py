@@ -345,7 +345,7 @@ def test_a_misspelt_command_of_a_group_gets_a_suggestion(two: DirectoryHost) -> 
 def test_the_kinds_of_question_are_in_the_help(two: DirectoryHost) -> None:
     for command in ("query", "explain"):
         words = " ".join(two.phoenix("policy", command, "--help").out.split())
-        assert "KIND is one of capability, change-profile, " in words and " file, " in words
+        assert "KIND is one of attachment, capability, change-profile, " in words and " file, " in words
 
 
 def test_list_says_what_it_leaves_out(two: DirectoryHost) -> None:
