@@ -14,9 +14,9 @@ from phoenix_hypervisor.policy.differences import Comparison, Difference, NotCom
 from phoenix_hypervisor.policy.enumerated import KNOWN, enumerated
 from phoenix_hypervisor.policy.product import Budget
 from phoenix_hypervisor.policy.profile import Policy, Profile
+from phoenix_hypervisor.policy.profile_settings import settings
 from phoenix_hypervisor.policy.queries import show
 from phoenix_hypervisor.policy.searched import Found, searched
-from phoenix_hypervisor.policy.settings import settings
 from phoenix_hypervisor.policy.sockets import Asks
 
 __all__ = [
