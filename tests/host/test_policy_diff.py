@@ -41,6 +41,13 @@ LOGGED = [
         "capability",
         ("", "logs sys_admin"),
     ),
+    (
+        "capability mac_admin, /x r,",
+        "audit capability mac_admin, /x r,",
+        "capability",
+        ("", "logs mac_admin"),
+    ),
+    ("deny capability bpf,", "", "capability", ("keeps quiet about bpf", "")),
     ("deny capability sys_admin,", "", "capability", ("keeps quiet about sys_admin", "")),
     ("network inet stream,", "audit network inet stream,", "network", ("", "logs ")),
     ("deny network inet,", "", "network", ("keeps quiet about ", "")),
@@ -95,11 +102,12 @@ def test_whether_an_environment_survives_a_change_of_profile_is_compared() -> No
 
 def test_a_deny_rule_refuses_in_a_complaining_profile() -> None:
     head = "profile t flags=(complain)"
-    found, a, b = compared(profile("deny /x w, /z r,", head), profile("/z r,", head))
-    told = found.differences[0]
-    assert (told.kind, told.only_a) == ("file", "") and "with a complaint" in told.only_b
-    assert isinstance(told.query, Query)
-    assert [Evaluator(p).ask(told.query).allowed for p in (a, b)] == [False, True]
+    for rule, kind in (("deny /x w,", "file"), ("deny capability mac_admin,", "capability")):
+        found, a, b = compared(profile(f"{rule} /z r,", head), profile("/z r,", head))
+        told = found.differences[0]
+        assert (told.kind, told.only_a) == (kind, "") and "with a complaint" in told.only_b
+        assert isinstance(told.query, Query)
+        assert [Evaluator(p).ask(told.query).allowed for p in (a, b)] == [False, True]
 
 
 def test_an_unconfined_tracer_is_no_example() -> None:

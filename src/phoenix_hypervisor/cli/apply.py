@@ -74,6 +74,7 @@ def effect_lines(effects: Mapping[str, Effect]) -> dict[str, list[str]]:
                 lines.append(f"opens  {one.kind}: {one.only_b}: {one.witness}{more}")
             if one.only_a:
                 lines.append(f"closes {one.kind}: {one.only_a}: {one.witness}{more}")
+        lines += map(str, effect.not_compared)
         if len(lines) > MAX_EFFECTS:
             lines = [*lines[:MAX_EFFECTS], f"... and {len(lines) - MAX_EFFECTS} more"]
         found[name] = lines or ["allows exactly what it allowed"]

@@ -15,7 +15,7 @@ from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.session import Session
-    from phoenix_hypervisor.policy.diff import Difference
+    from phoenix_hypervisor.policy.differences import Difference, NotCompared
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Effect:
     """What only the installed (A) or only the proven (B) policy of a profile allows."""
 
     differences: tuple[Difference, ...] = ()
+    not_compared: tuple[NotCompared, ...] = ()
+    """What they say differently about what some kernel may decide by, and what was not compared."""
     fault: str | None = None
     """Why the two cannot be compared."""
 
@@ -31,7 +33,7 @@ def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, Effect]:
     """The effect of each edit, by profile; new profiles are left out."""
     if not blobs:
         return {}
-    from phoenix_hypervisor.policy.diff import diff_policies
+    from phoenix_hypervisor.policy.diff import compare_policies
     from phoenix_hypervisor.policy.reader import read_policy
 
     host, installed = session.host, session.parser_of_installed()
@@ -43,7 +45,9 @@ def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, Effect]:
             continue
         try:
             old = read_policy(installed.compile_text(text, host.root.locate(path), optional=False))
-            found[name] = Effect(tuple(diff_policies(old, read_policy(blob), asks=installed.asks)))
+            compared = compare_policies(old, read_policy(blob), asks=installed.asks)
+            missing = tuple(one for one in compared.not_compared if one.asked and not one.logging)
+            found[name] = Effect(compared.differences, missing)
         except PhoenixError as error:
             found[name] = Effect(fault=error.message)
     return found

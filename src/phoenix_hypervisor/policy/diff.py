@@ -123,7 +123,7 @@ def _profiles(a: Profile, b: Profile, logging: bool, asks: Asks, budget: Budget)
             yield one
     if silent:
         what = "what is logged and what is kept quiet (--logging compares it)"
-        yield NotCompared(profile=pair.name, what=what, example=silent[0].witness)
+        yield NotCompared(profile=pair.name, what=what, example=silent[0].witness, logging=True)
 
 
 def _everything(pair: Pair, budget: Budget) -> Iterator[Found]:

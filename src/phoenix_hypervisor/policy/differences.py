@@ -87,6 +87,8 @@ class NotCompared:
     """Where they differ, where that can be said."""
     asked: bool = True
     """Whether some kernel may decide by it; False: none is known to ask."""
+    logging: bool = False
+    """It is only what is logged."""
 
     def __str__(self) -> str:
         return f"not compared: {self.profile}: {self.what}" + (f"  {self.example}" if self.example else "")
@@ -152,7 +154,7 @@ class Pair:
             grant.complain & refused,
         )
 
-    def keys(self, one: Grant, two: Grant, mask: int, logged: int = perms.ALL) -> list[Key]:
+    def keys(self, one: Grant, two: Grant, mask: int, logged: int = -1) -> list[Key]:
         """The ways in which two states differ on the bits of `mask`; `logged`: those that can be logged."""
         found = []
         only_a, only_b = one.allow & ~two.allow & mask, two.allow & ~one.allow & mask
@@ -174,8 +176,8 @@ class Pair:
         return found
 
     def _tolerated(self, grant: Grant) -> int:
-        complain = perms.ALL if self.complains else grant.complain
-        return complain & ~grant.kill & (~grant.quiet if self.hushes else perms.ALL)
+        complain = -1 if self.complains else grant.complain
+        return complain & ~grant.kill & (~grant.quiet if self.hushes else -1)
 
     def apart(self, query: Query | RawQuery, aspect: Aspect) -> bool:
         """Whether the two really answer `query` differently in `aspect`."""
