@@ -223,17 +223,30 @@ def _run_batch(settings: Settings, policy: Operand | None, path: str) -> int:
 @_command("list")
 @click.argument("profile", required=False, shell_complete=complete_profiles)
 @_POLICY
-@click.option(
-    "--access", default="w", show_default=True, help="Letters or words; all of them must be allowed."
-)
+@click.option("--access", help="Letters or words; all of them must be allowed.  [default: each by itself]")
 @click.option(
     "--under", metavar="PATH", help="A path or a glob. Without it, mounts and everything else are listed too."
 )
 @click.option("--other", is_flag=True, help="Ask as a user who does not own the files.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many of each kind.")
-def listing(settings: Settings, profile: str | None, policy: str | None, **options: Any) -> int:
-    """List what a profile allows, shortest examples first."""
-    request = ListRequest(profile=profile, policy=_optional(policy), **options)
+@click.option("--limit", type=click.IntRange(0), help="How many lines of files, and examples of each kind.")
+def listing(
+    settings: Settings,
+    profile: str | None,
+    policy: str | None,
+    access: str | None,
+    limit: int | None,
+    **options: Any,
+) -> int:
+    """List what a profile allows: real names first, then patterns."""
+    request = ListRequest(
+        profile=profile,
+        policy=_optional(policy),
+        access="w" if access is None else access,
+        only=access is not None,
+        limit=20 if limit is None else limit,
+        lines=limit,
+        **options,
+    )
     with Busy(settings, "searching"):
         found = settings.phoenix().list(request)
     words_of.show_list(settings, found)

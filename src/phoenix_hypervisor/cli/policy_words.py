@@ -109,22 +109,61 @@ def _verdict(answer: Answer) -> str:
 
 
 def show_list(settings: Settings, found: Listed) -> None:
-    lines: list[str] = []
+    lines = [f"{found.profile}, {_for(found.kernel)}", *_files(found)]
     for group in found.found:
-        lines.append(f"{group.kind} ({group.access}): {group.count} situations")
-        lines += [f"  pattern  {pattern}" for pattern in group.patterns]
-        lines += [f"  example  {example}" for example in group.examples]
-        if len(group.examples) < group.count:
-            more = group.count - len(group.examples)
-            lines.append(f"  ... and {more} more situations (--limit {group.count} shows all)")
-    lines.append(_for(found.kernel))
+        if group.kind not in ("file", "umount") and group.count:
+            lines.append(f"{group.kind}: {group.count} situations, as")
+            lines += [f"  {one}" for one in (*group.patterns, *group.examples)[:_EXAMPLES]]
+    kind = ""
+    for one in found.abilities or ():
+        lines += [one.kind] if one.kind != kind else []
+        lines.append(f"  {one.text}")
+        kind = one.kind
     document: dict[str, object] = {"profile": found.profile, "under": found.under or "/"}
     document["kernel"] = found.kernel
     if found.capabilities is not None:
         lines.append(f"capabilities: {' '.join(found.capabilities) or 'none'}")
         document["capabilities"] = list(found.capabilities)
     document["found"] = [group.as_json() for group in found.found]
+    document["lines"] = [line.as_json() for line in found.lines]
+    if found.abilities is not None:
+        document["abilities"] = [one.as_json() for one in found.abilities]
     _show(settings, lines, document)
+
+
+_EXAMPLES = 4
+_WIDE = 110
+
+
+def _files(found: Listed) -> list[str]:
+    """Files: each line's access in front; behind a wide one its exceptions, with what they keep."""
+    if not found.lines:
+        return ["files: nothing"]
+    lines: list[str] = []
+    hidden = {one for line in found.lines for one in line.but}
+    kept = {line.pattern: line.access for line in found.lines if line.pattern in hidden}
+    for named, title in ((True, "files that kernels have, by name"), (False, "files, by pattern")):
+        own = [line for line in found.lines if line.named is named]
+        own = [line for line in own if named or line.pattern not in hidden]
+        lines += [title] if own else []
+        for line in own:
+            lines.append(f"  {line.access:<7} {line.pattern}{' except' if line.but else ''}")
+            groups: dict[str, list[str]] = {}
+            for one in line.but:
+                groups.setdefault(kept.get(one, ""), []).append(one)
+            for access, patterns in groups.items():
+                lines += [f"    {access or '-':<7} {row}" for row in _rows(patterns)]
+    return lines
+
+
+def _rows(patterns: list[str]) -> list[str]:
+    """Patterns, as many in a row as fit."""
+    rows = [""]
+    for pattern in patterns:
+        if rows[-1] and len(rows[-1]) + len(pattern) > _WIDE:
+            rows.append("")
+        rows[-1] += f" {pattern}" if rows[-1] else pattern
+    return rows
 
 
 def show_diff(settings: Settings, found: Compared) -> None:

@@ -25,6 +25,7 @@ from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.policy.abilities import Ability
     from phoenix_hypervisor.policy.answers import Answer
     from phoenix_hypervisor.policy.assertions import Failure
     from phoenix_hypervisor.policy.differences import Difference, NotCompared
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.profile import Policy, Profile
     from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
     from phoenix_hypervisor.policy.sockets import Asks
+    from phoenix_hypervisor.policy.summary import Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,10 @@ class Listed:
     found: tuple[Found, ...]
     capabilities: tuple[str, ...] | None
     """None where only one place was asked for."""
+    lines: tuple[Line, ...] = ()
+    """Files for people, real names first."""
+    abilities: tuple[Ability, ...] | None = None
+    """Everything but files, mounts and capabilities; None where only one place was asked for."""
     kernel: str = ""
     """As in `Answered`."""
 
@@ -235,6 +241,7 @@ def find(
 def listing(sources: PolicySources, request: ListRequest) -> Listed:
     """What is within reach: files under a place, or everything."""
     from phoenix_hypervisor.policy import listing as lists
+    from phoenix_hypervisor.policy.abilities import abilities
     from phoenix_hypervisor.policy.constants import file_access
     from phoenix_hypervisor.policy.fault import PolicyError
 
@@ -247,16 +254,29 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
     except PolicyError as error:
         raise UsageError(error.message, hint=error.hint) from None
     profile = find(sources, request.policy)(request.profile)
+    lists.require_listable(profile)
+    lines = lists.list_lines(
+        profile,
+        place,
+        sources.kernel_names(),
+        request.access if request.only else None,
+        other=request.other,
+        limit=lists.LINES if request.lines is None else request.lines,
+    )
+    able = None
     found = [lists.list_files(profile, place, request.access, other=request.other, limit=limit)]
     capabilities = None
     if under is None:
         found += [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
         capabilities = tuple(lists.list_capabilities(profile))
+        able = abilities(profile, sources.asks())
     return Listed(
         profile=profile.label,
         under=under,
         found=tuple(found),
         capabilities=capabilities,
+        lines=lines,
+        abilities=able,
         kernel=sources.kernel(),
     )
 

@@ -62,6 +62,10 @@ class ListRequest:
     """Asked by a process whose user does not own the files."""
     limit: int = 20
     """How many patterns and examples of each kind."""
+    only: bool = False
+    """Lines for `access` alone; otherwise for whatever may be written, executed or read."""
+    lines: int | None = None
+    """About how many lines of files; None: as many as people read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

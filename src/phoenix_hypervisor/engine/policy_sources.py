@@ -129,6 +129,12 @@ class PolicySources:
         major = parser.version[0] if parser is not None else None
         return kernel_named(self._session.host, self._session.settings.features, major)
 
+    def kernel_names(self) -> list[str]:
+        """Names of /dev, /proc and /sys that kernels have; numbers are `[0-9]*`."""
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        with open(os.path.join(package, "data/names/kernel"), encoding="ascii") as file:
+            return file.read().split()
+
     def compiler(self) -> tuple[str, str]:
         """What compiles: the parser's version and the features, in words."""
         parser = self._parser("")[0]

@@ -6,15 +6,26 @@ reach, with shortest examples and, where possible, readable patterns.  Must not 
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
+
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 from phoenix_hypervisor.policy.grants import Space
+from phoenix_hypervisor.policy.paths import LIMIT, Paths, too_large
 from phoenix_hypervisor.policy.patterns import Graph, patterns
 from phoenix_hypervisor.policy.product import Node, Search, Side
 from phoenix_hypervisor.policy.profile import Mode, Profile
 from phoenix_hypervisor.policy.spaces import kind
+from phoenix_hypervisor.policy.summary import EACH, FILES, SHOWN, Line, Scale, summarise
 from phoenix_hypervisor.values import dataclass
+
+_UNASKABLE = re.compile(rb"//|/\.{1,2}(/|$)")
+"""No kernel asks for an empty component, nor for `.` and `..`."""
+LINES = 110
+"""Lines about files; what else there is takes the rest of a screenful or four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,50 @@ class Found:
             "examples": list(self.examples),
             "count": self.count,
         }
+
+
+def require_listable(profile: Profile) -> None:
+    """Raise PolicyError where an automaton has more than `paths.LIMIT` states."""
+    for database in (profile.file, profile.policy):
+        if database is not None and len(database.dfa) > LIMIT:
+            raise too_large(len(database.dfa))
+
+
+def list_lines(
+    profile: Profile,
+    where: bytes,
+    names: Iterable[str],
+    access: str | None = None,
+    *,
+    other: bool = False,
+    limit: int = LINES,
+) -> tuple[Line, ...]:
+    """The paths under `where` and what they allow, in about `limit` lines of which each is true.
+
+    `access`: only what allows all of it; None: whatever may be written, executed or read.  `names`: of
+    files that kernels have.  Raises PolicyError for a bad glob or access, or too large an automaton.
+    """
+    masks = EACH if access is None else (constants.file_access(access),)
+    if profile.mode is Mode.UNCONFINED:
+        return (Line("/{,**}", constants.file_letters(SHOWN)),)
+    database = profile.file
+    if database is None:
+        return ()
+    found = (database.file_perms(state, owner=not other) for state in range(len(database.dfa)))
+    allows = [one.allow & ~one.deny for one in found]
+    if under(where) == where:
+        # Below a glob: what is general above it would say too much.
+        found_lines = []
+        for mask in masks:
+            letters = constants.file_letters(mask)
+            some = list_files(profile, where, letters, other=other, limit=limit)
+            found_lines += [Line(pattern, letters) for pattern in some.patterns]
+        return tuple(found_lines)
+    top = where.rstrip(b"/")
+    paths = Paths(database.dfa, profile.file_start, glob_grammar(under(b"/"), 1), allows)
+    below = [name for name in names if name.startswith(os.fsdecode(top) + "/")]
+    scale = Scale(SHOWN | masks[0]) if access is not None else FILES
+    return summarise(paths, top, below, masks, limit, scale)
 
 
 def list_files(
@@ -120,7 +175,8 @@ def _list(
     strict, loose = grammars
     strings, count = _examples(strict, space, mask, limit)
     raw = patterns(_graph(loose, space, mask), 50 * limit) if count else ()
-    globs = sorted({_tidy(glob) for glob in raw if b"//" not in glob}, key=_breadth)
+    askable = (glob for glob in raw if not _UNASKABLE.search(glob))
+    globs = sorted({_tidy(glob) for glob in askable}, key=_breadth)
     return Found(
         name,
         access,

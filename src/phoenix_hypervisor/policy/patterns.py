@@ -46,7 +46,7 @@ def patterns(graph: Graph, limit: int) -> Iterator[bytes]:
                 continue
             if target in seen:
                 continue
-            queue.append((target, (*seen, target), text + _set(found)))
+            queue.append((target, (*seen, target), text + one_of(found)))
 
 
 def _alive(graph: Graph) -> set[int]:
@@ -72,10 +72,10 @@ def _loop(found: frozenset[int] | None, before: bytes) -> bytes:
         return b"**"
     if found >= _PART:
         return b"*"
-    return _set(found) + b"..."
+    return one_of(found) + b"..."
 
 
-def _set(found: frozenset[int]) -> bytes:
+def one_of(found: frozenset[int]) -> bytes:
     """One byte of `found` as a glob."""
     if len(found) == 1:
         (byte,) = found

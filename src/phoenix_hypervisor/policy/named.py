@@ -1,0 +1,48 @@
+"""What a profile allows of the files that kernels are known to have.
+
+Owns putting names of one directory together.  Must not know where the names come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phoenix_hypervisor.policy.braces import braced
+from phoenix_hypervisor.policy.learning import Learner
+
+_TOPS = ("/dev", "/proc", "/sys")
+
+
+def by_name(learner: Learner, names: Sequence[str], shown: int) -> list[tuple[int, str]]:
+    """Access and names, by directory: a directory alone where all below it, known or not, allows the same.
+
+    `names` may hold `*` and sets in brackets, and each allows what every such name does.
+    """
+    alphabet = learner.alphabet
+    access = {name: learner.allows(alphabet.parse(name)) & shown for name in names}
+    below: dict[str, list[str]] = {}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder:
+            below.setdefault(folder, []).append(name)
+            folder = folder.rpartition("/")[0]
+    whole: set[str] = set()
+    groups: dict[int, list[str]] = {}
+    for folder in sorted(below):  # what contains others comes first
+        if folder in _TOPS or any(folder.startswith(f"{one}/") for one in whole):
+            continue
+        found = {access[name] for name in below[folder]}
+        if len(found) != 1 or len(below[folder]) < 2:
+            continue
+        (alike,) = found
+        if not alike:
+            whole.add(folder)
+            continue
+        everything = (*alphabet.parse(folder), (alphabet.slash, False), *alphabet.deep)
+        if learner.allows(everything) & alike == alike:
+            whole.add(folder)
+            groups.setdefault(alike, []).append(f"{folder}/**")
+    for name, kept in access.items():
+        if kept and not any(name.startswith(f"{one}/") for one in whole):
+            groups.setdefault(kept, []).append(name)
+    return [(kept, pattern) for kept, group in groups.items() for pattern in braced(group)]

@@ -1,0 +1,171 @@
+"""Patterns over classes of bytes: whether a path is among those of many, and how one is written.
+
+Owns patterns as steps, walked bit by bit.  Must not know what a path means to a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phoenix_hypervisor.policy.patterns import one_of
+
+Step = tuple[int, bool]
+"""Which classes, as bits, and whether any number of them, none too."""
+Pattern = tuple[Step, ...]
+_FIRST = 0x100
+"""The character that stands for class 0; none of these means anything in a regular expression."""
+
+
+class Alphabet:
+    """The classes of bytes that patterns are made of, and the steps that globs have."""
+
+    def __init__(self, classes: Sequence[int], members: Sequence[bytes]) -> None:
+        self.classes, self.members = classes, members
+        self.any = ((1 << len(members)) - 1) & ~(1 << classes[0])
+        self.slash = 1 << classes[0x2F]
+        self.part = self.any & ~self.slash
+        self.digits = self.of(b"0123456789")
+        self.words = self.of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+        self.star: Pattern = ((self.part, False), (self.part, True))
+        """A component of any name."""
+        self.deep: Pattern = ((self.part, False), (self.any, True))
+        """Everything below a directory."""
+        self.loose: Pattern = ((self.any, True),)
+        """The same and the directory itself."""
+        self.number: Pattern = ((self.digits, False), (self.part, True))
+
+    def of(self, found: bytes) -> int:
+        mask = 0
+        for byte in found:
+            mask |= 1 << self.classes[byte]
+        return mask
+
+    def components(self, path: Sequence[int]) -> list[Pattern]:
+        """A path of classes, component by component; the last one of a directory is empty."""
+        slash = self.classes[0x2F]
+        found: list[list[Step]] = [[]]
+        for one in path[1:]:
+            if one == slash:
+                found.append([])
+            else:
+                found[-1].append((1 << one, False))
+        return [tuple(component) for component in found]
+
+    def join(self, components: Sequence[Pattern]) -> Pattern:
+        return tuple(step for component in components for step in ((self.slash, False), *component))
+
+    def parse(self, name: str) -> Pattern:
+        """A name with `*` and sets of bytes in brackets, as a pattern."""
+        steps: list[Step] = []
+        for part in name.encode().split(b"/")[1:]:
+            steps.append((self.slash, False))
+            if part == b"*":
+                steps += self.star
+                continue
+            at = 0
+            while at < len(part):
+                if part[at : at + 1] == b"*":
+                    steps.append((self.part, True))
+                elif part[at : at + 1] == b"[":
+                    end = part.index(b"]", at)
+                    first, last = part[at + 1], part[end - 1]
+                    steps.append((self.of(bytes(range(first, last + 1))), False))
+                    at = end
+                else:
+                    steps.append((1 << self.classes[part[at]], False))
+                at += 1
+        return tuple(steps)
+
+    def spelled(self, pattern: Pattern) -> str:
+        """A pattern as a glob."""
+        slash = (self.slash, False)
+        out, at = b"", 0
+        while at < len(pattern):
+            mask, loop = pattern[at]
+            following = pattern[at + 1] if at + 1 < len(pattern) else slash
+            whole = out.endswith(b"/")
+            if not loop and mask == self.part and whole and following[1]:
+                after = pattern[at + 2] if at + 2 < len(pattern) else slash
+                if after == slash:
+                    out += b"**" if following[0] == self.any else b"*"
+                    at += 2
+                    continue
+            if loop:
+                star = b"**" if mask == self.any else b"*"
+                out += b"{," + star + b"}" if whole and following == slash else star
+            else:
+                found = (self.members[n] for n in range(len(self.members)) if mask >> n & 1)
+                out += one_of(frozenset(b"".join(found)))
+            at += 1
+        return out.decode("utf-8", "backslashreplace")
+
+    def text(self, path: Sequence[int]) -> str:
+        """A path of classes as text that `expression` is for."""
+        return "".join([chr(_FIRST + one) for one in path])
+
+    def expression(self, pattern: Pattern) -> str:
+        """A pattern as a regular expression over `text`; many paths are compared fast with it."""
+        out = []
+        for mask, loop in pattern:
+            if mask == self.any:
+                found = f"[^\n{chr(_FIRST + self.classes[0])}]"
+            elif mask & (mask - 1):
+                found = (
+                    "[" + "".join(chr(_FIRST + n) for n in range(len(self.members)) if mask >> n & 1) + "]"
+                )
+            else:
+                found = chr(_FIRST + mask.bit_length() - 1)
+            out.append(found + "*" * loop)
+        return "".join(out)
+
+
+class Shapes:
+    """Many patterns walked at once: a position is a number whose bits are the steps that come next."""
+
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._any = alphabet.any
+        self._single = [0] * len(alphabet.members)
+        self._loop = [0] * len(alphabet.members)
+        self._stars = 0
+        self._size = 0
+        self.start = 0
+        self.ends = 0
+        """The bits of a position at which a pattern is matched."""
+        self.absorbed = 0
+        """The bits of a position behind which everything is matched."""
+
+    def add(self, pattern: Pattern) -> None:
+        first = bit = 1 << self._size
+        for mask, loop in pattern:
+            kept = self._loop if loop else self._single
+            for number in range(len(kept)):
+                if mask >> number & 1:
+                    kept[number] |= bit
+            if loop:
+                self._stars |= bit
+            bit <<= 1
+        self.ends |= bit
+        if pattern[-1] == (self._any, True):
+            self.absorbed |= bit >> 1
+        self._size += len(pattern) + 1
+        self.start |= self._closed(first)
+
+    def _closed(self, bits: int) -> int:
+        more = bits & self._stars
+        while more:
+            more = (more << 1) & ~bits
+            bits |= more
+            more &= self._stars
+        return bits
+
+    def step(self, bits: int, one: int) -> int:
+        bits = bits & self._loop[one] | (bits & self._single[one]) << 1
+        return self._closed(bits) if bits & self._stars else bits
+
+    def matches(self, path: Sequence[int]) -> bool:
+        bits = self.start
+        for one in path:
+            bits = self.step(bits, one)
+            if not bits:
+                return False
+        return bool(bits & self.ends)

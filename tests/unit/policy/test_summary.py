@@ -1,0 +1,184 @@
+"""What `policy list` tells people of files: true, complete enough, and by real names."""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import cache
+
+import pytest
+
+from phoenix_hypervisor.policy.braces import braced
+from phoenix_hypervisor.policy.constants import file_access
+from phoenix_hypervisor.policy.dfa import Dfa
+from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.policy.globs import glob_grammar, matches, under
+from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.listing import list_lines
+from phoenix_hypervisor.policy.paths import LIMIT, Paths
+from phoenix_hypervisor.policy.profile import Profile
+from phoenix_hypervisor.policy.summary import Line
+from unit.policy.samples import ENCODINGS, evaluator, policy
+
+NAMES = (
+    "/proc/sys/kernel/core_pattern",
+    "/proc/[0-9]*/comm",
+    "/proc/sysrq-trigger",
+    "/sys/kernel/x/*",
+    "/etc/hosts",
+)
+
+
+@cache
+def told(which: str, name: str) -> tuple[Line, ...]:
+    return list_lines(policy(which).get(name), b"/", NAMES)
+
+
+def covers(line: Line, path: bytes) -> bool:
+    return matches(line.pattern.encode(), path) and not any(matches(one.encode(), path) for one in line.but)
+
+
+def random_paths(profile: Profile, letter: str, count: int, seed: int) -> list[bytes]:
+    """Allowed paths: a walk through the automaton that goes on with any byte from which one can be reached.
+
+    Every other walk chooses among the ways to go on rather than among bytes, so that rules of few words
+    are met as often as wide ones.  It ends with one chance in six where a path is allowed.
+    """
+    database = profile.file
+    assert database is not None
+    mask = file_access(letter)
+    perms = [database.file_perms(state, owner=True) for state in range(len(database.dfa))]
+    grammar = glob_grammar(under(b"/"), 1)
+    dfa: Dfa = database.dfa
+    root = (grammar.start, profile.file_start)
+    nodes, back = {root: 0}, [set[int]()]
+    queue, rows = [root], list[dict[int, list[int]]]()
+    for number, (shape, state) in enumerate(queue):
+        found: dict[int, list[int]] = {}
+        for byte, pair in enumerate(zip(grammar.rows[shape], dfa.row(state), strict=True)):
+            if pair[0] == DEAD:
+                continue
+            if pair not in nodes:
+                nodes[pair] = len(queue)
+                queue.append(pair)
+                back.append(set())
+            back[nodes[pair]].add(number)
+            found.setdefault(nodes[pair], []).append(byte)
+        rows.append(found)
+    final = {
+        number
+        for number, (shape, state) in enumerate(queue)
+        if grammar.reads[shape] and perms[state].allow & ~perms[state].deny & mask == mask
+    }
+    alive, todo = set(final), list(final)
+    while todo:
+        for one in back[todo.pop()] - alive:
+            alive.add(one)
+            todo.append(one)
+    chance, out = random.Random(seed), list[bytes]()
+    while len(out) < count and 0 in alive:
+        at, path = 0, bytearray()
+        while len(path) < 300 and not (at in final and chance.random() < 1 / 6):
+            ways = {target: found for target, found in rows[at].items() if target in alive}
+            if not ways:
+                break
+            targets = list(ways)
+            weights = [len(ways[one]) for one in targets] if len(out) & 1 else None
+            at = chance.choices(targets, weights)[0]
+            path.append(chance.choice(ways[at]))
+        if at in final:
+            out.append(bytes(path))
+    return out
+
+
+@pytest.mark.parametrize("which", ENCODINGS)
+@pytest.mark.parametrize("name", ["lxc-a", "lxc-a//child"])
+def test_nine_of_ten_random_allowed_paths_are_told(which: str, name: str) -> None:
+    judge = evaluator(f"sample-{which}", name)
+    lines = told(f"sample-{which}", name)
+    assert len(lines) <= 200
+    for letter in "wrx":
+        paths = random_paths(judge.profile, letter, 300, 1)
+        assert all(judge.file(path, letter).allowed for path in paths)
+        fit = [line for line in lines if letter in line.access]
+        hits = sum(any(covers(line, path) for line in fit) for path in paths)
+        assert hits >= 0.9 * len(paths), (letter, hits, len(paths))
+
+
+@pytest.mark.parametrize("which", ENCODINGS)
+def test_every_line_is_true_for_every_path(which: str) -> None:
+    """Not sampled: a line and the automaton are searched together."""
+    profile = policy(f"sample-{which}").get("lxc-a")
+    database = profile.file
+    assert database is not None
+    found = (database.file_perms(state, owner=True) for state in range(len(database.dfa)))
+    allows = [one.allow & ~one.deny for one in found]
+    for line in told(f"sample-{which}", "lxc-a"):
+        if not line.access:
+            continue
+        mask = file_access(line.access)
+        exceptions = [glob_grammar(one.encode(), 1) for one in line.but]
+        glob = glob_grammar(line.pattern.encode(), 1)
+        root = (glob.start, profile.file_start, tuple(one.start for one in exceptions))
+        seen, todo = {root}, [root]
+        while todo:
+            shape, state, others = todo.pop()
+            excepted = any(at != DEAD and one.reads[at] for one, at in zip(exceptions, others, strict=True))
+            assert excepted or not glob.reads[shape] or allows[state] & mask == mask, line
+            row = database.dfa.row(state)
+            for byte in range(256):
+                if glob.rows[shape][byte] == DEAD:
+                    continue
+                moved = tuple(
+                    DEAD if at == DEAD else one.rows[at][byte]
+                    for one, at in zip(exceptions, others, strict=True)
+                )
+                node = (glob.rows[shape][byte], row[byte], moved)
+                if node not in seen:
+                    seen.add(node)
+                    todo.append(node)
+
+
+def test_real_names_come_first_and_nothing_is_told_that_no_kernel_asks() -> None:
+    for which in ENCODINGS:
+        lines = told(f"sample-{which}", "lxc-a")
+        named = [line.named for line in lines]
+        assert named == sorted(named, reverse=True)
+        assert not [line.pattern for line in lines if re.search(r"//|/\.\.?(/|$)", line.pattern)]
+
+
+def test_a_part_alone() -> None:
+    profile = policy("sample-41").get("lxc-a//child")
+    assert {line.pattern for line in list_lines(profile, b"/t", NAMES, "w")} == {"/t/*"}
+    assert {line.pattern for line in list_lines(profile, b"/", NAMES, "w")} == {"/t/*", "/y"}
+    assert list_lines(profile, b"/nowhere", NAMES) == ()
+
+
+def test_an_automaton_that_is_too_large_is_refused_with_the_limit() -> None:
+    size = 2 * LIMIT + 10
+    states = range(size)
+    chain = Dfa(
+        base=[0] * size,
+        default=[min(state + 1, size - 1) for state in states],
+        next=[0] * 256,
+        check=[0] * 256,
+        ec=None,
+        accept=[0] * size,
+        accept2=[0] * size,
+    )
+    with pytest.raises(PolicyError, match=str(LIMIT)):
+        Paths(chain, 1, glob_grammar(b"/**", 1), [0] * size)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["/a/b", "/a/c"], ["/a/{b,c}"]),
+        (["/a/b/x", "/a/c/x", "/a/c/y"], ["/a/b/x", "/a/c/{x,y}"]),
+        (["/a/*", "/a/b"], ["/a/*", "/a/b"]),
+        (["/proc/[0-9]*/x", "/proc/self/x"], ["/proc/{[0-9]*,self}/x"]),
+        (["/a,b/c", "/d/c"], ["/a,b/c", "/d/c"]),
+    ],
+)
+def test_names_of_one_directory_are_written_together(patterns: list[str], expected: list[str]) -> None:
+    assert braced(patterns) == expected
