@@ -23,7 +23,7 @@ SHOWN = perms.READ | perms.WRITE | perms.APPEND | perms.EXEC | perms.MMAP_EXEC |
 """What is told of a path.  Links are decided by two paths."""
 EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ)
 """The accesses that lines are looked for, the most dangerous first."""
-BUDGET = 30_000_000
+BUDGET = 12_000_000
 """States that are looked at for one access."""
 SAMPLES = 400
 _EXCEPTIONS = 600
@@ -134,7 +134,7 @@ def _everywhere(
     whole = own != DEAD and paths.allows[own] != -1 and paths.allows[own] & mask == mask
     below = alphabet.loose if whole else alphabet.deep
     region: Pattern = (*((1 << one, False) for one in start), (alphabet.slash, False), *below)
-    learner = Learner(paths, alphabet, mask, 4 * BUDGET if len(paths) <= _EXACT else 0)
+    learner = Learner(paths, alphabet, mask, 8 * BUDGET if len(paths) <= _EXACT else 0)
     exceptions = _exceptions(learner, region, start, named)
     if exceptions is not None:
         told.root = mask
