@@ -198,6 +198,20 @@ def test_an_id_that_is_none(one: DirectoryHost) -> None:
     one.conf("99", PVE.format("a"))
     result = one.phoenix("import", "--json")
     assert result.code == 3 and told(result.document["left_out"]) == [("foreign-id", "container 99")]
+    (note,) = result.document["left_out"]
+    assert note["hint"] == "pct takes no such container either: move /etc/pve/lxc/99.conf away"
+    one.config.unlink()
+    assert "left out container 99: what it is called is no CTID" in one.phoenix("import").out
+
+
+@pytest.mark.parametrize(("output", "words"), [("", "is empty"), ("config", "is a directory")])
+def test_a_file_that_is_none_is_not_taken_for_another(one: DirectoryHost, output: str, words: str) -> None:
+    """An empty variable of a script is no wish for the configuration's own place."""
+    one.conf("101", PVE.format("a"))
+    before = snapshot(one.folder)
+    for more in ((), ("--merge",)):
+        result = one.phoenix("import", "--output", str(one.folder / output) if output else "", *more)
+        assert result.code == 2 and words in result.err and snapshot(one.folder) == before
 
 
 def test_an_unknown_profile_may_stand_and_is_written_nowhere(one: DirectoryHost) -> None:

@@ -268,6 +268,7 @@ def test_plain_lxc(one: DirectoryHost) -> None:
         (folder / "config").write_text(text)
     result = one.phoenix("--runtime", "lxc", "import", "--json")
     assert result.code == 3 and told(result.document["left_out"]) == [("foreign-id", "container web")]
+    assert "lxc-copy -R -n web -N NUMBER" in result.document["left_out"][0]["hint"]
     found = imported(one)
     assert found["101"] == {
         "name": "web",

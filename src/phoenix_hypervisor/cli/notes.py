@@ -149,11 +149,13 @@ _NOTES: Mapping[Code, Entry] = {
         "profile {profile} is neither shipped nor installed here, so no line of it is written",
         "correct apparmor_profile; phoenix policy query names the profiles that there are",
     ),
-    Code.FOREIGN_ID: (
-        "left out: what it is called is no CTID (100 to 999999999)",
-        "rename it: lxc-copy -R -n {it} -N NUMBER, while it is stopped",
+    Code.FOREIGN_ID: lambda note: (
+        "what it is called is no CTID (100 to 999999999)",
+        "pct takes no such container either: move {path} away"
+        if note.data["path"].endswith(".conf")
+        else "rename it: lxc-copy -R -n {it} -N NUMBER, while it is stopped",
     ),
-    Code.LINE_UNUSABLE: ("left out: {why}", "{next}"),
+    Code.LINE_UNUSABLE: ("{why}", "{next}"),
     Code.NO_CONFIGURATION: ("has no configuration; it would be created on a live host", None),
     Code.NO_RUNTIME: no_runtime,
     Code.READ_ONLY: read_only,

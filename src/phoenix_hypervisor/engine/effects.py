@@ -1,7 +1,8 @@
 """What an edit of a profile would open and close.
 
-Owns comparing what is proven with what is installed now, by the policy engine.  Must not
-decide anything: a plan that opens more is still the operator's to apply.
+Owns comparing what is proven with what the kernel has, by the policy engine; where that is not known, with
+what the installed file compiles to, which has new site rules and tunables already.  Must not decide anything:
+a plan that opens more is still the operator's to apply.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What only the installed (A) or only the proven (B) policy of a profile allows."""
+    """What only the loaded (A) or only the proven (B) policy of a profile allows."""
 
     differences: tuple[Difference, ...] = ()
     not_compared: tuple[NotCompared, ...] = ()
@@ -44,8 +45,10 @@ def effects(session: Session, blobs: Mapping[str, bytes]) -> dict[str, Effect]:
         if text is None:
             continue
         try:
-            old = read_policy(installed.compile_text(text, host.root.locate(path), optional=False))
-            compared = compare_policies(old, read_policy(blob), asks=installed.asks)
+            loaded = session.store.in_kernel(name)
+            if loaded is None:
+                loaded = installed.compile_text(text, host.root.locate(path), optional=False)
+            compared = compare_policies(read_policy(loaded), read_policy(blob), asks=installed.asks)
             missing = tuple(one for one in compared.not_compared if one.asked and not one.logging)
             found[name] = Effect(compared.differences, missing)
         except PhoenixError as error:

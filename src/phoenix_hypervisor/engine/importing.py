@@ -184,7 +184,7 @@ def _import(work: _Work, found: Found) -> None:
         # It went while we looked.
         return
     if not is_ctid(found.name):
-        work.left_out.append(Note(Code.FOREIGN_ID, target))
+        work.left_out.append(Note(Code.FOREIGN_ID, target, {"path": found.path}))
         return
     if found.name in work.here:
         data = {"kind": "container", "node": found.node}
@@ -276,7 +276,11 @@ def _read(path: str) -> bytes | None:
 
 def place(session: Session, output: str | None = None) -> str:
     """The file to write on this machine: what was named, what is there, or where a new one belongs."""
-    given = output or session.settings.config
+    given = session.settings.config if output is None else output
+    if given == "":
+        raise UsageError("the name of the file is empty", hint="leave --output out, or name a file")
+    if given is not None and os.path.isdir(given):
+        raise UsageError("is a directory", where=given, hint="name the file in it")
     if given is not None:
         return os.path.abspath(given)
     return session.configuration or session.host.root.locate(default_place(session.host))

@@ -245,7 +245,7 @@ class Code(Coded):
         "ctid line label",
     )
     FOREIGN_ID = _row(
-        "foreign-id", (S,), "What the container is called is no CTID, so it cannot be declared."
+        "foreign-id", (S,), "What the container is called is no CTID, so it cannot be declared.", "path"
     )
     LINE_UNUSABLE = _row("line-unusable", (S,), "What the profile line says cannot be declared.", "why next")
     NOT_DECLARED = _row("not-declared", (F,), "The container is on this host and not in the configuration.")

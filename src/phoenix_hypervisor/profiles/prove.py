@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
@@ -16,6 +17,7 @@ from phoenix_hypervisor.host.trust import require_given
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
 from phoenix_hypervisor.plan.model import ProfileState
+from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.records import MAX_COMPILED
 from phoenix_hypervisor.profiles.sources import OPTIONAL
 from phoenix_hypervisor.profiles.store import Store
@@ -70,7 +72,8 @@ def prove(
                 known[name, profile.closure] = compiled
             blob, warnings = known[name, profile.closure]
         except PhoenixError as error:
-            problems.append(Problem(error.message, path, hint=error.hint, code=Code.UNPROVEN))
+            further = error.hint or _site_rules(store, name, path)
+            problems.append(Problem(error.message, path, hint=further, code=Code.UNPROVEN))
             continue
         blobs[name] = blob
         if _complains(blob):
@@ -134,6 +137,16 @@ def files_of_tests(directory: str, *, optional: bool) -> list[tuple[str, bytes]]
                     require_given(opened.where(name))
                     found[name] = (opened.where(name), data)
     return [found[name] for name in sorted(found)]
+
+
+def _site_rules(store: Store, name: str, source: str) -> str | None:
+    """Where else a fault may be: of a rule without its comma the parser names the line that follows."""
+    place = f"local/{name}"
+    with suppress(OSError), open(source, "rb") as file:
+        included = f"<{place}>".encode() in file.read()
+        if included and isinstance(store.host.content(f"{APPARMOR_D}/{place}"), bytes):
+            return f"it includes {store.host.root.shown(f'{APPARMOR_D}/{place}')}: look there, too"
+    return None
 
 
 def _names(blob: bytes) -> list[str]:
