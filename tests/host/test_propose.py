@@ -238,3 +238,15 @@ def test_without_our_profiles_there_is_none_to_propose(host: DirectoryHost) -> N
     one = proposed(host, UNPRIVILEGED)
     assert (one["declared"], one["loses"]) == ({}, [])
     assert "none is there" in host.phoenix("import", "--propose").out
+
+
+def test_a_configuration_that_an_import_leaves_out_is_left_out_here_too(bare: DirectoryHost) -> None:
+    """No advice to back up and restore a container whose configuration nobody can be sure of."""
+    bare.conf("101", PRIVILEGED.format("odd") + "[bad header]\n")
+    bare.conf("102", UNPRIVILEGED.format("web"))
+    result = bare.phoenix("import", "--propose", "--json")
+    assert result.code == 3
+    assert [one["ctid"] for one in result.document["proposals"]] == ["102"]
+    (note,) = result.document["left_out"]
+    assert (note["code"], note["target"]) == ("conf-unusable", "container 101")
+    assert bare.phoenix("import", "--json", "--output", "-").document["left_out"] == [note]

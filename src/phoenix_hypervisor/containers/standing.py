@@ -12,10 +12,11 @@ import stat
 from collections.abc import Collection, Iterable, Mapping
 
 from phoenix_hypervisor.containers import conf as codec
+from phoenix_hypervisor.containers.current import conf_fault
 from phoenix_hypervisor.containers.details import details
 from phoenix_hypervisor.containers.wishes import wishes
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.model import Ask, ContainerState
+from phoenix_hypervisor.plan.model import Ask, ConfFault, ContainerState
 from phoenix_hypervisor.plan.propose import Standing
 from phoenix_hypervisor.values import replace
 
@@ -69,6 +70,17 @@ def standing(host: Host, state: ContainerState, dialect: codec.Dialect) -> Stand
         binds=tuple(dict.fromkeys(path.decode("utf-8", "surrogateescape") for path in binds)),
         storage=None if storage is None else storage[1].decode(),
     )
+
+
+def unusable(state: ContainerState, dialect: codec.Dialect) -> ConfFault | None:
+    """Why its configuration would not be edited: then no profile can be declared for it either."""
+    if state.data is None:
+        return None
+    try:
+        codec.check_editable(codec.parse(state.data, dialect))
+    except codec.ConfError as error:
+        return conf_fault(state.path, error)
+    return None
 
 
 def _special(head: bytes) -> Iterable[tuple[str, str]]:

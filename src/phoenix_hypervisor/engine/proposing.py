@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phoenix_hypervisor.containers.generated import flag
-from phoenix_hypervisor.containers.standing import standing
+from phoenix_hypervisor.containers.standing import standing, unusable
 from phoenix_hypervisor.engine.importing import place
 from phoenix_hypervisor.engine.losses import refused
 from phoenix_hypervisor.engine.session import Session
@@ -24,7 +24,7 @@ class Proposed:
 
     proposals: tuple[Proposal, ...]
     left_out: tuple[Note, ...]
-    """Containers whose configuration cannot be read, and why."""
+    """Containers whose configuration cannot be read, or would not be edited, and why."""
     pct: bool
     """Its containers are Proxmox's, so `pct` can make one unprivileged."""
 
@@ -36,12 +36,16 @@ def run(session: Session) -> Proposed:
     if session.host.is_live:
         runtime.require()
     states = session.containers.found(runtime.ctids())
-    left_out = tuple(
-        because(Code.CONF_UNUSABLE, container(s.ctid), s.fault) for s in states if s.fault is not None
-    )
-    known = [standing(session.host, s, runtime.dialect) for s in states if s.data is not None]
+    left_out: list[Note] = []
+    known: list[Standing] = []
+    for state in states:
+        fault = state.fault or unusable(state, runtime.dialect)
+        if fault is not None:
+            left_out.append(because(Code.CONF_UNUSABLE, container(state.ctid), fault))
+        elif state.data is not None:
+            known.append(standing(session.host, state, runtime.dialect))
     return Proposed(
-        proposals=_decided(session, known), left_out=left_out, pct=runtime.dialect.value == "proxmox"
+        proposals=_decided(session, known), left_out=tuple(left_out), pct=runtime.dialect.value == "proxmox"
     )
 
 
