@@ -72,7 +72,7 @@ def prove(
                 known[name, profile.closure] = compiled
             blob, warnings = known[name, profile.closure]
         except PhoenixError as error:
-            further = error.hint or _site_rules(store, name, path)
+            further = "; ".join(filter(None, (error.hint, _site_rules(store, name, path)))) or None
             problems.append(Problem(error.message, path, hint=further, code=Code.UNPROVEN))
             continue
         blobs[name] = blob
