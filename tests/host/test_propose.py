@@ -210,10 +210,10 @@ def test_nothing_is_written(bare: DirectoryHost) -> None:
     before = snapshot(bare.folder)
     result = bare.phoenix("import", "--propose")
     assert snapshot(bare.folder) == before
-    assert result.code == 0 and "nothing was written" in result.out
+    assert result.code == 3 and "nothing was written" in result.out
     bare.declare({"101": "generated"})
     declared = snapshot(bare.folder)
-    assert bare.phoenix("import", "--propose", "--json").code == 0
+    assert bare.phoenix("import", "--propose", "--json").code == 3
     assert snapshot(bare.folder) == declared
 
 
