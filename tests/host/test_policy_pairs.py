@@ -15,6 +15,7 @@ import pytest
 
 from host.test_policy_compiled import FEATURES, PARSER, compile_text
 from phoenix_hypervisor.cli.question import read_question
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.answers import Answer
 from phoenix_hypervisor.policy.diff import Comparison, compare_policies
 from phoenix_hypervisor.policy.differences import Difference
@@ -84,6 +85,15 @@ def near(draw: random.Random, other: list[str]) -> list[str]:
 
 
 def profiles(draw: random.Random) -> list[Profile]:
+    """As many as one source has; a source whose rules contradict each other is drawn again."""
+    while True:
+        try:
+            return _compiled(draw)
+        except PhoenixError as error:
+            assert "conflicting x modifiers" in error.message, error
+
+
+def _compiled(draw: random.Random) -> list[Profile]:
     texts = [text(draw) for _ in range(PROFILES // 2)]
     texts += [near(draw, one) for one in texts]
     source = "\n".join(
