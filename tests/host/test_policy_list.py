@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from support.hosts import DirectoryHost
+from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.reader import read_policy
+from phoenix_hypervisor.policy.summary import Line
+from support.hosts import DirectoryHost, run
+from support.told import covers, random_paths
 
 FEATURES = "/usr/share/apparmor-features/features"
 pytestmark = [
@@ -43,3 +47,27 @@ def test_a_mistyped_kernel_is_answered_with_the_near_ones(host: DirectoryHost) -
     assert "--features is neither a file nor a packed list" in result.err
     assert "did you mean proxmox-9" in result.err
     assert "debian-12, debian-13" in result.err
+
+
+@pytest.mark.parametrize("name", ["lxc-base-unprivileged", "lxc-nvidia-gpu-docker"])
+def test_of_a_shipped_profile_nine_of_ten_random_allowed_paths_are_told(name: str, tmp_path: Path) -> None:
+    """In at most 200 lines; real names come before patterns."""
+    blob = str(tmp_path / "blob")
+    features = ("--features", "debian-13")
+    assert run([*features, "policy", "compile", name, "-o", blob]).code == 0
+    asked = [*features, "policy", "list", "--policy", blob, name]
+    document = run(["--json", *asked]).document
+    kinds = {one["kind"] for one in document["abilities"]}
+    assert kinds >= {"network", "signal", "ptrace", "umount", "exec"}
+    lines = [
+        Line(one["pattern"], one["access"], tuple(one["except"]), one["named"]) for one in document["lines"]
+    ]
+    assert [line.named for line in lines] == sorted((line.named for line in lines), reverse=True)
+    assert len(lines) + len(document["abilities"]) <= 200
+    profile = read_policy(Path(blob).read_bytes()).get(name)
+    judge = Evaluator(profile)
+    for letter in "wrx":
+        paths = random_paths(profile, letter, 60, 7)
+        assert all(judge.file(path, letter).allowed for path in paths)
+        fit = [line for line in lines if letter in line.access]
+        assert sum(any(covers(line, path) for line in fit) for path in paths) >= 0.9 * len(paths)
