@@ -13,6 +13,7 @@ import pytest
 
 from phoenix_hypervisor.plan.mediation import read_dump
 from phoenix_hypervisor.policy.assertions import Outcome, PolicyTest, run_tests
+from phoenix_hypervisor.policy.constants import NETWORK_ACCESS
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import NetworkQuery, Query, RawQuery, parse_query
@@ -132,6 +133,17 @@ def question(**fields: object) -> Query:
     query = parse_query({"kind": "unix", **fields})
     assert not isinstance(query, RawQuery)
     return query
+
+
+@pytest.mark.parametrize("kernel", PROXMOX)
+def test_inet_sockets_are_used_under_a_plain_rule(kernel: str) -> None:
+    """Also where the policy has addresses and ports in it, which our pin keeps out (parser 4.1 on)."""
+    own = feature_file(kernel)
+    whole = read_policy(compile_text("profile lxc-u {\n  network inet stream,\n}\n", kernel=own, pins=own))
+    every = sum(NETWORK_ACCESS.values())
+    for profile in (whole.get("lxc-u"), compiled("lxc-base", kernel)):
+        answer = Evaluator(profile, how(kernel)).ask(NetworkQuery(family=2, type=1, access=every))
+        assert (answer.allowed, answer.reason.value) == (True, "rule")
 
 
 def test_debians_kernels_ask_the_same_rules_by_type_only() -> None:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from phoenix_hypervisor.policy import constants
 from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.policy.fault import NotJudged, PolicyError
 from phoenix_hypervisor.policy.globs import glob_grammar
 from phoenix_hypervisor.policy.grants import Space
 from phoenix_hypervisor.policy.product import Search, Side
@@ -248,12 +248,16 @@ def _ask(test: PolicyTest, name: str, judge: _Judge, query: Query | GlobQuery) -
     witness: Query | None = query if not isinstance(query, GlobQuery) else _exception(test, judge, query)
     if witness is None:
         return None
-    answer = judge.ask(witness)
-    if _as_expected(test, answer):
-        return None
     expected = ("allowed" if test.allowed else "denied") + (f" ({test.reason.value})" if test.reason else "")
-    got = ("allowed" if answer.allowed else "denied") + f" ({answer.reason.value})"
-    got += " because the profile only complains" if answer.complain else ""
+    try:
+        answer = judge.ask(witness)
+    except NotJudged as unknown:
+        got = unknown.message
+    else:
+        if _as_expected(test, answer):
+            return None
+        got = ("allowed" if answer.allowed else "denied") + f" ({answer.reason.value})"
+        got += " because the profile only complains" if answer.complain else ""
     return Failure(
         test=test,
         profile=name,

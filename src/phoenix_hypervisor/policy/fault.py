@@ -1,6 +1,6 @@
-"""The one error of the policy room.
+"""The errors of the policy room.
 
-Owns `PolicyError`: what is wrong with a compiled policy or with a question about it.
+Owns `PolicyError`: what is wrong with a compiled policy or with a question about it; and `NotJudged`.
 Must not know the format; the modules that find the fault say where it is.
 """
 
@@ -14,3 +14,7 @@ class PolicyError(PhoenixError):
 
     `where` is the profile or the byte offset in the blob, as far as it is known.
     """
+
+
+class NotJudged(PolicyError):
+    """The answer depends on what the question cannot say: neither allowed nor denied would be true."""

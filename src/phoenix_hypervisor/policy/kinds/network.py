@@ -1,7 +1,7 @@
 """Questions about sockets.
 
 Owns the kind, and what rules grant on sockets of a family and type.  Which class is asked, with which
-string, is `sockets`'.  Source: security/apparmor/net.c, af_unix.c.
+string, is `sockets`'.  Source: security/apparmor/net.c, af_unix.c; af_inet.c of Ubuntu's trees.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.policy import constants, perms, sockets
-from phoenix_hypervisor.policy.answers import Answer
-from phoenix_hypervisor.policy.fault import PolicyError
+from phoenix_hypervisor.policy.answers import Answer, Reason
+from phoenix_hypervisor.policy.fault import NotJudged, PolicyError
 from phoenix_hypervisor.policy.perms import Perms
+from phoenix_hypervisor.policy.profile import Database
 from phoenix_hypervisor.policy.query import Fields, Form, Option, Query, RawQuery, show, words_of
 from phoenix_hypervisor.values import dataclass, replace
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _CREATE = constants.NETWORK_ACCESS["create"]
 _EVERY = sum(constants.NETWORK_ACCESS.values())
 _FREE = Perms(allow=_EVERY)
+_INET = (sockets.AF_INET, sockets.AF_INET6)
 _RAW_NEEDS = {("inet", 3), ("inet6", 3), ("appletalk", 3), ("ieee802154", 3), ("nfc", 3)}
 _FAMILY_NEEDS = {"packet": "net_raw", "llc": "net_raw", "xdp": "net_raw", "key": "net_admin"}
 
@@ -64,6 +66,9 @@ def _decided(judge: Evaluator, query: NetworkQuery) -> Answer:
     policy = profile.policy
     if judge.unconfined:
         return judge.free()
+    inet = _by_address(judge, query.family)
+    if inet is not None:
+        return _of_all_addresses(judge, query, inet)
     start, fine = sockets.start(policy, query.family, judge.asks) if policy is not None else (0, False)
     if policy is not None and start and fine:
         found = sockets.unix(policy, start, query, profile.name)
@@ -79,6 +84,37 @@ def _decided(judge: Evaluator, query: NetworkQuery) -> Answer:
     return judge.by_check(Perms(allow=allow, audit=audit, quiet=quiet), query.access)
 
 
+def _by_address(judge: Evaluator, family: int) -> tuple[Database, int] | None:
+    """The policy and its start where the kernel may ask it for addresses and ports of such a socket."""
+    policy = judge.profile.policy
+    if judge.unconfined or policy is None or judge.asks is not sockets.Asks.PROTOCOL or family not in _INET:
+        return None
+    start, _ = sockets.start(policy, family, judge.asks)
+    return (policy, start) if start else None
+
+
+def _of_all_addresses(judge: Evaluator, query: NetworkQuery, inet: tuple[Database, int]) -> Answer:
+    """The answer that holds for every address and port.  Raises NotJudged where there is none."""
+    certain: list[Answer] = []
+    apart = 0
+    for bit, found in sockets.inet(*inet, query):
+        answers = [judge.by_check(one, bit) for one in found]
+        if len({answer.allowed for answer in answers}) > 1:
+            apart |= bit
+            continue
+        # Of several reasons to refuse, a deny rule is only told where it always is the one.
+        one = max(answers, key=lambda answer: (answer.complain, answer.reason is Reason.NO_RULE))
+        certain.append(replace(one, audited=any(answer.audited for answer in answers)))
+    worst = min(certain, key=lambda answer: (answer.allowed, not answer.complain), default=None)
+    if worst is None or (apart and worst.allowed):
+        raise NotJudged(
+            f"not judged: the answer to {words_of(apart, constants.NETWORK_ACCESS)} depends on addresses,"
+            " ports or the protocol",
+            hint="look up the profile's network rules with ip= or port=; --protocol N says the protocol",
+        )
+    return replace(worst, audited=any(one.audited for one in certain)) if worst.allowed else worst
+
+
 def asked_apart(question: Query | RawQuery) -> bool:
     """Whether kernels ask this in different ways, so that an answer holds for some of them."""
     return isinstance(question, NetworkQuery) and question.family == sockets.AF_UNIX
@@ -90,12 +126,23 @@ def granted(judge: Evaluator, family: int, kind: int) -> int:
 
 
 def by_rules(judge: Evaluator, family: int, kind: int) -> Perms:
-    """What rules say of such a socket, whatever the profile's mode; of a unix socket, an unnamed one."""
+    """What rules say of such a socket, whatever the profile's mode.
+
+    Of a unix socket, an unnamed one; of an inet socket, with every address and port.
+    """
     profile = judge.profile
     policy = profile.policy
     if judge.unconfined:
         return _FREE
     query = NetworkQuery(family=family, type=kind, access=_EVERY)
+    inet = _by_address(judge, family)
+    if inet is not None:
+        every = [(bit, found) for bit, found in sockets.inet(*inet, query)]
+        return Perms(
+            allow=sum(bit for bit, found in every if all(one.allow & bit for one in found)),
+            audit=sum(bit for bit, found in every if all(one.audit & bit for one in found)),
+            quiet=sum(bit for bit, found in every if all(one.quiet & bit for one in found)),
+        )
     start, fine = sockets.start(policy, family, judge.asks) if policy is not None else (0, False)
     if policy is not None and start and (fine or judge.asks is not sockets.Asks.TYPE):
         if fine:
