@@ -51,7 +51,12 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
 def test_what_its_features_lose_is_told_before_it_is_created(live: LiveHost) -> None:
     """As for one that exists: asked of the compiled profile, and silent where that allows it."""
     live.source("lxc-a", "mount fstype=nfs,")
-    entry = {**CREATION, "gpu_assignment": "none", "features": ["keyctl=1", "mount=nfs;cifs", "fuse=1"]}
+    entry = {
+        **CREATION,
+        "unprivileged": True,
+        "gpu_assignment": "none",
+        "features": ["keyctl=1", "mount=nfs;cifs", "fuse=1"],
+    }
     live.declare({"950": entry})
     for words in (("plan",), ("apply", "--all")):
         result = live.phoenix(*words, "--json")

@@ -267,9 +267,7 @@ def test_a_profile_that_is_not_loaded_is_refused_before_pct(two: LiveHost) -> No
 def test_an_include_is_warned_of(two: LiveHost) -> None:
     two.conf("101", "memory: 1\nlxc.include: /etc/site.conf\n")
     plan = two.phoenix("--json", "plan").document
-    assert [(note["code"], note["target"]) for note in plan["warnings"]] == [
-        ("conf-include", "container 101")
-    ]
+    assert ("conf-include", "container 101") in [(n["code"], n["target"]) for n in plan["warnings"]]
     assert two.apply().code == 0
     assert "lxc.include" in two.phoenix("verify").out
 

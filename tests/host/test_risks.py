@@ -5,6 +5,7 @@ The questions are asked of what the real parser makes of the sources.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import Any
 
@@ -188,6 +189,20 @@ def test_which_of_the_shipped_ones_are_no_wall(host: DirectoryHost) -> None:
     notes = host.phoenix("plan", "--json").document["warnings"]
     told = [n["data"]["profile"] for n in notes if n["code"] == "made-for-unprivileged"]
     assert told == names[:2]
+    # Their rules for parsers before 4.1 cannot let systemd's roots be made and hold the wall.
+    without = [n["data"]["profile"] for n in notes if n["code"] == "sandboxes-lost"]
+    assert without == ([] if takes_optional() else names[2:])
+
+
+def test_services_with_a_sandbox_in_a_privileged_container(one: DirectoryHost) -> None:
+    data = planned(one, "arch: amd64\n", *WALL)["sandboxes-lost"]
+    query = ["policy", "query", "lxc-a", *shlex.split(data["question"])]
+    assert (data["profile"], one.phoenix(*query).code) == ("lxc-a", 3)
+    assert "logind" in one.phoenix("plan").out
+    assert "sandboxes-lost" not in planned(one, UNPRIVILEGED)
+    # Said already, with the line that asks for it.
+    assert set(planned(one, "features: nesting=1\n")) == {"features-lost"}
+    assert "sandboxes-lost" not in planned(one, "arch: amd64\n", *FREE)
 
 
 @pytest.mark.parametrize("line", ["lxc.cgroup2.devices.allow: a", "lxc.cgroup.devices.allow = a *:* rwm"])

@@ -79,6 +79,12 @@ RISKS: Mapping[Code, Entry] = {
         "anywhere, and the host's settings be written there",
         "docs/guide/profiles.md says which profile to take",
     ),
+    Code.SANDBOXES_LOST: (
+        "is privileged, and {profile} refuses the mounts that systemd makes for services with a sandbox: "
+        "logind, networkd, resolved, most databases and web servers will not start",
+        "make it unprivileged, or use a host with AppArmor 4.1 or newer; what refuses: "
+        "`phoenix policy query {profile} {question}`",
+    ),
     Code.RAW_RULES_INERT: _raw_rules,
     Code.ALL_DEVICES: _all_devices,
     Code.SNAPSHOT_DIFFERS: _snapshots,

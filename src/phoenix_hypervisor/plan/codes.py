@@ -192,6 +192,12 @@ class Code(Coded):
         "A privileged container gets a profile that is no wall there: procfs anywhere, and writable.",
         "profile",
     )
+    SANDBOXES_LOST = _row(
+        "sandboxes-lost",
+        (W,),
+        "A privileged container's profile refuses the mounts that systemd makes for services with a sandbox.",
+        "profile question",
+    )
     RAW_RULES_INERT = _row(
         "raw-rules-inert",
         (W,),

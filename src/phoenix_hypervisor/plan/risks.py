@@ -15,6 +15,8 @@ from phoenix_hypervisor.plan.model import Ask, ContainerState, Note, container
 MKNOD = "mknod"
 NO_WALL = "no wall"
 """Whether procfs can be mounted anywhere, and the host's settings be written there."""
+SERVICES = "services"
+"""Whether systemd can give a service a root of its own: with parsers before 4.1 only `-unprivileged` can."""
 
 
 def asked_of(state: ContainerState) -> tuple[str, ...]:
@@ -23,7 +25,7 @@ def asked_of(state: ContainerState) -> tuple[str, ...]:
         return ()
     found = dict.fromkeys(ask.what for ask in state.wishes.asks)
     if not state.unprivileged:
-        found[NO_WALL] = None
+        found[NO_WALL] = found[SERVICES] = None
         if state.wishes.all_devices is not None:
             found[MKNOD] = None
     return tuple(found)
@@ -40,6 +42,10 @@ def risks(state: ContainerState, answers: Answers) -> tuple[Note, ...]:
         found += _lost(state, wanted, answered)
         if answered is not None and answered.get(NO_WALL, "") is None:
             found.append(Note(Code.MADE_FOR_UNPRIVILEGED, target, {"profile": wanted}))
+        if answered is not None and SERVICES not in {ask.what for ask in wishes.asks}:
+            question = answered.get(SERVICES)
+            if question is not None:
+                found.append(Note(Code.SANDBOXES_LOST, target, {"profile": wanted, "question": question}))
         if wishes.raw:
             found.append(Note(Code.RAW_RULES_INERT, target, {"profile": wanted, "rules": wishes.raw}))
         if wishes.all_devices is not None and not state.unprivileged:
