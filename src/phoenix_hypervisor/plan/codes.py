@@ -195,7 +195,7 @@ class Code(Coded):
     SANDBOXES_LOST = _row(
         "sandboxes-lost",
         (W,),
-        "A privileged container's profile refuses the mounts that systemd makes for services with a sandbox.",
+        "A privileged container's profile refuses systemd's sandboxes.",
         "profile question",
     )
     RAW_RULES_INERT = _row(
@@ -444,11 +444,3 @@ class Code(Coded):
     UNPROVEN = _row("unproven", (B,), "A profile does not compile, or not to what may be loaded.")
     UNPINNED = _row("unpinned", (B,), "A profile is compiled for features that this kernel does not have.")
     TEST_FAILED = _row("test-failed", (B,), "Compiled policy does not answer as a policy test expects.")
-
-
-def code_named(text: str) -> Code:
-    """Raises ValueError where no code is called so."""
-    for code in Code:
-        if code == text:
-            return code
-    raise ValueError(f"{text!r:.60} is not a code")

@@ -53,3 +53,11 @@ class Coded(StrEnum):
         code._value_ = text
         code.roles, code.meaning, code.data = roles, meaning, tuple(data.split())
         return code
+
+    @classmethod
+    def named(cls, text: str) -> Self:
+        """The code of that name; raises ValueError where none is called so."""
+        for code in cls:
+            if code == text:
+                return code
+        raise ValueError(f"{text!r:.60} is not a code")

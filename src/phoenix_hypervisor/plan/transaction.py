@@ -20,7 +20,7 @@ from phoenix_hypervisor.plan.actions import (
     StartContainer,
     UnloadProfile,
 )
-from phoenix_hypervisor.plan.codes import Code, code_named
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.inverse import Step
 from phoenix_hypervisor.plan.model import Note, Plan, container, profile
@@ -102,7 +102,7 @@ def _cause(error: PhoenixError, target: str) -> Note:
     """Why something failed or was left alone, as a note."""
     where = error.where or target
     if isinstance(error, CodedError):
-        return Note(code_named(error.code), where, error.data)
+        return Note(Code.named(error.code), where, error.data)
     return Note(Code.FAILED, where, {"why": error.message, "next": error.hint})
 
 
