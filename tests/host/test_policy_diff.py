@@ -110,6 +110,16 @@ def test_a_deny_rule_refuses_in_a_complaining_profile() -> None:
         assert [Evaluator(p).ask(told.query).allowed for p in (a, b)] == [False, True]
 
 
+def test_what_kernels_read_for_want_of_file_rules_is_compared() -> None:
+    rules = "audit deny network inet,"
+    found, a, b = compared(profile(rules + " audit deny owner /a/* r,"), profile(rules))
+    told = [one for one in found.differences if "--other" in one.witness]
+    assert told
+    for one in told:
+        assert isinstance(one.query, Query)
+        assert Evaluator(a).ask(one.query).allowed is not Evaluator(b).ask(one.query).allowed
+
+
 def test_an_unconfined_tracer_is_no_example() -> None:
     rules = "ptrace (readby,tracedby) peer=unconfined,"
     found, *_ = compared(profile(rules), profile("deny " + rules), logging=True)

@@ -145,7 +145,7 @@ def apart(one: Difference, a: Profile, b: Profile) -> bool:
     ):
         return False
     if "subset" in (one.only_a, one.only_b):  # what only one has makes it allow less
-        return first.allowed is not second.allowed
+        return True
     if "complaint" in one.only_a + one.only_b or (first.transition and second.transition):
         return True
     return (first.allowed and not first.complain) is bool(one.only_a)

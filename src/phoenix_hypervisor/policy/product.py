@@ -78,6 +78,12 @@ class Side:
         """An automaton of one state: everything (`alive`) or nothing."""
         return cls(None, 0, DEAD if alive else 0)
 
+    def to_the_end(self) -> Side:
+        """The same without a state that leads nowhere: where that one means something, too."""
+        side = Side(self._alphabet, self.start, DEAD)
+        side._closed = self._closed
+        return side
+
     def gated(self, closed: Callable[[int], bool]) -> Side:
         """The same, but a NUL leads from the `closed` states to nowhere."""
         side = Side(self._alphabet, self.start, self.dead)

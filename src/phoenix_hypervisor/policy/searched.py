@@ -8,11 +8,13 @@ what then has no example is told as not compared.  Must not know settings, nor h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from itertools import chain, islice
+from operator import or_
 
 from phoenix_hypervisor.policy import constants, grammar, perms, spaces
 from phoenix_hypervisor.policy.differences import Aspect, Difference, Key, NotCompared, Pair
-from phoenix_hypervisor.policy.grammar import Grammar, anything, path
+from phoenix_hypervisor.policy.grammar import DEAD, Grammar, anything, path
 from phoenix_hypervisor.policy.grants import Grant, Space, class_space, file_space
 from phoenix_hypervisor.policy.product import Budget, Search, Side
 from phoenix_hypervisor.policy.profile import LAST_CLASS, Class, Profile
@@ -134,9 +136,24 @@ def _same(one: Space, two: Space) -> bool:
     return a is not None and b is not None and one.side.start == two.side.start and (a is b or a.same(b))
 
 
+def _sides(pair: Pair, one: Space, two: Space, mask: int) -> tuple[Side, Side]:
+    """What to search: the state that leads nowhere, too, where the two grant different things there.
+
+    Kernels that read the general automaton for want of file rules give others the neighbour's permissions.
+    """
+    if one.database is None or two.database is None:
+        return one.side, two.side
+    if pair.essence(one.grants(0), mask) == pair.essence(two.grants(0), mask):
+        return one.side, two.side
+    return one.side.to_the_end(), two.side.to_the_end()
+
+
 def _unlike(pair: Pair, both: list[tuple[Space, Space]], mask: int, budget: Budget) -> bytes | None:
     """A shortest string of any bytes on which the two differ; None where there is none."""
-    search = Search(anything(1), both[0][0].side, both[0][1].side, budget)
+    sides = [_sides(pair, one, two, mask) for one, two in both]
+    search = Search(
+        anything(1), *next((s for s in sides if DEAD in (s[0].dead, s[1].dead)), sides[0]), budget
+    )
     for node in search:
         for one, two in both:
             first, second = one.grants(node[1]), two.grants(node[2])
@@ -210,7 +227,7 @@ def _ways(
 ) -> Ways:
     """Each way in which the two differ, with a question that shows it and how often it occurs."""
     one, two = both
-    search = Search(asked, one.side, two.side, budget)
+    search = Search(asked, *_sides(pair, one, two, reduce(or_, asked.reads)), budget)
     ways: Ways = {}
     keys: dict[tuple[Grant, Grant, int], list[Key]] = {}
     for node in search:
