@@ -205,12 +205,25 @@ def show_lint(settings: Settings, found: Linted) -> None:
     _show(settings, lines, document)
 
 
+_OTHERS = 3
+"""How many further rules are shown to people."""
+
+
 def show_explanation(settings: Settings, found: Explained) -> None:
     explanation = found.explanation
     lines = [f"{_verdict(explanation.answer)}  {found.question}"]
-    lines += [f"  {rule.place}: {rule.text}" for rule in explanation.rules]
-    for rules in explanation.others:
+    for rule in explanation.rules:
+        lines.append(f"  {rule.place}: {rule.text}")
+        if rule.within:
+            lines.append(f"    inside: {' '.join(rule.within)}")
+        if rule.chain:
+            lines.append(f"    included at: {', '.join(rule.chain)}")
+    for name, places in explanation.variables.items():
+        lines.append(f"    {name} is set at: {', '.join(places)}")
+    for rules in explanation.others[:_OTHERS]:
         lines += [f"  and without that also {rule.place}: {rule.text}" for rule in rules]
+    if len(explanation.others) > _OTHERS:
+        lines.append(f"  and so do {len(explanation.others) - _OTHERS} more (--json lists them)")
     if explanation.note:
         lines.append(f"  {explanation.note}")
     _show(settings, lines, {"query": str(found.question), **explanation.as_json()})

@@ -7,6 +7,7 @@ come from is `engine.policy_sources`'; what they answer is the policy room's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.policy_requests import (
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
     from phoenix_hypervisor.policy.sockets import Asks
     from phoenix_hypervisor.policy.summary import Line
+
+    _Included = tuple[str, bytes] | list[tuple[str, bytes]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,7 +351,7 @@ def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Stage
     for number, operand in enumerate(operands):
         path, text = _load_source(sources, operand)
         progress(Stage(number, len(operands), path))
-        source = read_source(path, text, lambda include: _own_include(sources, include))
+        source = read_source(path, text, partial(_own_include, sources, path))
         habits = find_habits(
             source,
             _compiler(sources, path),
@@ -369,8 +372,11 @@ def _owner(sources: PolicySources, path: str) -> Callable[[str], bool]:
     return lambda file: file == path or sources.is_own(file)
 
 
-def _own_include(sources: PolicySources, path: str) -> tuple[str, bytes] | None:
-    found = sources.include(path)
+def _own_include(sources: PolicySources, where: str, path: str) -> _Included:
+    """An include that is ours; one of the distribution's is left as it is."""
+    found = sources.include(path, where)
+    if isinstance(found, list):
+        return found if found and all(sources.is_own(file) for file, _ in found) else None
     return found if found is not None and sources.is_own(found[0]) else None
 
 
@@ -405,8 +411,9 @@ def explain(sources: PolicySources, request: ExplainRequest) -> Explained:
     else:
         profile = sources.profile_named(profile or "")
         path, text = sources.source(profile)
-    source = read_source(path, text, sources.include)
-    found = find_rule(source, _compiler(sources, path), profile, question, sources.asks())
+    compile = _compiler(sources, path)
+    source = read_source(path, text, lambda include: sources.include(include, path))
+    found = find_rule(source, compile, profile, question, sources.asks(), whole=compile(text))
     return Explained(question=question, explanation=found)
 
 

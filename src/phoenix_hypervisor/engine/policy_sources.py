@@ -25,7 +25,7 @@ from phoenix_hypervisor.policy.names import profile_names
 from phoenix_hypervisor.policy.packed import plain
 from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.features import kernel as kernel_named
-from phoenix_hypervisor.profiles.includes import APPARMOR_D
+from phoenix_hypervisor.profiles.includes import APPARMOR_D, is_skipped
 from phoenix_hypervisor.profiles.installed import loaded_through
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
@@ -227,17 +227,25 @@ class PolicySources:
         assert found is not None  # it is among the profiles
         return found
 
-    def include(self, path: str) -> tuple[str, bytes] | None:
-        """File and text of an include, ours first; None for folders and for what is not there."""
-        sources = self._sources
-        if sources is not None:
-            own = sources.find(path, optional=self._parser(sources.directory + "/x")[1])
-            if own is not None and path not in sources.profiles:
-                return own
-        real = self._session.host.root.locate(f"{APPARMOR_D}/{path}")
-        if not os.path.isfile(real):
-            return None
-        return real, read_file(real)  # an empty one is as good as any
+    def include(self, path: str, where: str = "") -> tuple[str, bytes] | list[tuple[str, bytes]] | None:
+        """File and text of an include of the source at `where`; of a directory, those of its files.
+
+        Looked for as the parser does, ours first; None for what is not there.
+        """
+        parser, optional = self._parser(where or self._source_dir + "/x")
+        folders = (*parser.include_dirs(optional=optional), self._session.host.root.locate(APPARMOR_D))
+        if path.startswith("/"):
+            path, folders = path[1:], (self._session.host.root.locate("/"),)
+        for folder in folders:
+            real = os.path.normpath(os.path.join(folder, path))
+            if os.path.isfile(real):
+                return real, read_file(real)
+            if os.path.isdir(real):
+                files = [
+                    os.path.join(real, name) for name in sorted(os.listdir(real)) if not is_skipped(name)
+                ]
+                return [(file, read_file(file)) for file in files if os.path.isfile(file)]
+        return None
 
     def is_own(self, file: str) -> bool:
         """Whether a file is ours rather than the distribution's."""

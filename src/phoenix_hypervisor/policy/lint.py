@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy import constants, perms
+from phoenix_hypervisor.policy.alone import Compile
 from phoenix_hypervisor.policy.diff import equal
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.explain import Compile, is_deny
 from phoenix_hypervisor.policy.grammar import COMMON_TYPES, mount
 from phoenix_hypervisor.policy.product import Search, Side
 from phoenix_hypervisor.policy.profile import Policy, Profile
@@ -152,7 +152,7 @@ def _text(mine: list[Statement]) -> Iterator[_Hit]:
         elif statement.kind == "block" and "//" not in statement.profile and statement.profile:
             if not _NAME.fullmatch(statement.profile):
                 yield _Hit("profile-name", statement, statement.profile)
-        elif statement.kind != "rule" or not statement.profile or is_deny(statement):
+        elif statement.kind != "rule" or not statement.profile or statement.denies:
             continue
         elif words == ["mount"]:
             yield _Hit("bare-mount", statement)
@@ -194,7 +194,7 @@ def _of_owners(mine: list[Statement], name: str) -> Iterator[_Hit]:
     """The rules of profile `name` that are for a file's owner alone."""
     for statement in mine:
         of_it = statement.kind == "rule" and statement.profile == name
-        if of_it and not is_deny(statement) and "owner" in statement.text.split()[:3]:
+        if of_it and not statement.denies and "owner" in statement.text.split()[:3]:
             yield _Hit("owner-open", statement)
 
 
@@ -229,7 +229,7 @@ def _widened(source: Source, compile: Compile, rules: list[Statement]) -> Iterat
 def _meant(rule: Statement) -> set[str] | None:
     """The kinds of mount that a rule's options stand for, or None where it does not say."""
     words = rule.text.split()
-    if is_deny(rule) or not {"mount", "remount"} & set(words[:3]):
+    if rule.denies or not {"mount", "remount"} & set(words[:3]):
         return None
     options = _OPTIONS.findall(rule.text)
     if not options:

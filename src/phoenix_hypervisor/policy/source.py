@@ -8,18 +8,21 @@ text means is asked of the real compiler.  Source: apparmor.d(5).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.values import dataclass
 
-Resolver = Callable[[str], "tuple[str, bytes] | None"]
-"""From the path in an include to a file's name and text, or None to leave the include alone."""
+Resolver = Callable[[str], "tuple[str, bytes] | list[tuple[str, bytes]] | None"]
+"""From the path in an include to a file's name and text, to those of all files of a directory, or
+to None to leave the include alone."""
 
 _INCLUDE = re.compile(rb"#?include\s+(?:if\s+exists\s+)?(?:<([^>\n]+)>|\"([^\"\n]+)\"|([^\s<\"]+))")
 _HEADER = re.compile(rb"(?:^|\s)(?:profile|hat)\s|^\^|^/|^\"/")
 _LINE_STATEMENT = re.compile(rb"(?:@\{\w+\}\s*\+?=|\$\{?\w+\}?\s*=)")
 _WAIVER = re.compile(rb"#\s*lint:\s*allow(-file)?\s+([a-z][a-z-]*)\s*[:,]?\s*(.*)")
+_VARIABLE = re.compile(r"[@$]\{\w+\}")
+_PREFIX = re.compile(r"(?:(?:priority\s*=\s*[+-]?\d+|audit|quiet|deny|allow|owner|other)\s+)*")
 _DEPTH = 20
 
 
@@ -49,10 +52,27 @@ class Statement:
     start: int
     end: int
     """Its extent in `Source.text`."""
+    chain: tuple[str, ...] = ()
+    """The includes that brought it in, outermost first, each as `file:line`."""
+    within: tuple[str, ...] = ()
+    """What opens the blocks that it stands in inside its profile: `deny {`, `if $x {`, `if $x { } else {`."""
 
     @property
     def place(self) -> str:
         return f"{self.file}:{self.line}"
+
+    @property
+    def prefixes(self) -> frozenset[str]:
+        """`deny`, `audit`, `owner` and the like, its own and those of the blocks around it."""
+        found: set[str] = set()
+        for text in (self.text, *self.within):
+            match = _PREFIX.match(text if text is self.text else text.removesuffix("{"))
+            found |= set(match[0].split()) if match else set()
+        return frozenset(found)
+
+    @property
+    def denies(self) -> bool:
+        return "deny" in self.prefixes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,10 +82,25 @@ class Source:
     text: bytes
     statements: tuple[Statement, ...]
     waivers: tuple[Waiver, ...]
+    ends: Mapping[int, int]
+    """Where each block ends, behind its brace, by the start of its header."""
 
     def rules(self) -> list[Statement]:
         """Rules inside profiles, in order."""
         return [s for s in self.statements if s.kind == "rule" and s.profile]
+
+    def blocks(self) -> list[Statement]:
+        """The headers of profiles, hats and children."""
+        return [s for s in self.statements if s.kind == "block" and s.profile]
+
+    def definitions(self, statement: Statement) -> dict[str, list[str]]:
+        """Where the variables in a rule get their values, by name; in the order of the source."""
+        found: dict[str, list[str]] = {name: [] for name in _VARIABLE.findall(statement.text)}
+        for other in self.statements if found else ():
+            name = _VARIABLE.match(other.text)
+            if name and name[0] in found and _LINE_STATEMENT.match(other.text.encode()):
+                found[name[0]].append(other.place)
+        return {name: places for name, places in found.items() if places}
 
     def without(self, dropped: Collection[Statement]) -> bytes:
         """The text without these statements; nothing else moves to another line."""
@@ -85,7 +120,19 @@ def read_source(name: str, text: bytes, resolve: Resolver | None = None) -> Sour
     """
     scanner = _Scanner(resolve or (lambda path: None))
     scanner.file(name, text, 0, frozenset())
-    return Source(bytes(scanner.out), tuple(scanner.statements), tuple(scanner.waivers))
+    return Source(bytes(scanner.out), tuple(scanner.statements), tuple(scanner.waivers), scanner.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block that is open."""
+
+    profile: str
+    """Its name where it is a profile, else empty."""
+    opening: str
+    start: int
+    seen: set[str]
+    """The files put in already: as the parser does, once in a profile."""
 
 
 class _Scanner:
@@ -96,7 +143,12 @@ class _Scanner:
         self.out = bytearray()
         self.statements: list[Statement] = []
         self.waivers: list[Waiver] = []
-        self.blocks: list[str] = []
+        self.blocks: list[_Block] = []
+        self.ends: dict[int, int] = {}
+        self.seen: set[str] = set()
+        self.chain: list[str] = []
+        self.condition = ""
+        """What opened the `if` that ended last: an `else` belongs to it."""
 
     def file(self, name: str, text: bytes, depth: int, above: frozenset[str]) -> None:
         if depth > _DEPTH or name in above:
@@ -116,8 +168,7 @@ class _Scanner:
             elif char == b"}":
                 self.out += char
                 pos += 1
-                if self.blocks:
-                    self.blocks.pop()
+                self._close()
             else:
                 pos = self._statement(name, text, pos)
 
@@ -127,7 +178,13 @@ class _Scanner:
         path = next(group for group in match.groups() if group is not None)
         found = self.resolve(path.decode("utf-8", "surrogateescape"))
         if found is not None:
-            self.file(found[0], found[1], depth + 1, above | {name})
+            line = text.count(b"\n", 0, match.start()) + 1
+            self.chain.append(f"{name}:{line}")
+            for file, content in found if isinstance(found, list) else [found]:
+                if file not in self.seen or file in (name, *above):
+                    self.seen.add(file)
+                    self.file(file, content, depth + 1, above | {name})
+            self.chain.pop()
             return match.end()
         start = len(self.out)
         self.out += match.group()
@@ -152,26 +209,54 @@ class _Scanner:
         body = text[pos:end]
         self.out += body
         if stop == b"{":
-            self.blocks.append(_block_name(body[:-1]) if _is_profile(body, bool(self.blocks)) else "")
+            self._open(body, start)
             self._add("block", body, name, text, at, start)
         else:
             self._add("rule", body, name, text, at, start)
         return end
 
+    def _open(self, body: bytes, start: int) -> None:
+        if _is_profile(body, bool(self.blocks)):
+            self.blocks.append(_Block(_block_name(body[:-1]), "", start, self.seen))
+            self.seen = set()
+            return
+        opening = _bare(body)
+        if opening.startswith("else"):
+            opening = f"{self.condition} }} {opening}"
+        self.blocks.append(_Block("", opening, start, self.seen))
+
+    def _close(self) -> None:
+        if self.blocks:
+            block = self.blocks.pop()
+            self.ends[block.start] = len(self.out)
+            self.seen = block.seen
+            self.condition = block.opening
+
+    def _within(self) -> tuple[str, ...]:
+        innermost = max((n for n, block in enumerate(self.blocks) if block.profile), default=-1)
+        return tuple(block.opening for block in self.blocks[innermost + 1 :])
+
     def _add(self, kind: str, body: bytes, name: str, text: bytes, at: int, start: int) -> None:
-        bare = body if kind == "include" else re.sub(rb"(^|\s)#[^\n]*", b" ", body)
-        words = b" ".join(bare.split())
+        whole = " ".join(body.decode("utf-8", "backslashreplace").split())
         self.statements.append(
             Statement(
                 kind=kind,
-                text=words.decode("utf-8", "backslashreplace"),
+                text=whole if kind == "include" else _bare(body),
                 file=name,
                 line=text.count(b"\n", 0, at) + 1,
-                profile="//".join(block for block in self.blocks if block),
+                profile="//".join(block.profile for block in self.blocks if block.profile),
                 start=start,
                 end=len(self.out),
+                chain=tuple(self.chain),
+                within=self._within(),
             )
         )
+
+
+def _bare(body: bytes) -> str:
+    """Without comments, white space made single."""
+    words = b" ".join(re.sub(rb"(^|\s)#[^\n]*", b" ", body).split())
+    return words.decode("utf-8", "backslashreplace")
 
 
 def _extent(text: bytes, pos: int) -> tuple[int, bytes]:

@@ -102,14 +102,17 @@ class Parser:
             return [path]
         return [path, info.st_size, info.st_mtime_ns]
 
+    def include_dirs(self, *, optional: bool) -> tuple[str, ...]:
+        """Where includes are looked for before the host's own; the first that has one wins."""
+        if not self._source_dir:
+            return self._more
+        # An optional file stands in place of the plain one.
+        before = (os.path.join(self._source_dir, OPTIONAL),) if optional else ()
+        return (*before, self._source_dir, *self._more)
+
     def compile_argv(self, path: str, *, optional: bool) -> tuple[str, ...]:
         """The process that compiles the source at `path` to standard output."""
-        include = ["--Include", self._source_dir] if self._source_dir else []
-        if self._source_dir and optional:
-            # The first that has a file wins: an optional file stands in place of the plain one.
-            include = ["--Include", os.path.join(self._source_dir, OPTIONAL), *include]
-        for directory in self._more:
-            include += ["--Include", directory]
+        include = [word for folder in self.include_dirs(optional=optional) for word in ("--Include", folder)]
         return (
             self._executable,
             *self.features.arguments,
