@@ -30,7 +30,7 @@ _FLAGS = re.compile(rb"\bflags\s*=\s*\([^)]*\)|\(\s*default_allow\s*\)")
 _EVERY_ACCESS = 0x3FFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why a question is answered as it is."""
 
@@ -111,7 +111,7 @@ class Explainer:
         if answer.reason is Reason.UNCONFINED:
             return search.unasked()
         if answer.reason is Reason.UNMEDIATED:
-            return Explanation(answer, (), (), f"no rule is asked: {answer.reason.value}", 1)
+            return search.unmediated()
         explanation = search.run(self._touching(search, found.label))
         rules = explanation.rules
         names = {name: places for r in rules for name, places in self.source.definitions(r).items()}
@@ -241,12 +241,15 @@ class _Search:
     def _said(
         self, rules: tuple[Statement, ...], note: str, others: tuple[tuple[Statement, ...], ...] = ()
     ) -> Explanation:
-        return Explanation(self.answer, rules, others, note, self.compiles)
+        return Explanation(answer=self.answer, rules=rules, others=others, note=note, compiles=self.compiles)
 
     # What no rule says -------------------------------------------------------------
 
     def _header(self) -> Statement | None:
         return next((s for s in self.source.blocks() if s.profile == self.label), None)
+
+    def unmediated(self) -> Explanation:
+        return self._said((), f"no rule is asked: {Reason.UNMEDIATED.value}")
 
     def unasked(self) -> Explanation:
         header = self._header()
