@@ -290,12 +290,24 @@ def test(settings: Settings, profiles: tuple[str, ...], policy: str | None, file
 @_command("lint")
 @click.argument("sources", nargs=-1, shell_complete=complete_profiles)
 @click.option("--quick", is_flag=True, help="Compile each source once only.")
-def lint(settings: Settings, sources: tuple[str, ...], quick: bool) -> int:
+@click.option("--ignore", multiple=True, metavar="CODE", help="Do not look for CODE; may be repeated.")
+@click.option("--sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
+def lint(
+    settings: Settings, sources: tuple[str, ...], quick: bool, ignore: tuple[str, ...], sarif: bool
+) -> int:
     """Find bad habits in profile sources; exit 1 if one is not waived."""
-    request = LintRequest(sources=tuple(map(_operand, sources)), quick=quick)
+    if sarif and settings.json:
+        raise UsageError("--sarif and --json are two formats of one output", hint="take one of them")
+    request = LintRequest(sources=tuple(map(_operand, sources)), quick=quick, ignore=ignore)
     with Busy(settings, "looking at") as busy:
         found = settings.phoenix().lint(request, busy.step)
-    words_of.show_lint(settings, found)
+    if sarif:
+        from phoenix_hypervisor.cli.output import emit
+        from phoenix_hypervisor.cli.policy_sarif import document
+
+        emit(document(found))
+    else:
+        words_of.show_lint(settings, found)
     return EXIT_FAILED if found.open else EXIT_OK
 
 

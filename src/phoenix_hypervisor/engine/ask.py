@@ -340,10 +340,15 @@ def test(sources: PolicySources, request: PolicyTestRequest, progress: Callable[
 
 def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Stage], None]) -> Linted:
     """Bad habits in sources."""
+    from phoenix_hypervisor.policy.lint import CODES
     from phoenix_hypervisor.policy.lint import lint as find_habits
     from phoenix_hypervisor.policy.source import read_source
 
+    for code in request.ignore:
+        if code not in CODES:
+            raise UsageError(f"{code} is not a code of lint", hint=f"there are {', '.join(CODES)}")
     per_source: list[tuple[set[str], list[Habit]]] = []
+    needed: set[str] = set()
     operands = request.sources or tuple(sources.shipped())
     if not operands:
         raise UsageError("there are no profile sources to look at", hint="name a source, or --config FILE")
@@ -358,10 +363,16 @@ def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Stage
             name=path,
             own=_owner(sources, path),
             thorough=not request.quick,
+            lxc=sources.is_own(path),
+            needed=needed,
         )
         looked_at.append(path)
-        per_source.append(({statement.place for statement in source.statements}, habits))
-    return Linted(sources=tuple(looked_at), findings=tuple(_everywhere(per_source)))
+        places = {statement.place for statement in source.statements}
+        per_source.append((places, habits))
+        # A rule that one source cannot do without is not superfluous in what others share with it.
+        needed |= places - {habit.place for habit in habits if habit.code == "redundant-rule"}
+    findings = [one for one in _everywhere(per_source) if one.code not in request.ignore]
+    return Linted(sources=tuple(looked_at), findings=tuple(findings))
 
 
 def _compiler(sources: PolicySources, path: str) -> Callable[[bytes], bytes]:
@@ -385,12 +396,12 @@ _SHARED = ("redundant-rule", "covered-by-file")
 
 def _everywhere(per_source: Sequence[tuple[set[str], list[Habit]]]) -> list[Habit]:
     """Each finding once; a rule of a shared include is superfluous only where it is so for all."""
-    found = dict.fromkeys(one for _, habits in per_source for one in habits)
+    found = {(one.code, one.place): one for _, habits in reversed(per_source) for one in reversed(habits)}
+    known = [(places, {(one.code, one.place) for one in habits}) for places, habits in per_source]
     return [
         one
-        for one in found
-        if one.code not in _SHARED
-        or all(one in habits for places, habits in per_source if one.place in places)
+        for key, one in reversed(found.items())
+        if one.code not in _SHARED or all(key in habits for places, habits in known if one.place in places)
     ]
 
 

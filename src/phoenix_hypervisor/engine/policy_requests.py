@@ -100,6 +100,8 @@ class LintRequest:
     """Empty: all shipped sources."""
     quick: bool = False
     """Compile each source only once: superfluous and widened rules are not found."""
+    ignore: tuple[str, ...] = ()
+    """Codes that are not looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,33 +1,37 @@
 """Bad habits in profile sources.
 
-Owns the checks, their codes and their waivers (`# lint: allow CODE reason`).  Must not
-compile by itself, nor judge files that are not ours: rules of distribution includes are
-left alone.  The codes are explained in docs/internals/policy-engine.md.
+Owns the codes, their waivers (`# lint: allow CODE reason`) and putting a source's findings together.  Must
+not compile by itself, nor judge files that are not ours: rules of distribution includes are left alone.
+The codes are explained in docs/guide/policy.md.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator
 
-from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.policy import constants, perms
-from phoenix_hypervisor.policy.alone import Compile
-from phoenix_hypervisor.policy.diff import equal
+from phoenix_hypervisor.policy import constants
+from phoenix_hypervisor.policy.alone import Compile, rules_alone
 from phoenix_hypervisor.policy.evaluate import Evaluator
-from phoenix_hypervisor.policy.grammar import COMMON_TYPES, mount
-from phoenix_hypervisor.policy.product import Search, Side
-from phoenix_hypervisor.policy.profile import Policy, Profile
+from phoenix_hypervisor.policy.habits import Hit, in_text, is_for_lxc
+from phoenix_hypervisor.policy.profile import Policy
 from phoenix_hypervisor.policy.queries import SignalQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement, waived
-from phoenix_hypervisor.policy.spaces import kind
+from phoenix_hypervisor.policy.surplus import left_over, mounts_meant, redundant, widened
 from phoenix_hypervisor.values import dataclass
 
 CODES: dict[str, str] = {
     "redundant-rule": "the policy is the same without it, for the features compiled for",
+    "left-beside-deny": "the rule denies reading and writing, but not all that other rules allow",
+    "unconfined-exec": "the program runs without confinement, or may",
+    "bare-all": "`all,` allows everything that no rule denies",
     "bare-mount": "`mount,` makes every other mount rule redundant; a second procfs escapes path rules",
+    "bare-ptrace": "`ptrace,` allows tracing every process, whatever its profile",
+    "bare-capability": "`capability,` allows every capability that no rule denies",
+    "bare-change-profile": "it may change to any profile, or to none",
+    "complain-flag": "the profile denies nothing that no rule denies: it only logs",
+    "unconfined-flag": "the profile allows everything that no rule denies, or confines nothing",
     "covered-by-file": "`file,` in the same profile already allows it",
     "change-profile-out": "the container may leave its confinement",
     "no-signal-receive": "neither lxc-stop nor the host's kill can end the container",
@@ -36,17 +40,12 @@ CODES: dict[str, str] = {
     "compiler-widens": "this host's compiler makes more of the rule than it says",
     "owner-open": "this compiler makes it a rule for everybody, on kernels from 6.17 on",
     "unmediated-class": "the compiler was told too little about the kernel: all of it is allowed",
-    "slow-compile": "compiling takes longer than the budget",
+    "slow-compile": "compiling takes more of the processor's time than the budget",
     "large-policy": "the compiled policy is larger than the budget",
 }
 
 MAX_SECONDS = 1.5
 MAX_BYTES = 460_000
-
-_NAME = re.compile(r"lxc-[A-Za-z0-9_.-]+")
-_OPTIONS = re.compile(r"\boptions?\s*(=|\sin\s)\s*(\([^)]*\)|[^\s,]+)")
-_PLAIN = re.compile(r"(?:[rwamkl]|ix)+")
-"""File permissions that `file,` grants as well: no change of profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,6 @@ class Habit:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    code: str
-    statement: Statement | None
-    detail: str = ""
-
-
 def lint(
     source: Source,
     compile: Compile,
@@ -90,42 +82,76 @@ def lint(
     name: str,
     own: Callable[[str], bool] = lambda file: True,
     thorough: bool = True,
+    lxc: bool = False,
+    needed: Collection[str] = (),
 ) -> list[Habit]:
     """Everything to object to in `source` (the file `name`), waived findings included.
 
-    `own` tells our files from those of the distribution.  Without `thorough` nothing is
-    compiled a second time: redundant rules and widened ones are not looked for.
-    Raises PhoenixError where the source does not compile.
+    `own` tells our files from those of the distribution.  Without `thorough` nothing is compiled a second
+    time: redundant rules, widened ones and what is left beside deny rules are not looked for.  `lxc`: the
+    source is for containers whatever it says itself.  `needed`: places of rules that are known not to be
+    redundant.  Raises PhoenixError where the source does not compile.
     """
-    started = time.perf_counter()
+    started = _busy()
     blob = compile(source.text)
-    seconds = time.perf_counter() - started
+    seconds = _busy() - started
     policy = read_policy(blob)
     mine = [s for s in source.statements if own(s.file)]
-    hits = [*_text(mine), *_behaviour(mine, policy)]
-    known = {hit.statement.start for hit in hits if hit.statement is not None and hit.code in _COVERING}
+    lxc = lxc or is_for_lxc(source.statements)
+    hits = [*in_text(mine, lxc=lxc), *_behaviour(mine, policy, lxc=lxc)]
     if thorough:
-        rules = [s for s in mine if s.kind == "rule" and s.profile]
-        widened = list(_widened(source, compile, rules))
-        if widened:
-            # What a widened rule covers by mistake is not superfluous.
-            known |= {rule.start for rule in rules if _meant(rule) is not None}
-        hits += [
-            *_redundant(source, compile, policy, [rule for rule in rules if rule.start not in known]),
-            *widened,
-        ]
+        hits += _compiled_again(source, compile, policy, mine, hits, name, needed)
     if seconds > MAX_SECONDS:
-        hits.append(_Hit("slow-compile", None, f"{seconds:.1f} s, budget {MAX_SECONDS:.0f} s"))
+        hits.append(Hit("slow-compile", None, f"{seconds:.1f} s, budget {MAX_SECONDS} s"))
     if len(blob) > MAX_BYTES:
-        hits.append(_Hit("large-policy", None, f"{len(blob)} bytes, budget {MAX_BYTES}"))
+        hits.append(Hit("large-policy", None, f"{len(blob)} bytes, budget {MAX_BYTES}"))
     findings = [_finding(source, hit, name) for hit in hits]
     return sorted(findings, key=lambda finding: (_line(finding.place), finding.code))
 
 
-_COVERING = {"covered-by-file"}
+def _busy() -> float:
+    """Seconds of the processor that this process and those it waited for took: a busy machine is no fault."""
+    return sum(os.times()[:4])
 
 
-def _finding(source: Source, hit: _Hit, name: str) -> Habit:
+def _compiled_again(
+    source: Source,
+    compile: Compile,
+    policy: Policy,
+    mine: list[Statement],
+    hits: list[Hit],
+    name: str,
+    needed: Collection[str],
+) -> list[Hit]:
+    """What takes a look at each rule by itself, and compiling without some."""
+    inner = [s for s in source.statements if s.profile and s.kind != "block"]
+    rules = [s for s in mine if s.kind == "rule" and s.profile]
+    alone = rules_alone(source, compile, inner)
+    by_name = {profile.label: profile for profile in policy.profiles}
+    found = []
+    for rule in rules:
+        one = alone.profiles.get(rule.start)
+        example = widened(rule, one) if one is not None else None
+        if example:
+            found.append(Hit("compiler-widens", rule, f"it allows `{example}`"))
+        profile = by_name.get(rule.profile)
+        if rule.denies and one is not None and profile is not None:
+            left = left_over(profile, one)
+            if left:
+                found.append(Hit("left-beside-deny", rule, f"{left[0]} stays allowed, as in `{left[1]}`"))
+    known = {
+        hit.statement.start for hit in hits if hit.statement is not None and hit.code == "covered-by-file"
+    }
+    if any(hit.code == "compiler-widens" for hit in found):
+        # What a widened rule covers by mistake is not superfluous.
+        known |= {rule.start for rule in rules if mounts_meant(rule) is not None}
+    # From the end on, the source's own rules first: of two that are alike the later one is told.
+    asked = sorted(rules, key=lambda rule: (rule.file != name, -rule.start))
+    asked = [rule for rule in asked if rule.start not in known and rule.place not in needed]
+    return [*found, *(Hit("redundant-rule", r) for r in redundant(source, compile, policy, alone, asked))]
+
+
+def _finding(source: Source, hit: Hit, name: str) -> Habit:
     waiver = waived(source, hit.code, hit.statement)
     detail = f": {hit.detail}" if hit.detail else ""
     return Habit(
@@ -142,40 +168,7 @@ def _line(place: str) -> tuple[str, int]:
     return (file, int(line)) if line.isdigit() else (place, 0)
 
 
-def _text(mine: list[Statement]) -> Iterator[_Hit]:
-    """What can be told from the text alone."""
-    with_file = {s.profile for s in mine if s.kind == "rule" and s.text in ("file,", "allow file,")}
-    for statement in mine:
-        words = statement.text.rstrip(",").split()
-        if statement.kind == "include" and "lxc/start-container" in statement.text:
-            yield _Hit("start-container", statement)
-        elif statement.kind == "block" and "//" not in statement.profile and statement.profile:
-            if not _NAME.fullmatch(statement.profile):
-                yield _Hit("profile-name", statement, statement.profile)
-        elif statement.kind != "rule" or not statement.profile or statement.denies:
-            continue
-        elif words == ["mount"]:
-            yield _Hit("bare-mount", statement)
-        elif "change_profile" in words[:2]:
-            target = words[words.index("->") + 1] if "->" in words[:-1] else "anything"
-            if not target.strip('"').startswith("lxc-"):
-                yield _Hit("change-profile-out", statement, target)
-        elif statement.profile in with_file and _is_covered_path(words):
-            yield _Hit("covered-by-file", statement)
-
-
-def _is_covered_path(words: list[str]) -> bool:
-    """An allow rule for a path without a change of profile and without audit."""
-    if words and words[0] in ("allow", "owner", "file"):
-        words = words[1:]
-    if len(words) != 2:
-        return False
-    path = next((word for word in words if word.strip('"').startswith(("/", "@{"))), None)
-    letters = words[1] if path == words[0] else words[0]
-    return path is not None and _PLAIN.fullmatch(letters) is not None
-
-
-def _behaviour(mine: list[Statement], policy: Policy) -> Iterator[_Hit]:
+def _behaviour(mine: list[Statement], policy: Policy, *, lxc: bool) -> Iterator[Hit]:
     """What has to be asked of the compiled profile."""
     for statement in mine:
         if statement.kind != "block" or not statement.profile or "//" in statement.profile:
@@ -183,88 +176,17 @@ def _behaviour(mine: list[Statement], policy: Policy) -> Iterator[_Hit]:
         profile = next((p for p in policy.profiles if p.label == statement.profile), None)
         kill = constants.signal("kill")
         if profile is not None and profile.unmediated():
-            yield _Hit("unmediated-class", statement, ", ".join(profile.unmediated()))
-        if profile is not None and not Evaluator(profile).ask(SignalQuery(kill, 0x4, b"unconfined")).allowed:
-            yield _Hit("no-signal-receive", statement)
+            yield Hit("unmediated-class", statement, ", ".join(profile.unmediated()))
+        asked = SignalQuery(kill, 0x4, b"unconfined")
+        if lxc and profile is not None and not Evaluator(profile).ask(asked).allowed:
+            yield Hit("no-signal-receive", statement)
         if profile is not None and profile.own_file is not None and profile.own_file.table is not None:
             yield from () if profile.own_file.flagged else _of_owners(mine, statement.profile)
 
 
-def _of_owners(mine: list[Statement], name: str) -> Iterator[_Hit]:
+def _of_owners(mine: list[Statement], name: str) -> Iterator[Hit]:
     """The rules of profile `name` that are for a file's owner alone."""
     for statement in mine:
         of_it = statement.kind == "rule" and statement.profile == name
-        if of_it and not statement.denies and "owner" in statement.text.split()[:3]:
-            yield _Hit("owner-open", statement)
-
-
-def _redundant(source: Source, compile: Compile, policy: Policy, rules: list[Statement]) -> Iterator[_Hit]:
-    """Rules without which the policy stays equal, logging included."""
-    for rule in rules:
-        try:
-            without = read_policy(compile(source.without([rule])))
-        except PhoenixError:
-            continue
-        if equal(policy, without):
-            yield _Hit("redundant-rule", rule)
-
-
-def _widened(source: Source, compile: Compile, rules: list[Statement]) -> Iterator[_Hit]:
-    """Mount rules that, compiled alone, allow another kind of mount than they name."""
-    inner = [s for s in source.statements if s.profile and s.kind != "block"]
-    for rule in rules:
-        meant = _meant(rule)
-        if meant is None:
-            continue
-        try:
-            alone = read_policy(compile(source.without([s for s in inner if s.start != rule.start])))
-            profile = alone.get(rule.profile)
-        except PhoenixError:
-            continue
-        example = _beyond(profile, meant)
-        if example:
-            yield _Hit("compiler-widens", rule, f"it allows `{example}`")
-
-
-def _meant(rule: Statement) -> set[str] | None:
-    """The kinds of mount that a rule's options stand for, or None where it does not say."""
-    words = rule.text.split()
-    if rule.denies or not {"mount", "remount"} & set(words[:3]):
-        return None
-    options = _OPTIONS.findall(rule.text)
-    if not options:
-        return None
-    meant: set[str] = set()
-    for operator, listed in options:
-        names = [word for word in re.split(r"[\s,()]+", listed) if word]
-        try:
-            flags = constants.mount_flags(names)
-        except PhoenixError:
-            return None
-        if "remount" in words[:3]:
-            flags |= constants.MS_REMOUNT
-        kinds = [
-            word
-            for word, bits in (
-                ("remount", constants.MS_REMOUNT),
-                ("bind", constants.MS_BIND),
-                ("propagation", constants.MS_PROPAGATION),
-                ("move", constants.MS_MOVE),
-            )
-            if flags & bits
-        ] or ["new"]
-        meant.update(kinds[:1] if operator == "=" else [*kinds, "new"])
-    return meant
-
-
-def _beyond(profile: Profile, meant: set[str]) -> str | None:
-    """A shortest mount of another kind that the profile allows."""
-    one = kind("mount")
-    grammar = mount(COMMON_TYPES)
-    space = one.space(profile, False)
-    search = Search(grammar, space.side, Side.constant(alive=False))
-    for node in search:
-        tag = grammar.tags[node[0]]
-        if grammar.reads[node[0]] and tag not in meant and space.grants(node[1]).allow & perms.MAY_MOUNT:
-            return str(one.query(search.string(node), perms.MAY_MOUNT, False))
-    return None
+        if of_it and not statement.denies and "owner" in statement.prefixes:
+            yield Hit("owner-open", statement)

@@ -23,6 +23,7 @@ _LINE_STATEMENT = re.compile(rb"(?:@\{\w+\}\s*\+?=|\$\{?\w+\}?\s*=)")
 _WAIVER = re.compile(rb"#\s*lint:\s*allow(-file)?\s+([a-z][a-z-]*)\s*[:,]?\s*(.*)")
 _VARIABLE = re.compile(r"[@$]\{\w+\}")
 _PREFIX = re.compile(r"(?:(?:priority\s*=\s*[+-]?\d+|audit|quiet|deny|allow|owner|other)\s+)*")
+_PRIORITY = re.compile(r"priority\s*=\s*([+-]?\d+)\s")
 _DEPTH = 20
 
 
@@ -69,6 +70,12 @@ class Statement:
             match = _PREFIX.match(text if text is self.text else text.removesuffix("{"))
             found |= set(match[0].split()) if match else set()
         return frozenset(found)
+
+    @property
+    def priority(self) -> int:
+        """Which rules it outranks; 0 where it does not say."""
+        match = _PRIORITY.match(self.text)
+        return int(match[1]) if match else 0
 
     @property
     def denies(self) -> bool:
