@@ -51,7 +51,7 @@ def test_bare_rules(tmp_path: Path) -> None:
 
 
 @from_4
-def test_all(tmp_path: Path) -> None:
+def test_the_rule_all(tmp_path: Path) -> None:
     assert found(tmp_path, "all,") == ["bare-all:2"]
 
 
