@@ -99,6 +99,8 @@ def test_a_rewritten_mount_is_in_the_grammar_of_mounts(which: str, query: MountQ
         return  # EINVAL before or without AppArmor
     if flags == 0x2000 and source and strange:
         return
+    if not flags & 0x1E3020 and not target.endswith(b"/"):
+        return  # a file system is mounted on a directory, or ENOTDIR behind AppArmor
     assert mount().accepts(string) == 2
 
 

@@ -153,7 +153,8 @@ def _files(found: Listed) -> list[str]:
                 groups.setdefault(kept.get(one, ""), []).append(one)
             for access, patterns in groups.items():
                 lines += [f"    {access or '-':<7} {row}" for row in _rows(patterns)]
-    return lines
+    # Each line is true; that they are all is proven of none.
+    return [*lines, "  there may be more (--limit); `phoenix policy query` answers for any path"]
 
 
 def _rows(patterns: list[str]) -> list[str]:

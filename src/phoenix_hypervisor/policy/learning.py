@@ -15,6 +15,8 @@ from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
 _NOWHERE = frozenset((DEAD,))
 _COMBINATIONS = 40_000
 """Combinations of states and patterns after which a search gives up."""
+STEPS = 3_000_000
+"""Steps of all searches for what is left, together: some seconds."""
 _WAYS = 20_000
 _RANGES = (b"0123456789", b"123456789", b"abcdefghijklmnopqrstuvwxyz")
 
@@ -30,6 +32,7 @@ class Learner:
         """Bit 1: a refused path ends here or below; bit 2: an allowed one."""
         self.budget = budget
         """States that may still be looked at."""
+        self.steps = STEPS
         self._images: dict[Pattern, frozenset[int]] = {}
         self._members: dict[int, list[int]] = {}
         classes = range(len(paths.bytes))
@@ -234,7 +237,8 @@ class Learner:
                 if found not in came:
                     came[found] = (key, one)
                     queue.append(found)
-            if len(queue) > _COMBINATIONS:
+            self.steps -= len(row)
+            if len(queue) > _COMBINATIONS or self.steps < 0:
                 return None
         self.budget -= len(queue) * 10
         return [[*_string(came, key), one] for key, one in open_ones]
