@@ -49,7 +49,7 @@ def test_a_mistyped_kernel_is_answered_with_the_near_ones(host: DirectoryHost) -
     assert "debian-12, debian-13" in result.err
 
 
-@pytest.mark.parametrize("name", ["lxc-base-unprivileged", "lxc-nvidia-gpu-docker"])
+@pytest.mark.parametrize("name", ["lxc-base-unprivileged", "lxc-nvidia-gpu-docker-unprivileged"])
 def test_of_a_shipped_profile_nine_of_ten_random_allowed_paths_are_told(name: str, tmp_path: Path) -> None:
     """In at most 200 lines; real names come before patterns."""
     blob = str(tmp_path / "blob")
