@@ -25,6 +25,7 @@ from phoenix_hypervisor.policy.profile import Policy, Profile
 from phoenix_hypervisor.policy.queries import Query, RawQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.values import replace
+from support.typed import words_and_options
 
 pytestmark = [
     pytest.mark.host,
@@ -105,17 +106,7 @@ def _compiled(draw: random.Random) -> list[Profile]:
 
 def asked(witness: str) -> Query | RawQuery:
     """The question that a shell would hand to `policy query`."""
-    words, options, left = [], dict[str, object](), shlex.split(witness)
-    while left:
-        word = left.pop(0)
-        name = word.removeprefix("--").replace("-", "_")
-        if not word.startswith("--"):
-            words.append(word)
-        elif name in ("other", "onexec"):
-            options[name] = True
-        else:
-            value = left.pop(0)
-            options[name] = int(value) if name in ("class", "uid", "protocol") else value
+    words, options = words_and_options(shlex.split(witness))
     return read_question(words, options)[1]
 
 

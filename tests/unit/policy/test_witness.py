@@ -12,6 +12,7 @@ from phoenix_hypervisor.policy.diff import diff_policies
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.queries import FileQuery, show
 from phoenix_hypervisor.policy.reader import read_policy
+from support.typed import words_and_options
 from unit.policy import tiny
 from unit.policy.samples import policy
 
@@ -34,19 +35,7 @@ def arguments(text: str) -> tuple[list[str], dict[str, object]]:
     """The words and options that a shell makes of a witness."""
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True)
     given = done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
-    words: list[str] = []
-    options: dict[str, object] = {}
-    while given:
-        word = given.pop(0)
-        name = word.removeprefix("--").replace("-", "_")
-        if not word.startswith("--"):
-            words.append(word)
-        elif name in ("other", "onexec"):
-            options[name] = True
-        else:
-            value = given.pop(0)
-            options[name] = int(value) if name in ("class", "uid") else value
-    return words, options
+    return words_and_options(given)
 
 
 @pytest.mark.parametrize(
