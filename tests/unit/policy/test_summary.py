@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from phoenix_hypervisor.policy import learning
 from phoenix_hypervisor.policy.braces import braced
 from phoenix_hypervisor.policy.constants import file_access
 from phoenix_hypervisor.policy.dfa import Dfa
@@ -50,12 +51,28 @@ def test_nine_of_ten_random_allowed_paths_are_told(which: str, name: str) -> Non
 @pytest.mark.parametrize("which", ENCODINGS)
 def test_every_line_is_true_for_every_path(which: str) -> None:
     """Not sampled: a line and the automaton are searched together."""
+    assert_true(which, told(f"sample-{which}", "lxc-a"))
+
+
+@pytest.mark.parametrize("which", ENCODINGS)
+def test_a_search_that_gives_up_says_less_and_nothing_wrong(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "STEPS", 0)
+    lines = list_lines(policy(f"sample-{which}").get("lxc-a"), b"/", NAMES)
+    assert_true(which, lines)
+    # The line for everything needs the whole of what it leaves out.
+    assert any(line.but for line in told(f"sample-{which}", "lxc-a"))
+    assert lines and not any(line.but for line in lines)
+
+
+def assert_true(which: str, lines: tuple[Line, ...]) -> None:
     profile = policy(f"sample-{which}").get("lxc-a")
     database = profile.file
     assert database is not None
     found = (database.file_perms(state, owner=True) for state in range(len(database.dfa)))
     allows = [one.allow & ~one.deny for one in found]
-    for line in told(f"sample-{which}", "lxc-a"):
+    for line in lines:
         if not line.access:
             continue
         mask = file_access(line.access)
