@@ -120,6 +120,25 @@ def test_what_kernels_read_for_want_of_file_rules_is_compared() -> None:
         assert Evaluator(a).ask(one.query).allowed is not Evaluator(b).ask(one.query).allowed
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("audit owner /a rwl,", "link /[ab] -> /[ab], audit link /** -> /a?,"),
+        ("link /[ab] -> /[ab],", "audit owner /a rwl,"),
+        ("link subset /a/** -> /a/*,", "/a/b rwl,"),
+    ],
+)
+def test_an_example_of_a_link_shows_what_is_said(one: str, two: str) -> None:
+    """A target may also need permissions: then the side that has the pair's may be the one that refuses."""
+    found, a, b = compared(profile(one), profile(two))
+    links = [d for d in found.differences if d.kind == "link" and "link" in (d.only_a, d.only_b)]
+    assert links
+    for told in links:
+        assert isinstance(told.query, Query)
+        answers = [Evaluator(p).ask(told.query).allowed for p in (a, b)]
+        assert answers == [bool(told.only_a), bool(told.only_b)], told
+
+
 def test_an_unconfined_tracer_is_no_example() -> None:
     rules = "ptrace (readby,tracedby) peer=unconfined,"
     found, *_ = compared(profile(rules), profile("deny " + rules), logging=True)

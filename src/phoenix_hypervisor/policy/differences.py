@@ -14,7 +14,7 @@ from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grants import Grant
 from phoenix_hypervisor.policy.profile import Mode, Profile
-from phoenix_hypervisor.policy.queries import Query, RawQuery
+from phoenix_hypervisor.policy.queries import LinkQuery, Query, RawQuery
 from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.values import dataclass
 
@@ -179,8 +179,9 @@ class Pair:
         complain = -1 if self.complains else grant.complain
         return complain & ~grant.kill & (~grant.quiet if self.hushes else -1)
 
-    def apart(self, query: Query | RawQuery, aspect: Aspect) -> bool:
-        """Whether the two really answer `query` differently in `aspect`."""
+    def apart(self, query: Query | RawQuery, key: Key) -> bool:
+        """Whether the two really answer `query` as differently as `key` says."""
+        aspect = key.aspect
         one, two = self._judges
         if isinstance(query, RawQuery):
             return one.raw(query) != two.raw(query)
@@ -189,7 +190,10 @@ class Pair:
         except PolicyError:  # no kernel can be asked this
             return False
         if aspect is Aspect.ALLOW:
-            return (first.allowed and not first.complain) is not (second.allowed and not second.complain)
+            ours, theirs = (one.allowed and not one.complain for one in (first, second))
+            # What only one side has of `subset` makes that side allow less, on some targets.
+            subset = isinstance(query, LinkQuery) and not key.bits & perms.LINK
+            return ours is not theirs and (subset or ours is bool(key.only_a))
         if aspect is Aspect.COMPLAIN:
             return first.allowed is not second.allowed
         if aspect is Aspect.TRANSITION:

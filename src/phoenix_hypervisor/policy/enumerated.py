@@ -36,7 +36,7 @@ def _told(
 ) -> Iterator[Difference]:
     """The difference with the first of `queries` that tells the two apart; nothing where none does."""
     asked = list(queries)
-    query = next((one for one in asked if pair.apart(one, key.aspect)), None)
+    query = next((one for one in asked if pair.apart(one, key)), None)
     if query is not None:
         yield Difference(
             profile=pair.name,

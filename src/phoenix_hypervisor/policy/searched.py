@@ -254,9 +254,9 @@ def _telling(
 ) -> Query | RawQuery | None:
     """The question that `string` stands for, where the two really answer it differently."""
     query = kind.query(string, key.bits, other)
-    if pair.apart(query, key.aspect):
+    if pair.apart(query, key):
         return query
-    return _with_target(pair, query, key.aspect, thorough=first) if isinstance(query, LinkQuery) else None
+    return _with_target(pair, query, key, thorough=first) if isinstance(query, LinkQuery) else None
 
 
 def _report(
@@ -284,7 +284,7 @@ def _report(
     )
 
 
-def _with_target(pair: Pair, query: LinkQuery, aspect: Aspect, *, thorough: bool) -> Query | None:
+def _with_target(pair: Pair, query: LinkQuery, key: Key, *, thorough: bool) -> Query | None:
     """The same with a target on which the two differ.
 
     A pair of paths may also ask for the target to have the permissions of the link, which no
@@ -293,7 +293,7 @@ def _with_target(pair: Pair, query: LinkQuery, aspect: Aspect, *, thorough: bool
     more = chain(_targets(pair.a), _targets(pair.b)) if thorough else iter(())
     for target in chain((query.path,), more):
         found = replace(query, target=target)
-        if pair.apart(found, aspect):
+        if pair.apart(found, key):
             return found
     return None
 
