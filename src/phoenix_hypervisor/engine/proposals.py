@@ -1,0 +1,120 @@
+"""What may be done about a logged denial.
+
+Owns the way from a line to its verdict: the question is asked again of the profile's source as it is now.
+Profiles are compiled once for all lines of a run.  What a line means is the audit room's; must not read logs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phoenix_hypervisor.audit.verdict import Judged, Verdict
+from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.policy.answers import Answer, Reason
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.audit.line import Line
+    from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.policy.evaluate import Evaluator
+    from phoenix_hypervisor.policy.explain import Explainer
+    from phoenix_hypervisor.policy.query import Query
+
+
+class Judge:
+    """Judges lines of one host's logs.  Compiles each profile once."""
+
+    def __init__(self, sources: PolicySources) -> None:
+        self._sources = sources
+        self._shipped = frozenset(sources.shipped())
+        self._judges: dict[str, Evaluator] = {}
+        self._explainers: dict[str, Explainer] = {}
+        self._places: dict[tuple[str, str], str | None] = {}
+
+    def judge(self, line: Line) -> Judged:
+        """What becomes of a denial.  Raises PhoenixError where a shipped profile cannot be compiled."""
+        from phoenix_hypervisor.audit.asked import ask_again
+
+        strange = self._strange(line)
+        if strange is not None:
+            return strange
+        name = line.text("profile") or line.text("label")
+        judge = self._judge_of(name)
+        try:
+            asked = ask_again(line, judge.profile)
+        except UsageError as error:
+            code = "no-question" if "nothing to ask" in error.message else "not-asked"
+            return Judged(verdict=Verdict.UNKNOWN, reason=_sentence(error), code=code)
+        if asked.refused is not None:
+            return Judged(verdict=Verdict.UNKNOWN, reason=asked.refused, code="no-rule")
+        try:
+            answer = judge.ask(asked.question)
+        except PhoenixError as error:
+            return Judged(verdict=Verdict.UNKNOWN, reason=_sentence(error), code="not-asked")
+        return self._of(name, asked.question, answer)
+
+    def _of(self, name: str, question: Query, answer: Answer) -> Judged:
+        if answer.allowed and not answer.complain:
+            reason = f"the source of {name} allows it: if it is still refused, `phoenix apply` loads that"
+            return Judged(verdict=Verdict.ALLOWED_NOW, reason=reason, code="allowed")
+        if answer.reason is Reason.DENY_RULE:
+            place = self.place(name, question)
+            reason = f"a deny rule of {name} holds it"
+            return Judged(verdict=Verdict.REFUSED, reason=reason, code="deny-rule", where=place)
+        reason = "no rule of the profile allows it"
+        return Judged(verdict=Verdict.UNKNOWN, reason=reason, code="not-enough")
+
+    def _strange(self, line: Line) -> Judged | None:
+        """The verdict of a line that no shipped profile decided alone."""
+        name = line.text("profile") or line.text("label")
+        if line.text("namespace"):
+            reason = f"policy inside a container decided (namespace {line.text('namespace')})"
+            return Judged(verdict=Verdict.FOREIGN, reason=reason, code="foreign-namespace")
+        if not name:
+            return Judged(verdict=Verdict.UNKNOWN, reason="the line names no profile", code="not-asked")
+        if "//&" in name:
+            reason = f"several profiles decided ({name}), and the line does not say which one refused"
+            return Judged(verdict=Verdict.UNKNOWN, reason=reason, code="stack")
+        if name == "unconfined":
+            return Judged(verdict=Verdict.NOT_OURS, reason="no profile decided", code="unconfined")
+        top = name.partition("//")[0]
+        if top not in self._shipped:
+            reason = f"{name} is not one of Phoenix's profiles"
+            return Judged(verdict=Verdict.NOT_OURS, reason=reason, code="not-shipped")
+        if top != name:
+            reason = f"{name} is a child profile or a hat: accepted rules go into {top} itself"
+            return Judged(verdict=Verdict.UNKNOWN, reason=reason, code="child-profile")
+        return None
+
+    def _judge_of(self, name: str) -> Evaluator:
+        from phoenix_hypervisor.policy.evaluate import Evaluator
+        from phoenix_hypervisor.policy.reader import read_policy
+
+        if name not in self._judges:
+            profile = read_policy(self._sources.blob(f"shipped:{name}")).get(name)
+            self._judges[name] = Evaluator(profile, self._sources.asks())
+        return self._judges[name]
+
+    def place(self, name: str, question: Query) -> str | None:
+        """`FILE:LINE` of the rule that decides; None where no single one does."""
+        from phoenix_hypervisor.policy.explain import Explainer
+        from phoenix_hypervisor.policy.source import read_source
+
+        key = name, str(question)
+        if key not in self._places:
+            if name not in self._explainers:
+                sources = self._sources
+                path, text = sources.source(name)
+                source = read_source(path, text, lambda include: sources.include(include, path))
+                compile = lambda data: sources.compile(data, path)  # noqa: E731
+                self._explainers[name] = Explainer(source, compile, whole=compile(text))
+            try:
+                found = self._explainers[name].explain(name, question, self._sources.asks())
+            except PhoenixError:
+                self._places[key] = None
+            else:
+                self._places[key] = found.rules[0].place if found.rules else None
+        return self._places[key]
+
+
+def _sentence(error: PhoenixError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
