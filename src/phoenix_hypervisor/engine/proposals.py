@@ -6,6 +6,7 @@ Profiles are compiled once for all lines of a run.  What a line means is the aud
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.audit.verdict import Judged, Verdict
@@ -105,7 +106,7 @@ class Judge:
                 sources = self._sources
                 path, text = sources.source(name)
                 source = read_source(path, text, lambda include: sources.include(include, path))
-                compile = lambda data: sources.compile(data, path)  # noqa: E731
+                compile = partial(sources.compile, where=path)
                 self._explainers[name] = Explainer(source, compile, whole=compile(text))
             try:
                 found = self._explainers[name].explain(name, question, self._sources.asks())
