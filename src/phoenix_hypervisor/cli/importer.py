@@ -47,7 +47,7 @@ def import_(settings: Settings, output: str | None, merge: bool, all_nodes: bool
     if propose:
         if output is not None or merge or all_nodes:
             raise UsageError("--propose writes nothing and looks at this node: it goes alone")
-        from phoenix_hypervisor.cli.proposals import run_propose
+        from phoenix_hypervisor.cli.proposed import run_propose
 
         return run_propose(settings)
     prints = output == "-"
