@@ -16,7 +16,8 @@ from phoenix_hypervisor.plan import entries
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.entries import Header
 from phoenix_hypervisor.plan.model import Finding, Note
-from phoenix_hypervisor.plan.roles import Role
+from phoenix_hypervisor.plan.registries import REGISTRIES, every
+from phoenix_hypervisor.plan.roles import Coded, Role
 
 TOP = Path(__file__).parents[2]
 PACKAGE = TOP / "src/phoenix_hypervisor"
@@ -41,7 +42,7 @@ SAMPLES: dict[str, Any] = {
 """Data that are not a text."""
 
 
-def sample(code: Code) -> dict[str, Any]:
+def sample(code: Coded) -> dict[str, Any]:
     return {name: SAMPLES.get(name, f"{{{name}}}") for name in code.data}
 
 
@@ -49,8 +50,8 @@ def test_the_page_is_what_the_registry_says() -> None:
     assert (TOP / "docs/codes.md").read_text() == page(), "run make reference"
 
 
-@pytest.mark.parametrize("code", Code)
-def test_a_code_has_words_in_every_role(code: Code) -> None:
+@pytest.mark.parametrize("code", list(every()))
+def test_a_code_has_words_in_every_role(code: Coded) -> None:
     """Braces in the data are others' text: they stand for themselves."""
     for role in set(code.roles) - {Role.FAULT}:
         kind = Finding if role is Role.FINDING else Note
@@ -62,9 +63,9 @@ def test_a_code_has_words_in_every_role(code: Code) -> None:
             assert hint, "a finding says what to do"
 
 
-@pytest.mark.parametrize("code", Code)
-def test_a_code_is_used(code: Code) -> None:
-    word = re.compile(rf"\bCode\.{code.name}\b")
+@pytest.mark.parametrize("code", list(every()))
+def test_a_code_is_used(code: Coded) -> None:
+    word = re.compile(rf"\b{type(code).__name__}\.{code.name}\b")
     users = [
         path
         for path in PACKAGE.rglob("*.py")
@@ -89,8 +90,9 @@ def test_every_fault_comes_with_a_code() -> None:
 
 
 def test_codes_are_words_with_hyphens_and_each_stands_once() -> None:
-    assert all(re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", code) for code in Code)
-    assert len({str(code) for code in Code}) == len(Code.__members__)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", code) for code in every())
+    members = [name for registry in REGISTRIES for name in registry.__members__]
+    assert len({str(code) for code in every()}) == len(members) == len(set(members))
 
 
 def test_data_that_do_not_belong_to_a_code_are_refused() -> None:
@@ -118,7 +120,9 @@ def test_what_is_left_alone_says_so_by_a_code() -> None:
                 found.append((path.name, ast.unparse(node.args[0])))
     assert len(found) >= 5
     for name, code in found:
-        assert code.startswith("Code.") and code.removeprefix("Code.") in Code.__members__, name
+        registry, _, member = code.partition(".")
+        (found_in,) = [one for one in REGISTRIES if one.__name__ == registry]
+        assert member in found_in.__members__, name
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.mediation import ASKED
+from phoenix_hypervisor.plan.registries import every
 from phoenix_hypervisor.plan.roles import Role
 from phoenix_hypervisor.policy.lint import CODES as LINT
 
@@ -24,7 +24,7 @@ the words, which may change. With `--json` each comes as an object:
 | `data` | the values that belong to the code |
 | `text` (`cause` in `status` and `verify`), `hint` | the same for people, and the next step |
 
-`phoenix_hypervisor.plan.codes.Code` is the same list for programs in Python, where
+`phoenix_hypervisor.plan.registries.every()` is the same list for programs in Python, where
 `note.code == "restart-needed"` holds. This page is made from that list:
 `make reference` writes it, and a test compares them.
 """
@@ -45,7 +45,7 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD]
     for role, title in _ROLES.items():
-        rows = [(code, code.meaning, ", ".join(code.data)) for code in Code if role in code.roles]
+        rows = [(code, code.meaning, ", ".join(code.data)) for code in every() if role in code.roles]
         parts.append(_table(title, ("code", "means", "data"), rows))
     gaps = [(one.code, f"Nothing mediates {one.what}.", one.means) for one in ASKED]
     parts.append(

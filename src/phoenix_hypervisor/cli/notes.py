@@ -40,6 +40,7 @@ from phoenix_hypervisor.cli.phrases import (
 from phoenix_hypervisor.cli.risk_words import RISKS
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Finding, Note
+from phoenix_hypervisor.plan.roles import Coded
 
 
 def words(note: Note) -> Words:
@@ -79,7 +80,7 @@ def _not_now(found: Sequence[Note]) -> str:
     return f"not now: {'; '.join(parts)}"
 
 
-_NOTES: Mapping[Code, Entry] = {
+_NOTES: Mapping[Coded, Entry] = {
     **RISKS,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
@@ -287,7 +288,7 @@ _NOTES: Mapping[Code, Entry] = {
     ),
 }
 
-_FINDINGS: Mapping[Code, Entry] = {
+_FINDINGS: Mapping[Coded, Entry] = {
     Code.DISABLED: ("{target}: the boot does not load it", "rm {target}, then phoenix setup"),
     Code.FORCE_COMPLAIN: (
         "{target}: the boot loads it in complain mode, where nothing is refused",

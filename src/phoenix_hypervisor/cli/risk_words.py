@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from phoenix_hypervisor.cli.phrases import Entry, Words, quoted
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Note
+from phoenix_hypervisor.plan.roles import Coded
 
 _ASKED = {
     "fuse": "FUSE",
@@ -72,7 +73,7 @@ def _snapshots(note: Note) -> Words:
     )
 
 
-RISKS: Mapping[Code, Entry] = {
+RISKS: Mapping[Coded, Entry] = {
     Code.FEATURES_LOST: _features_lost,
     Code.MADE_FOR_UNPRIVILEGED: (
         "is privileged, and {profile} is made for unprivileged containers: here it lets procfs be mounted "

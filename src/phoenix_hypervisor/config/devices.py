@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import Problem
-from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Seen = dict[tuple[object, ...], str]
     """Who has an address: the CTID, by what would make a second one wrong."""
-    Fault = tuple[str, Code, str]
+    Wrong = tuple[str, Fault, str]
     """Place in the entry, code, words."""
 
 
@@ -35,10 +35,10 @@ def device_problems(entries: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def faults(ctid: str, entry: Mapping[str, Any], seen: Seen) -> Sequence[Fault]:
+def faults(ctid: str, entry: Mapping[str, Any], seen: Seen) -> Sequence[Wrong]:
     """The faults of one container; `seen` collects the addresses of all."""
     older, newer, mac = entry.get("network_config"), entry.get("networks"), entry.get("mac_address")
-    found: list[Fault] = []
+    found: list[Wrong] = []
     if isinstance(older, dict):
         _interface(ctid, "network_config", older, seen, found)
     if isinstance(mac, str):
@@ -52,57 +52,57 @@ def faults(ctid: str, entry: Mapping[str, Any], seen: Seen) -> Sequence[Fault]:
                     _mac(ctid, f"{place}/mac_address", network["mac_address"], seen, found)
         if "net0" in newer and older is not None:
             text = "net0 is declared twice: by network_config too. Keep one of them"
-            found.append(("networks/net0", Code.DECLARED_TWICE, text))
+            found.append(("networks/net0", Fault.DECLARED_TWICE, text))
         elif "net0" in newer and mac is not None:
             text = "is the address of network_config: write it into networks.net0"
-            found.append(("mac_address", Code.DECLARED_TWICE, text))
+            found.append(("mac_address", Fault.DECLARED_TWICE, text))
     mounts = entry.get("mount_points")
     if isinstance(mounts, dict):
         found += _mounts(mounts)
     return found
 
 
-def _interface(ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Fault]) -> None:
+def _interface(ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Wrong]) -> None:
     ip, gateway = network.get("ip"), network.get("gw")
     if isinstance(ip, str) and "/" in ip:
         address = ip.partition("/")[0]
         if not _is_ipv4(address):
-            found.append((f"{place}/ip", Code.ADDRESS_UNUSABLE, f"{ip} is not an IPv4 address"))
+            found.append((f"{place}/ip", Fault.ADDRESS_UNUSABLE, f"{ip} is not an IPv4 address"))
         _once(ctid, f"{place}/ip", ("IP", address, network.get("bridge"), network.get("tag")), seen, found)
     if isinstance(gateway, str) and not _is_ipv4(gateway):
-        found.append((f"{place}/gw", Code.ADDRESS_UNUSABLE, f"{gateway} is not an IPv4 address"))
+        found.append((f"{place}/gw", Fault.ADDRESS_UNUSABLE, f"{gateway} is not an IPv4 address"))
     if "ip6" in network or "gw6" in network:
         _ipv6_interface(ctid, place, network, seen, found)
 
 
 def _ipv6_interface(
-    ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Fault]
+    ctid: str, place: str, network: Mapping[str, Any], seen: Seen, found: list[Wrong]
 ) -> None:
     ip, gateway = network.get("ip6"), network.get("gw6")
     if isinstance(ip, str) and "/" in ip:
         address = _ipv6(ip.partition("/")[0])
         if address is None:
-            found.append((f"{place}/ip6", Code.ADDRESS_UNUSABLE, f"{ip} is not an IPv6 address"))
+            found.append((f"{place}/ip6", Fault.ADDRESS_UNUSABLE, f"{ip} is not an IPv6 address"))
         else:
             who = ("IPv6", address, network.get("bridge"), network.get("tag"))
             _once(ctid, f"{place}/ip6", who, seen, found)
     if isinstance(gateway, str) and _ipv6(gateway) is None:
-        found.append((f"{place}/gw6", Code.ADDRESS_UNUSABLE, f"{gateway} is not an IPv6 address"))
+        found.append((f"{place}/gw6", Fault.ADDRESS_UNUSABLE, f"{gateway} is not an IPv6 address"))
 
 
-def _mac(ctid: str, place: str, mac: str, seen: Seen, found: list[Fault]) -> None:
+def _mac(ctid: str, place: str, mac: str, seen: Seen, found: list[Wrong]) -> None:
     # Most addresses show by their second digit that they are none.
     if mac[1:2] in _ODD and re.match(r"[0-9A-Fa-f][13579BbDdFf]:", mac):
-        found.append((place, Code.ADDRESS_UNUSABLE, f"{mac} is a multicast address"))
+        found.append((place, Fault.ADDRESS_UNUSABLE, f"{mac} is a multicast address"))
     _once(ctid, place, ("MAC", mac.lower()), seen, found)
 
 
-def _once(ctid: str, place: str, who: tuple[object, ...], seen: Seen, found: list[Fault]) -> None:
+def _once(ctid: str, place: str, who: tuple[object, ...], seen: Seen, found: list[Wrong]) -> None:
     """The same address behind another bridge or in another VLAN is another one."""
     other = seen.setdefault(who, ctid)
     if other != ctid:
         text = f"{who[0]} {who[1]} is also the address of container {other}"
-        found.append((place, Code.ADDRESS_TWICE, text))
+        found.append((place, Fault.ADDRESS_TWICE, text))
 
 
 _ODD = frozenset("13579BbDdFf")
@@ -122,7 +122,7 @@ def _ipv6(text: str) -> str | None:
         return None
 
 
-def _mounts(mounts: Mapping[str, Any]) -> Iterator[Fault]:
+def _mounts(mounts: Mapping[str, Any]) -> Iterator[Wrong]:
     paths: dict[str, str] = {}
     for name, mount in mounts.items():
         if not isinstance(mount, dict):
@@ -132,19 +132,23 @@ def _mounts(mounts: Mapping[str, Any]) -> Iterator[Fault]:
             storage = not volume.startswith("/") and ":" not in volume
             if storage and "size_gb" not in mount:
                 text = f"{volume} is a storage: say size_gb for a new volume on it, or STORAGE:VOLUME"
-                yield f"{place}/volume", Code.MOUNT_UNUSABLE, text
+                yield f"{place}/volume", Fault.MOUNT_UNUSABLE, text
             if not storage and "size_gb" in mount:
                 text = f"{volume} is there already: size_gb is for a new volume, and needs the storage alone"
-                yield f"{place}/size_gb", Code.MOUNT_UNUSABLE, text
+                yield f"{place}/size_gb", Fault.MOUNT_UNUSABLE, text
             if volume.startswith("/") and _leaves(volume):
-                yield f"{place}/volume", Code.MOUNT_UNUSABLE, f"{volume} has . or .. in it"
+                yield f"{place}/volume", Fault.MOUNT_UNUSABLE, f"{volume} has . or .. in it"
         if isinstance(path, str):
             if _leaves(path) or not path.strip("/"):
-                yield f"{place}/path", Code.MOUNT_UNUSABLE, f"{path} is no place below the root directory"
+                yield (
+                    f"{place}/path",
+                    Fault.MOUNT_UNUSABLE,
+                    f"{path} is no place below the root directory",
+                )
             other = paths.setdefault(path.rstrip("/"), name)
             if other != name:
                 text = f"{path} is where {other} is mounted too"
-                yield f"{place}/path", Code.MOUNT_UNUSABLE, text
+                yield f"{place}/path", Fault.MOUNT_UNUSABLE, text
 
 
 def _leaves(path: str) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 
 from phoenix_hypervisor.errors import Problem, ProblemsError
-from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
     """
     if len(data) > MAX_CONFIG:
         raise ProblemsError(
-            "cannot be used", [Problem(f"is over {MAX_CONFIG} bytes", code=Code.TOO_LARGE)], where=where
+            "cannot be used", [Problem(f"is over {MAX_CONFIG} bytes", code=Fault.TOO_LARGE)], where=where
         )
     repeated = False
 
@@ -53,19 +53,19 @@ def parse(data: bytes, where: str) -> tuple[dict[str, Any], list[Problem]]:
         elif "digits" in text:
             # Python's own limit (sys.get_int_max_str_digits), in its words.
             text, hint = "contains a number of thousands of digits", "no key takes more than nine"
-        fault = Problem(text, hint=hint, code=Code.NOT_JSON)
+        fault = Problem(text, hint=hint, code=Fault.NOT_JSON)
         raise ProblemsError("is not JSON", [fault], where=where) from error
     if not isinstance(document, dict):
         what = "a list" if isinstance(document, list) else f"{json.dumps(document):.60}"
         text = f"is {what}; a configuration is an object, written in braces"
-        fault = Problem(text, hint=SMALLEST, code=Code.NOT_AN_OBJECT)
+        fault = Problem(text, hint=SMALLEST, code=Fault.NOT_AN_OBJECT)
         raise ProblemsError("is not a JSON object", [fault], where=where)
     return document, Positions(text).repeated if repeated else []
 
 
 def _decoded(data: bytes, where: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        fault = Problem("is UTF-16", hint="save it as UTF-8", code=Code.NOT_UTF8)
+        fault = Problem("is UTF-16", hint="save it as UTF-8", code=Fault.NOT_UTF8)
         raise ProblemsError("is not UTF-8", [fault], where=where)
     # Editors of other systems begin a file with its byte order mark.
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -74,7 +74,7 @@ def _decoded(data: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         text = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        fault = Problem(text, "", line, "save the file as UTF-8", code=Code.NOT_UTF8)
+        fault = Problem(text, "", line, "save the file as UTF-8", code=Fault.NOT_UTF8)
         raise ProblemsError("is not UTF-8", [fault], where=where) from error
 
 
@@ -88,7 +88,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
     position = error.pos
     before = text[:position].rstrip()
     if not text.strip():
-        return Problem("the file is empty", hint=SMALLEST, code=Code.NOT_JSON)
+        return Problem("the file is empty", hint=SMALLEST, code=Fault.NOT_JSON)
     if text[position : position + 2] in ("//", "/*") or text[position : position + 1] == "#":
         return _at(text, position, "this is a comment, and JSON has no comments", NO_COMMENTS)
     # Python 3.13 names the comma, earlier ones the bracket after it.
@@ -116,7 +116,7 @@ def _syntax(text: str, error: json.JSONDecodeError) -> Problem:
 def _at(text: str, position: int, message: str, hint: str | None) -> Problem:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return Problem(f"{message} (column {column})", "", line, hint, code=Code.NOT_JSON)
+    return Problem(f"{message} (column {column})", "", line, hint, code=Fault.NOT_JSON)
 
 
 def _no_constant(name: str) -> None:
@@ -171,7 +171,7 @@ class Positions:
                 pending = f"{pointer}/{escape(key)}"
                 if key in seen:
                     text = "this key appears a second time"
-                    self.repeated.append(Problem(text, pending, line, code=Code.REPEATED_KEY))
+                    self.repeated.append(Problem(text, pending, line, code=Fault.REPEATED_KEY))
                 seen.add(key)
                 self.lines.setdefault(pending, line)
                 expect_key = False

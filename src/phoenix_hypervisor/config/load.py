@@ -15,6 +15,7 @@ from phoenix_hypervisor.config.schema import Schema, packaged_schema
 from phoenix_hypervisor.errors import Problem, ProblemsError
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired, Key, Undeclared, is_ctid
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def load_config(
     if any(byte in data for byte in _BEGINS_CONTROL) and re.search(_MAYBE_CONTROL, data):
         problems += _form_problems(entries)
     problems += [
-        Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}", code=Code.WRONG_FORM)
+        Problem("is not a valid profile name", f"/deprecated_profiles/{escape(name)}", code=Fault.WRONG_FORM)
         for name in deprecated
         if re.search(CONTROL, name) or name in (".", "..")
     ]
@@ -83,7 +84,7 @@ def load_config(
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{schema.where} allows what cannot be used: {error}"
-        fault = Problem(text, "/lxc_configs", code=Code.SCHEMA_UNUSABLE)
+        fault = Problem(text, "/lxc_configs", code=Fault.SCHEMA_UNUSABLE)
         raise ProblemsError("the configuration has faults", [fault], where=where) from error
     return Desired(
         containers=specs,
@@ -105,7 +106,7 @@ def _default_problems(ours: Schema, schema: Schema) -> list[Problem]:
             f"default of {p.pointer.rpartition('/')[2]} in {schema.where}: {p.message}",
             "/lxc_configs",
             hint=p.hint,
-            code=Code.SCHEMA_UNUSABLE,
+            code=Fault.SCHEMA_UNUSABLE,
         )
         for p in ours.problems(used)
     ]
@@ -147,7 +148,7 @@ def _profile_problems(
                     f"profile {profile} is deprecated",
                     _pointer(ctid, "apparmor_profile"),
                     hint=f"use {deprecated[profile]}",
-                    code=Code.PROFILE_DEPRECATED,
+                    code=Fault.PROFILE_DEPRECATED,
                 )
             )
             continue
@@ -186,7 +187,7 @@ def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) ->
                     f"{name} is deprecated and still shipped",
                     pointer,
                     hint="remove its source file",
-                    code=Code.DEPRECATED_SHIPPED,
+                    code=Fault.DEPRECATED_SHIPPED,
                 )
             )
         if successor in deprecated:
@@ -195,7 +196,7 @@ def _retired_and_shipped(deprecated: dict[str, str], shipped: frozenset[str]) ->
                     f"the successor {successor} is deprecated too",
                     pointer,
                     hint=deprecated[successor],
-                    code=Code.SUCCESSOR_UNUSABLE,
+                    code=Fault.SUCCESSOR_UNUSABLE,
                 )
             )
     return problems
@@ -212,7 +213,7 @@ def _missing_successors(
             f"the successor {successor} is neither shipped nor installed",
             f"/deprecated_profiles/{escape(name)}",
             hint="shipped: " + ", ".join(sorted(shipped) or ["none"]),
-            code=Code.SUCCESSOR_UNUSABLE,
+            code=Fault.SUCCESSOR_UNUSABLE,
         )
         for name, successor in deprecated.items()
         if successor in absent
@@ -229,7 +230,9 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     for ctid, entry in entries.items():
         base = f"/lxc_configs/{escape(ctid)}"
         if not is_ctid(ctid) and re.search(CONTROL, ctid):
-            problems.append(Problem("a CTID contains a control character", base, code=Code.CONTROL_CHARACTER))
+            problems.append(
+                Problem("a CTID contains a control character", base, code=Fault.CONTROL_CHARACTER)
+            )
         used = entry.items() if isinstance(entry, dict) else ()
         pending = [(f"{base}/{escape(k)}", v) for k, v in used if not k.startswith(UNUSED)]
         while pending:
@@ -239,7 +242,9 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
             elif isinstance(value, list):
                 pending += [(f"{pointer}/{i}", v) for i, v in enumerate(value)]
             elif isinstance(value, str) and re.search(CONTROL, value):
-                problems.append(Problem("contains a control character", pointer, code=Code.CONTROL_CHARACTER))
+                problems.append(
+                    Problem("contains a control character", pointer, code=Fault.CONTROL_CHARACTER)
+                )
     return problems
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from phoenix_hypervisor.config.document import escape
 from phoenix_hypervisor.errors import PhoenixError, Problem
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Key
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -174,25 +174,25 @@ def _explain(error: Any) -> Iterator[Problem]:
     elif error.validator == "required":
         for key in error.validator_value:
             if key not in error.instance:
-                yield Problem(f"{key} is missing", pointer, code=Code.KEY_MISSING)
+                yield Problem(f"{key} is missing", pointer, code=Fault.KEY_MISSING)
     elif error.validator == "anyOf":
         text = f"{_shown(error.instance)} has none of the allowed forms"
-        yield Problem(text, pointer, hint=description, code=Code.WRONG_FORM)
+        yield Problem(text, pointer, hint=description, code=Fault.WRONG_FORM)
     elif error.validator == "enum":
         allowed = ", ".join(map(str, error.validator_value))
-        yield Problem(f"{_shown(error.instance)} is not one of {allowed}", pointer, code=Code.NOT_ALLOWED)
+        yield Problem(f"{_shown(error.instance)} is not one of {allowed}", pointer, code=Fault.NOT_ALLOWED)
     elif error.validator == "type":
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
         hints = [_quotes(error.instance, wanted), description]
         hint = ". ".join(text for text in hints if text)
         text = f"{_shown(error.instance)} is not of type {wanted}"
-        yield Problem(text, pointer, hint=hint or None, code=Code.WRONG_TYPE)
+        yield Problem(text, pointer, hint=hint or None, code=Fault.WRONG_TYPE)
     elif error.validator == "pattern":
         text = f"{_shown(error.instance)} does not have the required form"
-        yield Problem(text, pointer, hint=description, code=Code.WRONG_FORM)
+        yield Problem(text, pointer, hint=description, code=Fault.WRONG_FORM)
     else:
-        yield Problem(error.message, pointer, hint=description, code=Code.WRONG_FORM)
+        yield Problem(error.message, pointer, hint=description, code=Fault.WRONG_FORM)
 
 
 def _quotes(value: object, wanted: str) -> str | None:
@@ -216,7 +216,7 @@ def _unknown(pointer: str, key: str, known: list[str], patterns: list[str]) -> P
         hint = "known keys: " + ", ".join(sorted(known))
     else:
         hint = f"keys here must match {' or '.join(patterns)}"
-    return Problem(f"unknown key {key!r}", f"{pointer}/{escape(key)}", hint=hint, code=Code.UNKNOWN_KEY)
+    return Problem(f"unknown key {key!r}", f"{pointer}/{escape(key)}", hint=hint, code=Fault.UNKNOWN_KEY)
 
 
 def _matches(pattern: str, key: str) -> bool:

@@ -10,7 +10,7 @@ import os
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
-from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.fault_codes import Fault
 
 CONFIG_NAME = "phoenix_lxc_configs.json"
 HOME_ETC = "/usr/local/phoenix_hypervisor/etc"
@@ -25,7 +25,7 @@ _TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 class NoConfiguration(PhoenixError):
     """There is none, and what was asked needs one."""
 
-    code = Code.CONFIGURATION_MISSING
+    code = Fault.CONFIGURATION_MISSING
 
 
 def find_config(host: Host, given: str | None) -> str | None:

@@ -19,6 +19,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Note
+from phoenix_hypervisor.plan.registries import named
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _note(told: object) -> Note:
     """What stayed, from a journal: a code with its data, or a sentence as until 2026-11-26."""
     if isinstance(told, dict):
         with suppress(KeyError, TypeError, ValueError):
-            return Note(Code.named(told["code"]), str(told["target"]), _plain(told["data"]))
+            return Note(named(told["code"]), str(told["target"]), _plain(told["data"]))
     return Note(Code.SENTENCE, "transaction", {"words": told if isinstance(told, str) else json.dumps(told)})
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LineChange, LoadWhy
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
+from phoenix_hypervisor.plan.roles import Coded
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, fields
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Elsewhere:
 Cause = AtWork | ReadOnly | Manager | NextStart | ConfFault
 
 
-def because(code: Code, target: str, cause: Cause) -> Note:
+def because(code: Coded, target: str, cause: Cause) -> Note:
     """The note that says `cause`."""
     return Note(code, target, cause_data(cause))
 
@@ -283,7 +283,7 @@ class Note:
     The code says what, with the data that belong to it; words are made in `cli`.
     """
 
-    code: Code
+    code: Coded
     target: str
     """`container 950`, `profile lxc-a`, a file, or a place in the configuration."""
     data: Mapping[str, Any] = field(default_factory=dict)

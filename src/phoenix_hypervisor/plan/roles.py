@@ -1,6 +1,6 @@
 """What a code is: its name, the roles it comes in, its meaning, the names of its data.
 
-Owns that form; the codes themselves are in `plan.codes`.  Must not name one.
+Owns that form; the codes themselves are in `plan.registries`' registries.  Must not name one.
 """
 
 from __future__ import annotations
@@ -53,11 +53,3 @@ class Coded(StrEnum):
         code._value_ = text
         code.roles, code.meaning, code.data = roles, meaning, tuple(data.split())
         return code
-
-    @classmethod
-    def named(cls, text: str) -> Self:
-        """The code of that name; raises ValueError where none is called so."""
-        for code in cls:
-            if code == text:
-                return code
-        raise ValueError(f"{text!r:.60} is not a code")

@@ -24,6 +24,7 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.inverse import Step
 from phoenix_hypervisor.plan.model import Note, Plan, container, profile
+from phoenix_hypervisor.plan.registries import named
 from phoenix_hypervisor.values import dataclass, field
 
 Performer = Callable[[Action], Action]
@@ -102,7 +103,7 @@ def _cause(error: PhoenixError, target: str) -> Note:
     """Why something failed or was left alone, as a note."""
     where = error.where or target
     if isinstance(error, CodedError):
-        return Note(Code.named(error.code), where, error.data)
+        return Note(named(error.code), where, error.data)
     return Note(Code.FAILED, where, {"why": error.message, "next": error.hint})
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.host.trust import require_given
-from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import Proof
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.plan.model import ProfileState
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.records import MAX_COMPILED
@@ -73,7 +73,7 @@ def prove(
             blob, warnings = known[name, profile.closure]
         except PhoenixError as error:
             further = "; ".join(filter(None, (error.hint, _site_rules(store, name, path)))) or None
-            problems.append(Problem(error.message, path, hint=further, code=Code.UNPROVEN))
+            problems.append(Problem(error.message, path, hint=further, code=Fault.UNPROVEN))
             continue
         blobs[name] = blob
         if _complains(blob):
@@ -81,7 +81,7 @@ def prove(
         said += [(path, warning) for warning in warnings]
     for message, paths in unpinned.items():
         # One cause, one message: policy tests would fail by the hundred.
-        problems.append(Problem(message, _together(paths), hint=_PIN, code=Code.UNPINNED))
+        problems.append(Problem(message, _together(paths), hint=_PIN, code=Fault.UNPINNED))
     problems += _changed_meanwhile(store, blobs)
     if not problems:
         problems += failed_tests(tests, fresh, store.parser.asks) if tests and fresh else []
@@ -104,7 +104,9 @@ def failed_tests(tests: Sequence[PolicyTest], blobs: Mapping[str, bytes], asks: 
     compiled = {profile.name.decode("utf-8", "surrogateescape"): profile for profile in profiles}
     return [
         Problem(
-            str(failure).removeprefix(f"{failure.test.where}: "), failure.test.where, code=Code.TEST_FAILED
+            str(failure).removeprefix(f"{failure.test.where}: "),
+            failure.test.where,
+            code=Fault.TEST_FAILED,
         )
         for failure in run_tests(tests, compiled, asks).failures
     ]
@@ -232,5 +234,5 @@ def _changed_meanwhile(store: Store, blobs: Mapping[str, bytes]) -> list[Problem
         with Directory(parent, parent, parent) as directory:
             if directory.read(base) != data:
                 text = "changed while it was being proven"
-                problems.append(Problem(text, path, hint="run it again", code=Code.SOURCE_CHANGED))
+                problems.append(Problem(text, path, hint="run it again", code=Fault.SOURCE_CHANGED))
     return problems

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
 from phoenix_hypervisor.host.files import Directory, open_to_others
-from phoenix_hypervisor.plan.codes import Code
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.profiles.includes import include_loop, included, is_skipped, reaching_outside
 from phoenix_hypervisor.values import dataclass, field
 
@@ -116,7 +116,7 @@ def read_sources(directory: str) -> Sources:
     if not os.path.isdir(directory):
         raise ProblemsError(
             "no profile sources",
-            [Problem("is not a directory", directory, hint="see --config", code=Code.NO_SOURCES)],
+            [Problem("is not a directory", directory, hint="see --config", code=Fault.NO_SOURCES)],
         )
     with Directory(directory, directory, directory) as top:
         _check_mode(top, problems)
@@ -127,7 +127,10 @@ def read_sources(directory: str) -> Sources:
             if stat.S_ISLNK(info.st_mode):
                 problems.append(
                     Problem(
-                        "is a symbolic link", place, hint="put the file itself there", code=Code.SOURCE_PLACE
+                        "is a symbolic link",
+                        place,
+                        hint="put the file itself there",
+                        code=Fault.SOURCE_PLACE,
                     )
                 )
             elif stat.S_ISDIR(info.st_mode):
@@ -138,30 +141,32 @@ def read_sources(directory: str) -> Sources:
                 else:
                     hint = f"includes go below {' or '.join(INCLUDE_DIRS)}"
                     problems.append(
-                        Problem("is not a directory for includes", place, hint=hint, code=Code.SOURCE_PLACE)
+                        Problem("is not a directory for includes", place, hint=hint, code=Fault.SOURCE_PLACE)
                     )
             elif PROFILE_NAME.fullmatch(name) is None:
                 text = "a profile's name must be lxc-NAME, of letters, digits and _ . -"
                 hint = "rename it, or move it elsewhere"
-                problems.append(Problem(text, place, hint=hint, code=Code.SOURCE_NAME))
+                problems.append(Problem(text, place, hint=hint, code=Fault.SOURCE_NAME))
             elif is_skipped(name):
                 problems.append(
                     Problem(
                         "the boot skips files with such an ending",
                         place,
                         hint="rename it",
-                        code=Code.SOURCE_NAME,
+                        code=Fault.SOURCE_NAME,
                     )
                 )
             elif name in RESERVED:
                 problems.append(
-                    Problem("is the name of a stock profile of the lxc package", place, code=Code.SOURCE_NAME)
+                    Problem(
+                        "is the name of a stock profile of the lxc package", place, code=Fault.SOURCE_NAME
+                    )
                 )
             else:
                 _read_file(top, name, name, place, sources.profiles, problems)
     problems += [
         Problem("replaces no profile", os.path.join(directory, OPTIONAL, name),
-                hint=f"put a {name} for older parsers into {directory}", code=Code.SOURCE_PLACE)
+                hint=f"put a {name} for older parsers into {directory}", code=Fault.SOURCE_PLACE)
         for name in sources.optional if "/" not in name and name not in sources.profiles
     ]  # fmt: skip
     folded: dict[str, str] = {}
@@ -170,12 +175,16 @@ def read_sources(directory: str) -> Sources:
         if other != name:
             problems.append(
                 Problem(
-                    f"differs from {other} only by case", os.path.join(directory, name), code=Code.SOURCE_NAME
+                    f"differs from {other} only by case",
+                    os.path.join(directory, name),
+                    code=Fault.SOURCE_NAME,
                 )
             )
     loop = include_loop(sources.includes) or include_loop({**sources.includes, **sources.optional})
     if loop:
-        problems.append(Problem(f"{' and '.join(loop)} include each other", directory, code=Code.SOURCE_LOOP))
+        problems.append(
+            Problem(f"{' and '.join(loop)} include each other", directory, code=Fault.SOURCE_LOOP)
+        )
     if problems:
         raise ProblemsError("the profile sources cannot be used", problems)
     return sources
@@ -196,7 +205,7 @@ def _read_tree(
     path = os.path.join(base, relative)
     if not os.path.isdir(path) or os.path.islink(path):
         if os.path.lexists(path):
-            problems.append(Problem("is not a directory", path, code=Code.SOURCE_PLACE))
+            problems.append(Problem("is not a directory", path, code=Fault.SOURCE_PLACE))
         return
     with Directory(path, path, path) as directory:
         _check_mode(directory, problems)
@@ -206,7 +215,7 @@ def _read_tree(
                 continue
             if _INCLUDE_NAME.fullmatch(name) is None:
                 problems.append(
-                    Problem("the name cannot be used in an include line", place, code=Code.SOURCE_NAME)
+                    Problem("the name cannot be used in an include line", place, code=Fault.SOURCE_NAME)
                 )
             elif is_skipped(name):
                 problems.append(
@@ -214,17 +223,17 @@ def _read_tree(
                         "apparmor_parser skips such a name",
                         place,
                         hint="rename it",
-                        code=Code.SOURCE_NAME,
+                        code=Fault.SOURCE_NAME,
                     )
                 )
             elif name.endswith(".d") and stat.S_ISDIR(info.st_mode):
                 text = "profiles of the host may include everything in there, so it would change those too"
                 problems.append(
-                    Problem(text, place, hint="put it below abstractions/phoenix", code=Code.SOURCE_PLACE)
+                    Problem(text, place, hint="put it below abstractions/phoenix", code=Fault.SOURCE_PLACE)
                 )
             elif stat.S_ISDIR(info.st_mode):
                 if depth >= 8:
-                    problems.append(Problem("is nested too deep", place, code=Code.SOURCE_PLACE))
+                    problems.append(Problem("is nested too deep", place, code=Fault.SOURCE_PLACE))
                 else:
                     _read_tree(base, f"{relative}/{name}", into, problems, depth + 1)
             else:
@@ -237,21 +246,21 @@ def _read_file(
     try:
         data = directory.read(name, MAX_SOURCE)
     except PhoenixError as error:
-        problems.append(Problem(error.message, place, code=Code.SOURCE_UNREADABLE))
+        problems.append(Problem(error.message, place, code=Fault.SOURCE_UNREADABLE))
         return
     if data is None:
         return
     info = directory.lstat(name)
     writable = open_to_others(info) if info is not None else None
     if writable is not None:
-        problems.append(Problem(writable, place, hint=f"chmod o-w {place}", code=Code.SOURCE_WRITABLE))
+        problems.append(Problem(writable, place, hint=f"chmod o-w {place}", code=Fault.SOURCE_WRITABLE))
     if b"\0" in data:
-        problems.append(Problem("contains a NUL byte", place, code=Code.SOURCE_UNREADABLE))
+        problems.append(Problem("contains a NUL byte", place, code=Fault.SOURCE_UNREADABLE))
         return
     for path in reaching_outside(data):
         hint = "includes and ABI files are below /etc/apparmor.d: <PATH> there, or /etc/apparmor.d/PATH"
         problems.append(
-            Problem(f"includes {path[:200]}, which is outside", place, hint=hint, code=Code.SOURCE_OUTSIDE)
+            Problem(f"includes {path[:200]}, which is outside", place, hint=hint, code=Fault.SOURCE_OUTSIDE)
         )
     into[key] = data
 
@@ -261,5 +270,7 @@ def _check_mode(directory: Directory, problems: list[Problem]) -> None:
     writable = directory.open_to_others()
     if writable is not None:
         problems.append(
-            Problem(writable, directory.shown, hint=f"chmod o-w {directory.shown}", code=Code.SOURCE_WRITABLE)
+            Problem(
+                writable, directory.shown, hint=f"chmod o-w {directory.shown}", code=Fault.SOURCE_WRITABLE
+            )
         )
