@@ -11,7 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema python3-rich
 # An ordinary user's build of the lab needs a range of user ids.
 APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring $(if $(SUDO),uidmap)
-APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish
+APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish mandoc
 # One process a core: a file's tests, or in the lab a release's, stay in one (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 # Tests that may skip under CI, as pytest -k would name them; keep it short.

@@ -100,3 +100,10 @@ def test_shells_find_the_completion_by_themselves(checkout: Path, tmp_path: Path
     assert "-F _phoenix_completion phoenix" in done.stdout
     assert (share / "zsh/site-functions/_phoenix").read_text().startswith("#compdef phoenix\n")
     assert "phoenix completion fish" in (share / "fish/vendor_completions.d/phoenix.fish").read_text()
+
+
+def test_man_finds_a_page_for_each_command(checkout: Path, tmp_path: Path) -> None:
+    said = _install(checkout, tmp_path / "dest")
+    pages = {path.name for path in (tmp_path / "dest/usr/local/share/man").rglob("*.[15]")}
+    assert "no man pages" not in said, "make test installs what they need"
+    assert {"phoenix.1", "phoenix-apply.1", "phoenix_orchestrator.1", "phoenix_lxc_configs.5"} <= pages

@@ -83,3 +83,8 @@ def global_options(function: F) -> F:
     for names, arguments in reversed(_OPTIONS):
         function = click.option(*names, expose_value=False, callback=_store, **arguments)(function)
     return function
+
+
+def global_names() -> frozenset[str]:
+    """What click calls the options that every command takes."""
+    return frozenset(names[-1].lstrip("-").replace("-", "_") for names, _ in _OPTIONS)

@@ -40,13 +40,13 @@ def _tables(schema: Schema) -> str:
     lines += [_row(pattern, "any", None, row["description"], *[""] * len(runtimes))
               for pattern, row in container["patternProperties"].items()]  # fmt: skip
     for name, row in container["properties"].items():
-        for place, entry in _objects(name, row):
+        for place, entry in objects(name, row):
             lines += [f"\n## `{place}`\n", "| key | type | default | meaning |", "|---|---|---|---|"]
             lines += _rows(entry)
     return "\n".join(lines) + "\n"
 
 
-def _objects(name: str, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects(name: str, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What a key holds that has keys of its own: where that is, and its schema."""
     if "properties" in row:
         yield name, row
