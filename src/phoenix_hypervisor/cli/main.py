@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),
+    "recheck": (
+        "phoenix_hypervisor.cli.recheck:recheck",
+        "Prove the installed profiles anew, after an upgrade.",
+    ),
     "policy": ("phoenix_hypervisor.cli.policy:policy", "Ask compiled policy what it allows."),
     "lab": ("phoenix_hypervisor.cli.lab:lab", "A real AppArmor kernel with real LXC, in QEMU."),
     "doctor": ("phoenix_hypervisor.cli.doctor:doctor", "Show what is missing on this machine."),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.proposing import Proposed
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
+    from phoenix_hypervisor.engine.upgraded import Rechecked
     from phoenix_hypervisor.host.machine import Host
     from phoenix_hypervisor.plan.model import Finding
 
@@ -119,6 +120,12 @@ class Phoenix:
         from phoenix_hypervisor.engine.inspection import check
 
         return check(self._session(), progress, quick=quick)
+
+    def recheck(self, progress: Callable[[results.Stage], None] = _silent) -> Rechecked:
+        """What the installed profiles mean now, beside what was loaded; writes nothing."""
+        from phoenix_hypervisor.engine.upgraded import recheck
+
+        return recheck(self._session(), progress)
 
     def plan(
         self, request: requests.ApplyRequest | requests.SetupRequest | requests.RollbackRequest | None = None
