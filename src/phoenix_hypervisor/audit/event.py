@@ -1,7 +1,7 @@
 """One decision of AppArmor's, as a log holds it.
 
 Owns what is known of such a line besides its fields: when, by which way it came, and whether anybody
-but the kernel could have written it.  Values only; `reader` makes them.
+but the kernel could have written it.  Values only; `transports` makes them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,24 @@
 """Events that are the same denial.
 
-Owns which events are counted together, and the name by which an operator points to them.
+Owns which events are counted together, and the name by which an operator points to them.  The memory
+that it takes is bounded, also where a container invents a new name each time.
 """
 
 from __future__ import annotations
 
+import hashlib
+
 from phoenix_hypervisor.audit.event import Event
+from phoenix_hypervisor.audit.kinds import kind_of, object_of, requested_of
+from phoenix_hypervisor.audit.subject import Subject, subject_of
 from phoenix_hypervisor.values import dataclass
+
+MAX_GROUPS = 20_000
+"""Whose profile has most of them loses the oldest half of its own."""
+MAX_CONTAINERS = 100
+"""That a group remembers."""
+REFUSALS = frozenset(("DENIED", "ALLOWED", "KILLED"))
+"""The verdicts of a denial; `ALLOWED`: it would be one if the profile did not only complain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +33,138 @@ class Group:
     last: float | None
     event: Event
     """The last of them that can be trusted; where none can, the last."""
+    subject: Subject
+    kind: str
+    object: str
+    """Printable."""
+    requested: str
+    """Printable."""
+    containers: tuple[str, ...] = ()
+    """Where its processes were found to run."""
+    unplaced: int = 0
+    """Events of which nobody knows in which container they were."""
+
+
+class _Tally:
+    """A group that is being counted."""
+
+    __slots__ = ("containers", "count", "event", "first", "key", "last", "unplaced")
+
+    def __init__(self, key: tuple[str, ...], event: Event) -> None:
+        self.key = key
+        self.count = self.unplaced = 0
+        self.event = event
+        self.first = self.last = event.time
+        self.containers: set[str] = set()
+
+
+class Groups:
+    """Counts events."""
+
+    def __init__(self, limit: int = MAX_GROUPS) -> None:
+        self._limit = limit
+        self._by_subject: dict[Subject, dict[tuple[str, ...], _Tally]] = {}
+        self._subjects: dict[tuple[bytes, bytes, bytes], Subject] = {}
+        self._size = 0
+        self.left_out = 0
+        """Events of groups that are forgotten again."""
+
+    def add(self, event: Event, container: str | None = None) -> str | None:
+        """Count one event; `container` is where its process was found.
+
+        Returns the group's id where it is a new one.  What is no denial is not counted.
+        """
+        line = event.line
+        if line.verdict not in REFUSALS:
+            return None
+        subject = self.subject(event)
+        kind = kind_of(line)
+        key = (
+            "" if line.verdict != "ALLOWED" else line.verdict,
+            line.operation,
+            object_of(line, kind),
+            requested_of(line, kind),
+            _other(event) if kind == "file" else "",
+        )
+        tallies = self._by_subject.get(subject)
+        if tallies is None:
+            tallies = self._by_subject[subject] = {}
+        tally = tallies.pop(key, None)
+        new = tally is None
+        if tally is None:
+            self._size += 1
+            if self._size > self._limit:
+                self._forget()
+                tallies = self._by_subject.setdefault(subject, {})
+            tally = _Tally(key, event)
+        # The newest stands last, so that the oldest go first.
+        tallies[key] = tally
+        tally.count += 1
+        if container is None:
+            tally.unplaced += 1
+        elif len(tally.containers) < MAX_CONTAINERS:
+            tally.containers.add(container)
+        if event.trusted or not tally.event.trusted:
+            tally.event = event
+        if event.time is not None:
+            tally.first = event.time if tally.first is None else min(tally.first, event.time)
+            tally.last = event.time if tally.last is None else max(tally.last, event.time)
+        return _id(subject, key) if new else None
+
+    def subject(self, event: Event) -> Subject:
+        """Whose it is."""
+        fields = event.line.fields
+        named = (
+            fields.get("namespace", b""),
+            fields.get("profile", b""),
+            fields.get("label", b""),
+        )
+        found = self._subjects.get(named)
+        if found is None:
+            if len(self._subjects) >= 4096:
+                self._subjects.clear()
+            found = self._subjects[named] = subject_of(*named)
+        return found
+
+    def _forget(self) -> None:
+        subject = max(self._by_subject, key=lambda one: len(self._by_subject[one]))
+        tallies = self._by_subject[subject]
+        for key in list(tallies)[: max(1, len(tallies) // 2)]:
+            self.left_out += tallies.pop(key).count
+            self._size -= 1
+        if not tallies:
+            del self._by_subject[subject]
+
+    def found(self) -> tuple[Group, ...]:
+        """The groups, newest last."""
+        each = self._by_subject.items()
+        groups = [_group(subject, tally) for subject, tallies in each for tally in tallies.values()]
+        return tuple(sorted(groups, key=lambda group: (group.last or 0.0, group.id)))
+
+
+def _other(event: Event) -> str:
+    """Whether the file is another user's: a rule that says `owner` does not reach it."""
+    fields = event.line.fields
+    return "other" if fields.get("fsuid") != fields.get("ouid") else ""
+
+
+def _id(subject: Subject, key: tuple[str, ...]) -> str:
+    parts = (subject.profile, subject.namespace, subject.container or "", *key)
+    text = "\0".join(parts).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(text).hexdigest()[:8]
+
+
+def _group(subject: Subject, tally: _Tally) -> Group:
+    return Group(
+        id=_id(subject, tally.key),
+        count=tally.count,
+        first=tally.first,
+        last=tally.last,
+        event=tally.event,
+        subject=subject,
+        kind=kind_of(tally.event.line),
+        object=tally.key[2],
+        requested=tally.key[3],
+        containers=tuple(sorted(tally.containers)),
+        unplaced=tally.unplaced,
+    )
