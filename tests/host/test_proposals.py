@@ -56,3 +56,66 @@ def test_a_deny_rule_is_named_by_its_place(judge: Judge) -> None:
     file, _, number = where.rpartition(":")
     rule = Path(file).read_text().splitlines()[int(number) - 1]
     assert "sysrq-trigger" in rule or "switch_names" in rule
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ('operation="mount" profile="lxc-base" name="/mnt/n/" fstype="nfs4" srcname="nas:/x" flags="rw, nosuid, nodev"',
+         "mount fstype=nfs4 options=(nosuid, nodev) nas:/x -> /mnt/n/,"),
+        ('operation="mount" profile="lxc-base" name="/mnt/n/" fstype="cifs" srcname="//nas/a"',
+         'mount fstype=cifs options=(rw) "/\\057nas/a" -> /mnt/n/,'),
+        ('operation="create" profile="lxc-base" family="xdp" sock_type="raw" protocol=0 requested_mask="create"',
+         "network xdp raw,"),
+    ],
+    ids=["nfs", "cifs", "xdp"],
+)  # fmt: skip
+def test_an_ordinary_denial_is_offered_a_rule(judge: Judge, line: str, rule: str) -> None:
+    found = judge.judge(parse_line(HEAD + line))
+    assert (found.verdict, found.code) == (Verdict.OFFERED, "proposed")
+    assert found.proposal is not None
+    assert (found.proposal.rule, found.proposal.profile, found.proposal.opens) == (rule, "lxc-base", ())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('operation="mount" profile="lxc-base" name="/mnt/p/" fstype="proc" srcname="proc" flags="rw"', ""),
+        ('operation="mount" profile="lxc-base" name="/srv/p/" fstype="proc" srcname="proc" flags="rw"', "second procfs"),
+        ('operation="change_profile" profile="lxc-base" name="unconfined"', "no way out of the profile"),
+        ('operation="change_profile" profile="lxc-base" target="lxc-of-mine"', "other profiles"),
+        ('operation="signal" profile="lxc-base" requested_mask="send" signal=kill peer="lxc-nesting-v1"', "other labels"),
+        ('operation="create" profile="lxc-base" family="alg" sock_type="seqpacket" requested_mask="create"', "sockets"),
+        ('operation="create" profile="lxc-base" family="rxrpc" sock_type="dgram" requested_mask="create"', "sockets"),
+        ('operation="mount" profile="lxc-base" name="/srv/p/" flags="rw, remount"', "remount"),
+        ('operation="mount" profile="lxc-base" name="/srv/p/" fstype="virtiofs" srcname="x" flags="rw"', "host file"),
+    ],
+    ids=["proc-tested", "proc", "unconfined", "profile", "signal", "alg-tested", "rxrpc", "remount", "virtiofs"],
+)  # fmt: skip
+def test_a_danger_is_refused_and_named(judge: Judge, line: str, says: str) -> None:
+    found = judge.judge(parse_line(HEAD + line))
+    assert (found.verdict, found.proposal) == (Verdict.REFUSED, None)
+    assert found.code in ("policy-test", "danger")
+    assert says in found.reason
+    assert found.where is not None and found.where.endswith(".toml")
+
+
+def test_what_the_line_does_not_say_is_said_of_an_allowed_mount(judge: Judge) -> None:
+    line = (
+        'operation="mount" profile="lxc-base-unprivileged" name="/a/" fstype="tmpfs" srcname="x" flags="rw"'
+    )
+    found = judge.judge(parse_line(HEAD + line))
+    assert found.verdict is Verdict.ALLOWED_NOW and "lazytime" in found.reason
+
+
+def test_no_rule_is_made_of_a_flag_without_a_word(judge: Judge) -> None:
+    line = 'operation="mount" profile="lxc-base" name="/a/" fstype="nfs" srcname="x" flags="rw, nouser"'
+    found = judge.judge(parse_line(HEAD + line))
+    assert (found.verdict, found.code) == (Verdict.UNKNOWN, "not-enough")
+
+
+def test_a_line_is_judged_for_the_profile_that_it_is_meant_for(judge: Judge) -> None:
+    """A trial runs under a copy with a name of its own."""
+    line = parse_line(HEAD + 'operation="create" profile="lxc-trial-101" family="xdp" sock_type="raw"')
+    assert judge.judge(line).verdict is Verdict.NOT_OURS
+    assert judge.judge(line, "lxc-base").verdict is Verdict.OFFERED

@@ -1,21 +1,29 @@
 """What may be done about a logged denial.
 
-Owns the way from a line to its verdict: the question is asked again of the profile's source as it is now.
-Profiles are compiled once for all lines of a run.  What a line means is the audit room's; must not read logs.
+Owns the way from a line to its verdict.  The question is asked again of the profile's source as it is now.
+Where only the missing rule refuses it, the smallest rule is compiled into that source and proven: the event
+must be let through, the profile's policy tests must hold, and no class of dangers may open.  Profiles are
+compiled once for all lines of a run.  What a line means, and what a danger is, the audit room knows; must
+not read logs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from phoenix_hypervisor.audit.rules import NOT_PRINTED
 from phoenix_hypervisor.audit.verdict import Judged, Verdict
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.policy.answers import Answer, Reason
+from phoenix_hypervisor.policy.queries import MountQuery
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.audit.line import Line
     from phoenix_hypervisor.engine.policy_sources import PolicySources
+    from phoenix_hypervisor.engine.proving import Prover
+    from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.policy.evaluate import Evaluator
     from phoenix_hypervisor.policy.explain import Explainer
     from phoenix_hypervisor.policy.query import Query
@@ -27,18 +35,22 @@ class Judge:
     def __init__(self, sources: PolicySources) -> None:
         self._sources = sources
         self._shipped = frozenset(sources.shipped())
-        self._judges: dict[str, Evaluator] = {}
+        self._provers: dict[str, Prover] = {}
+        self._loaded: Sequence[PolicyTest] | None = None
         self._explainers: dict[str, Explainer] = {}
         self._places: dict[tuple[str, str], str | None] = {}
 
-    def judge(self, line: Line) -> Judged:
-        """What becomes of a denial.  Raises PhoenixError where a shipped profile cannot be compiled."""
+    def judge(self, line: Line, profile: str | None = None) -> Judged:
+        """What becomes of a denial.  Raises PhoenixError where a shipped profile cannot be compiled.
+
+        `profile`: judge it for this one, whatever the line names; a trial copy's lines are meant for another.
+        """
         from phoenix_hypervisor.audit.asked import ask_again
 
-        strange = self._strange(line)
+        name = profile or line.text("profile") or line.text("label")
+        strange = self._strange(line, name)
         if strange is not None:
             return strange
-        name = line.text("profile") or line.text("label")
         judge = self._judge_of(name)
         try:
             asked = ask_again(line, judge.profile)
@@ -51,22 +63,24 @@ class Judge:
             answer = judge.ask(asked.question)
         except PhoenixError as error:
             return Judged(verdict=Verdict.UNKNOWN, reason=_sentence(error), code="not-asked")
-        return self._of(name, asked.question, answer)
+        return self._of(name, line.operation, asked.question, answer)
 
-    def _of(self, name: str, question: Query, answer: Answer) -> Judged:
+    def _of(self, name: str, operation: str, question: Query, answer: Answer) -> Judged:
         if answer.allowed and not answer.complain:
-            reason = f"the source of {name} allows it: if it is still refused, `phoenix apply` loads that"
+            reason = (
+                f"the source of {name} allows it: if it is refused still, `phoenix apply` loads that source"
+            )
+            if isinstance(question, MountQuery):
+                reason += f"; {NOT_PRINTED}"
             return Judged(verdict=Verdict.ALLOWED_NOW, reason=reason, code="allowed")
         if answer.reason is Reason.DENY_RULE:
             place = self.place(name, question)
             reason = f"a deny rule of {name} holds it"
             return Judged(verdict=Verdict.REFUSED, reason=reason, code="deny-rule", where=place)
-        reason = "no rule of the profile allows it"
-        return Judged(verdict=Verdict.UNKNOWN, reason=reason, code="not-enough")
+        return self._prover(name).prove(question, operation)
 
-    def _strange(self, line: Line) -> Judged | None:
+    def _strange(self, line: Line, name: str) -> Judged | None:
         """The verdict of a line that no shipped profile decided alone."""
-        name = line.text("profile") or line.text("label")
         if line.text("namespace"):
             reason = f"policy inside a container decided (namespace {line.text('namespace')})"
             return Judged(verdict=Verdict.FOREIGN, reason=reason, code="foreign-namespace")
@@ -87,13 +101,21 @@ class Judge:
         return None
 
     def _judge_of(self, name: str) -> Evaluator:
-        from phoenix_hypervisor.policy.evaluate import Evaluator
-        from phoenix_hypervisor.policy.reader import read_policy
+        return self._prover(name).before
 
-        if name not in self._judges:
-            profile = read_policy(self._sources.blob(f"shipped:{name}")).get(name)
-            self._judges[name] = Evaluator(profile, self._sources.asks())
-        return self._judges[name]
+    def _prover(self, name: str) -> Prover:
+        from phoenix_hypervisor.engine.proving import Prover
+
+        if name not in self._provers:
+            self._provers[name] = Prover(self._sources, name, self._tests())
+        return self._provers[name]
+
+    def _tests(self) -> Sequence[PolicyTest]:
+        from phoenix_hypervisor.policy.assertions import load_tests
+
+        if self._loaded is None:
+            self._loaded = [test for path, data in self._sources.tests() for test in load_tests(data, path)]
+        return self._loaded
 
     def place(self, name: str, question: Query) -> str | None:
         """`FILE:LINE` of the rule that decides; None where no single one does."""
