@@ -37,6 +37,10 @@ def _hint(host: DirectoryHost, source: str) -> str:
             "profile x {\n  include <abstractions/lxc/container-base>\n}\n",
             "`include <tunables/global>` above",
         ),
+        (
+            "# without include <tunables/global>\nprofile x {\n  @{PROC}/x r,\n}\n",
+            "`include <tunables/global>` above",
+        ),
         (HEAD + "profile x {\n  @{NOWHERE}/x r,\n}\n", "declare it above the profile, `@{NOWHERE}=...`"),
         (HEAD + "profile x {\n  moount fstype=(a, b),\n}\n", "did you mean `mount`?"),
         (HEAD + "profile x {\n  deny moount -> /{a,b}/,\n}\n", "did you mean `mount`?"),

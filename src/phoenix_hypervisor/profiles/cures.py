@@ -29,6 +29,7 @@ _OLD_REST = ("dbus", "unix", "change_profile", "link", "include", "abi", "set", 
 _OLD_WORDS = (*_QUALIFIERS, *_OLD_RULES, *_OLD_REST, "if", "else")
 _PLACE = re.compile(r"parser error(?: for \S+)?(?: in (?:profile )?(?P<file>\S+))? at line (?P<line>\d+): ")
 _VARIABLE = re.compile(r"reference to variable (\w+)|find declaration for: @\{(\w+)\}")
+_GLOBAL = re.compile(r"^\s*#?include\s+(?:if\s+exists\s+)?[<\"]tunables/global", re.M)
 _MISSING = re.compile(r"Could not open '([^']+)'")
 _FLAG = re.compile(r"Invalid profile flag: (\w+(?:\.\w+)?)")
 _NO_WORDS = re.compile(r"\([^)]*\)|\"[^\"]*\"|[/@]\S*|#.*")
@@ -73,7 +74,7 @@ def cure(said: str, where: str, version: Version, read: Callable[[str], str | No
 
 
 def _declare(name: str, text: str) -> str:
-    if "tunables/global" not in text:
+    if not _GLOBAL.search(text):
         return f"write `include <tunables/global>` above the profile: @{{{name}}} is declared there"
     return f"declare it above the profile, `@{{{name}}}=...`, or include the file that does"
 
