@@ -196,3 +196,12 @@ def test_the_command_shows_the_chain(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert f"{tmp_path}/abstractions/x:1: @{{E}}shadow r," in out
     assert f"included at: {path}:3" in out and f"@{{E}} is set at: {path}:1" in out
+
+
+def test_a_part_that_is_decided_twice_is_told(tmp_path: Path) -> None:
+    path = source(tmp_path, "/a r,", "/a w,", "/{a,b} r,")
+    both = explained(path, kind="file", path="/a", access="rw")
+    assert len(both.rules) == 2 and both.others == ()
+    place = next(rule.place for rule in both.rules if rule.text.endswith(" r,"))
+    assert both.note == f"other rules do the same as {place}"
+    assert explained(source(tmp_path, "/a r,", "/a w,"), kind="file", path="/a", access="rw").note == ""

@@ -87,6 +87,48 @@ def test_a_file_that_defines_the_name_and_is_broken_is_told(stock: DirectoryHost
     assert result.code == 1 and "etc/apparmor.d/broken" in result.err
 
 
+def test_an_answer_names_the_kernel_that_the_installed_profile_was_compiled_for(stock: DirectoryHost) -> None:
+    words = ("lxc-container-default", "userns", "--json")
+    by_name = stock.phoenix("policy", "query", *words).document
+    file = str(stock.installed / "lxc-containers")
+    assert by_name["kernel"] == stock.phoenix("policy", "query", "--policy", file, *words).document["kernel"]
+
+
+def test_an_installed_profile_is_explained_by_its_name(stock: DirectoryHost) -> None:
+    hosts = ("file", "/etc/hosts", "--access", "r")
+    for name in ("lxc-container-default-cgns", "installed:lxc-container-default-cgns"):
+        found = stock.phoenix("policy", "explain", name, *hosts)
+        assert found.code == 0 and "etc/apparmor.d/lxc/lxc-default-cgns:2: /etc/hosts r," in found.out
+    child = stock.phoenix(
+        "policy", "explain", "lxc-container-default-cgns//tool", "file", "/bin/tool", "--access", "r"
+    )
+    assert child.code == 0 and "lxc-default-cgns:10: /bin/tool r," in child.out
+    # Ours is not asked in its place: what is installed finds its includes in /etc/apparmor.d.
+    (stock.installed / "abstractions/both").write_text("  /one r,\n")
+    stock.source("abstractions/both", data=b"  /two r,\n")
+    (stock.installed / "usr.bin.both").write_text("profile both {\n  include <abstractions/both>\n}\n")
+    one = stock.phoenix("policy", "explain", "both", "file", "/one", "--access", "r")
+    assert one.code == 0 and "abstractions/both:1: /one r," in one.out
+    assert stock.phoenix("policy", "explain", "lxc-a", *hosts).out.startswith("allowed (rule)")
+    none = stock.phoenix("policy", "explain", "lxc-container-defualt", *hosts)
+    assert none.code == 2 and "lxc-container-defualt is neither" in none.err
+
+
+def test_what_is_no_source_is_told_what_it_is(stock: DirectoryHost) -> None:
+    folder, missing = str(stock.installed / "lxc"), str(stock.installed / "none")
+    (stock.installed / "noise").write_bytes(b"a\0b\xff" * 100)
+    for words in (("lint", folder), ("explain", "--policy", folder, "userns"), ("list", folder)):
+        result = stock.phoenix("policy", *words)
+        assert result.code == 2 and f"{folder}: is a directory" in result.err
+    for words in (("lint", missing), ("explain", "--policy", missing, "userns"), ("list", missing)):
+        result = stock.phoenix("policy", *words)
+        assert result.code == 2 and f"{missing} is neither a file nor" in result.err
+    noise = str(stock.installed / "noise")
+    for words in (("query", "--policy", noise, "userns"), ("list", noise)):
+        result = stock.phoenix("policy", *words)
+        assert result.code == 2 and f"{noise}: is neither a source nor compiled policy" in result.err
+
+
 LINE = (
     'kernel: audit: type=1400 audit(1.2:3): apparmor="DENIED" operation="open" class="file"'
     ' profile="{}" name="{}" pid=1 comm="a" requested_mask="r" denied_mask="r" fsuid=0 ouid=0'
@@ -106,6 +148,26 @@ def test_a_line_is_answered_by_the_profile_that_it_names(stock: DirectoryHost) -
     assert "  logged as: DENIED open\n" in asked.out
     document = stock.phoenix("policy", "query", "--denial", LINE.format(name, "/etc/x"), "--json").document
     assert document["query"] == "file /etc/x --access r" and document["logged"] == "DENIED open"
+
+
+def test_what_decides_about_a_line_is_explained(stock: DirectoryHost) -> None:
+    name = "lxc-container-default-cgns"
+    hosts = stock.phoenix("policy", "explain", "--denial", LINE.format(name, "/etc/hosts"))
+    assert hosts.code == 0 and hosts.out.startswith("allowed (rule)  file /etc/hosts --access r\n")
+    assert "lxc-default-cgns:2: /etc/hosts r," in hosts.out and "  logged as: DENIED open\n" in hosts.out
+    proc = stock.phoenix("policy", "explain", "--denial", LINE.format(name, "/proc/"), "--json").document
+    assert [rule["rule"] for rule in proc["rules"]] == ["deny /proc/ r,"] and proc["logged"] == "DENIED open"
+    draft = str(stock.sources / "lxc-a")
+    other = stock.phoenix(
+        "policy", "explain", "--policy", draft, "lxc-a", "--denial", LINE.format(name, "/x")
+    )
+    assert other.code == 0 and "no rule allows it" in other.out
+    lost = 'info="Failed name lookup - disconnected path" error=-13 profile='
+    line = LINE.format("lxc-container-default", "etc/shadow").replace("profile=", lost)
+    found = stock.phoenix("policy", "explain", "--denial", line)
+    assert found.code == 0 and found.out.startswith("denied (no path)") and "attach_disconnected" in found.out
+    for words in (("lxc-a", "file", "/x"), ("--access", "r")):
+        assert stock.phoenix("policy", "explain", *words, "--denial", line).code == 2
 
 
 def test_a_line_comes_from_a_pipe_too(stock: DirectoryHost) -> None:

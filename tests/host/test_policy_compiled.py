@@ -343,7 +343,7 @@ def test_a_batch_answers_line_for_line(cli: Cli) -> None:
 
 def test_a_program_is_no_source_but_may_be_a_profile_s_name(cli: Cli) -> None:
     result = cli.run("query", PARSER, "userns")
-    assert result.code == 2 and "is neither a file nor" in result.err
+    assert result.code == 2 and "is neither a source nor compiled policy" in result.err
     (cli.folder / "lxc-h").write_bytes(b"profile lxc-h {\n ^hat {\n  /y w,\n }\n}\n")
     assert cli("query", "lxc-h//hat", "file", "/y", "--access", "w")[0] == 0
 

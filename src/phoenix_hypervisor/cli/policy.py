@@ -51,6 +51,11 @@ _POLICY = click.option(
     type=click.Path(),
     help="Ask this source or compiled policy.",
 )
+_DENIAL = click.option(
+    "--denial",
+    metavar="LINE",
+    help="Ask again what AppArmor logged in LINE (- is standard input).",
+)
 _KIND_HELP = "KIND is one of " + ", ".join(kinds()) + "."
 
 
@@ -149,11 +154,7 @@ def compile_source(settings: Settings, source: str, output: str) -> int:
 @_question
 @_POLICY
 @click.option("--batch", metavar="FILE", help="Answer JSON lines from FILE (- is standard input).")
-@click.option(
-    "--denial",
-    metavar="LINE",
-    help="Ask again what AppArmor logged in LINE (- is standard input).",
-)
+@_DENIAL
 def query(
     settings: Settings,
     words: tuple[str, ...],
@@ -169,16 +170,12 @@ def query(
     from phoenix_hypervisor.engine.ask import AnsweredEach, RawAnswered
 
     fields, given = _fields(options), _optional(policy)
-    asked = any(value not in (None, False) for value in fields.values())
     if batch is not None:
-        if words or asked or denial is not None:
+        if words or _asked(fields) or denial is not None:
             raise UsageError("--batch takes its questions, and their profiles, from the file alone")
         return _run_batch(settings, given, batch)
     if denial is not None:
-        if len(words) > 1 or asked:
-            raise UsageError("--denial takes its question from the line; name a profile at most")
-        request = DenialRequest(line=_text(denial), profile=words[0] if words else None, policy=given)
-        decided = settings.phoenix().denial(request)
+        decided = settings.phoenix().denial(_denial(denial, words, fields, given))
         words_of.show_answer(settings, decided)
         return EXIT_OK if decided.answer.allowed else EXIT_NO
     try:
@@ -195,6 +192,19 @@ def query(
         return EXIT_OK if any(answer.allowed for answer in found.answers.values()) else EXIT_NO
     words_of.show_answer(settings, found, completed(question, fields))
     return EXIT_OK if found.answer.allowed else EXIT_NO
+
+
+def _asked(fields: dict[str, Any]) -> bool:
+    """Whether an option of a question was given."""
+    return any(value not in (None, False) for value in fields.values())
+
+
+def _denial(
+    line: str, words: tuple[str, ...], fields: dict[str, Any], policy: Operand | None
+) -> DenialRequest:
+    if len(words) > 1 or _asked(fields):
+        raise UsageError("--denial takes its question from the line; name a profile at most")
+    return DenialRequest(line=_text(line), profile=words[0] if words else None, policy=policy)
 
 
 def _check_profile(settings: Settings, name: str | None, policy: Operand | None) -> None:
@@ -314,15 +324,22 @@ def lint(
 @_command("explain", epilog=_KIND_HELP)
 @_question
 @_POLICY
-def explain(settings: Settings, words: tuple[str, ...], policy: str | None, **options: Any) -> int:
+@_DENIAL
+def explain(
+    settings: Settings, words: tuple[str, ...], policy: str | None, denial: str | None, **options: Any
+) -> int:
     """Show which rule decides: file and line."""
-    given = _optional(policy)
-    try:
-        profile, question = read_question(words, _fields(options))
-    except UsageError:
-        _check_profile(settings, profile_of(words), given)
-        raise
-    request = ExplainRequest(question=question, profile=profile, policy=given)
+    fields, given = _fields(options), _optional(policy)
+    request: ExplainRequest | DenialRequest
+    if denial is not None:
+        request = _denial(denial, words, fields, given)
+    else:
+        try:
+            profile, question = read_question(words, fields)
+        except UsageError:
+            _check_profile(settings, profile_of(words), given)
+            raise
+        request = ExplainRequest(question=question, profile=profile, policy=given)
     with Busy(settings, "leaving out rules"):
         found = settings.phoenix().explain(request)
     words_of.show_explanation(settings, found)

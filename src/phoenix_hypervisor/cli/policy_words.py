@@ -227,7 +227,9 @@ def show_explanation(settings: Settings, found: Explained) -> None:
         lines.append(f"  and so do {len(explanation.others) - _OTHERS} more (--json lists them)")
     if explanation.note:
         lines.append(f"  {explanation.note}")
-    _show(settings, lines, {"query": str(found.question), **explanation.as_json()})
+    logged = {} if found.logged is None else {"logged": found.logged}
+    lines += [f"  logged as: {words}" for words in logged.values()]
+    _show(settings, lines, {"query": str(found.question), **explanation.as_json(), **logged})
 
 
 def show_compiled(settings: Settings, found: Compiled) -> None:

@@ -1,4 +1,4 @@
-"""What compiled policy is asked: list, diff, test, lint, explain, compile; the results of all requests.
+"""What compiled policy is asked: list, diff, test, lint, compile; the results of all requests.
 
 Owns the way from a request to its result; single questions are `engine.questions`'.  Where policies
 come from is `engine.policy_sources`'; what they answer is the policy room's.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from phoenix_hypervisor.engine.policy_requests import (
     CompileRequest,
     DiffRequest,
-    ExplainRequest,
     Given,
     LintRequest,
     ListRequest,
@@ -154,6 +153,8 @@ class Explained:
 
     question: Query
     explanation: Explanation
+    logged: str | None = None
+    """As of `Answered`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +198,7 @@ def _read_compiled(data: bytes, where: str) -> Policy:
         raise PolicyError(error.message, where=place, hint=error.hint) from None
 
 
-def _load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
+def load_source(sources: PolicySources, operand: Operand) -> tuple[str, bytes]:
     """File and text of a source: a file, bytes, or a shipped name."""
     from phoenix_hypervisor.policy.reader import looks_compiled
 
@@ -354,7 +355,7 @@ def lint(sources: PolicySources, request: LintRequest, progress: Callable[[Stage
         raise UsageError("there are no profile sources to look at", hint="name a source, or --config FILE")
     looked_at = []
     for number, operand in enumerate(operands):
-        path, text = _load_source(sources, operand)
+        path, text = load_source(sources, operand)
         progress(Stage(number, len(operands), path))
         source = read_source(path, text, partial(_own_include, sources, path))
         habits = find_habits(
@@ -405,34 +406,11 @@ def _everywhere(per_source: Sequence[tuple[set[str], list[Habit]]]) -> list[Habi
     ]
 
 
-def explain(sources: PolicySources, request: ExplainRequest) -> Explained:
-    """Which rule decides."""
-    from phoenix_hypervisor.policy.explain import explain as find_rule
-    from phoenix_hypervisor.policy.queries import RawQuery
-    from phoenix_hypervisor.policy.source import read_source
-
-    question = request.question
-    if isinstance(question, RawQuery):
-        raise UsageError("a raw question has no rule that decides it")
-    if request.policy is None and request.profile is None:
-        raise UsageError("name a profile, or a source with --policy")
-    profile = request.profile
-    if request.policy is not None:
-        path, text = _load_source(sources, request.policy)
-    else:
-        profile = sources.profile_named(profile or "")
-        path, text = sources.source(profile)
-    compile = _compiler(sources, path)
-    source = read_source(path, text, lambda include: sources.include(include, path))
-    found = find_rule(source, compile, profile, question, sources.asks(), whole=compile(text))
-    return Explained(question=question, explanation=found)
-
-
 def compile(sources: PolicySources, request: CompileRequest) -> Compiled:
     """The compiled policy of a source; written to the request's output where it has one."""
     from phoenix_hypervisor.policy.reader import profile_hash, read_policy
 
-    path, text = _load_source(sources, request.source)
+    path, text = load_source(sources, request.source)
     blob = sources.compile(text, path)
     profiles = read_policy(blob).profiles
     parser, features = sources.compiler()

@@ -322,9 +322,11 @@ class Phoenix:
 
         return listing(self._sources(), request)
 
-    def explain(self, request: policy_requests.ExplainRequest) -> ask.Explained:
-        """The source rules that decide a question."""
-        from phoenix_hypervisor.engine.ask import explain
+    def explain(
+        self, request: policy_requests.ExplainRequest | policy_requests.DenialRequest
+    ) -> ask.Explained:
+        """The source rules that decide a question, or what a line of a log is about."""
+        from phoenix_hypervisor.engine.questions import explain
 
         return explain(self._sources(), request)
 

@@ -7,7 +7,7 @@ is loaded, a file.  Needs no configuration where only files are named.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,24 @@ from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
 from phoenix_hypervisor.profiles.records import compiled
 from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources, to_probe
+from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.policy.sockets import Asks
 
+    _Included = tuple[str, bytes] | list[tuple[str, bytes]] | None
+
 PLACES = ("shipped", "installed", "loaded")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A source with what belongs to its place: what compiles it, and where its includes are."""
+
+    path: str
+    text: bytes
+    compile: Callable[[bytes], bytes]
+    include: Callable[[str], _Included]
 
 
 class PolicySources:
@@ -44,6 +57,7 @@ class PolicySources:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._parsers: dict[tuple[str, str], tuple[Parser, bool]] = {}
+        self._of_installed: Parser | None = None
 
     # Files ------------------------------------------------------------------------
 
@@ -125,8 +139,8 @@ class PolicySources:
 
     def kernel(self) -> str:
         """The kernel that answers hold for: a packed list's name, a feature file, or the running one."""
-        parser = next((parser for parser, _ in self._parsers.values()), None)
-        major = parser.version[0] if parser is not None else None
+        used = (*(parser for parser, _ in self._parsers.values()), self._of_installed)
+        major = next((parser.version[0] for parser in used if parser is not None), None)
         return kernel_named(self._session.host, self._session.settings.features, major)
 
     def kernel_names(self) -> list[str]:
@@ -161,20 +175,24 @@ class PolicySources:
         """`NAME`, or `shipped:NAME`, `installed:NAME`, `loaded:NAME` to say which."""
         place, _, rest = name.partition(":")
         if place in PLACES and rest:
-            finders = {"shipped": self._shipped, "installed": self._installed, "loaded": self._loaded}
+            finders = {"shipped": self._shipped, "installed": self._from_installed, "loaded": self._loaded}
             found = finders[place](rest)
             if found is None:
                 raise UsageError(f"no profile {rest} is {place}")
             return found
-        for find in (self._shipped, self._installed, self._loaded):
+        for find in (self._shipped, self._from_installed, self._loaded):
             found = find(name)
             if found is not None:
                 return found
+        if os.path.isfile(name):
+            text = "is neither a source nor compiled policy, and no profile is called so"
+            raise UsageError(text, where=name)
+        raise self._unknown(name, "shipped, installed or loaded")
+
+    def _unknown(self, name: str, places: str) -> UsageError:
         if os.path.isdir(name):
-            raise UsageError("is a directory", where=name, hint="name a file in it, or a profile")
-        raise UsageError(
-            f"{name} is neither a file nor a shipped, installed or loaded profile", hint=self._near(name)
-        )
+            return UsageError("is a directory", where=name, hint="name a file in it, or a profile")
+        return UsageError(f"{name} is neither a file nor a {places} profile", hint=self._near(name))
 
     def _near(self, name: str) -> str:
         """The name that was probably meant, and those that are shipped."""
@@ -191,22 +209,30 @@ class PolicySources:
         path, text = self.source(name)
         return self.compile(text, path)
 
-    def _installed(self, name: str) -> bytes | None:
-        """Compiled from the file that is called so, else from the one that it is loaded through."""
-        named = self._installed_file(_file_name(name))
+    def _installed(self, name: str) -> tuple[str, bytes] | None:
+        """The file that is called so, else the one that it is loaded through; and what it compiles to."""
+        own = _file_name(name)
+        named = self._installed_file(own)
         if named is not None and name in profile_names(named):
-            return named
+            return own, named
         file = loaded_through(self._session.host, self._installed_parser, name)
-        return named if file is None else self._installed_file(file)
+        found = named if file is None else self._installed_file(file)
+        return None if found is None else (file or own, found)
+
+    def _from_installed(self, name: str) -> bytes | None:
+        found = self._installed(name)
+        return None if found is None else found[1]
 
     def _installed_file(self, file: str) -> bytes | None:
         text = self._session.host.read(f"{APPARMOR_D}/{file}") if file else None
         path = self._session.host.root.locate(f"{APPARMOR_D}/{file}")
         return None if text is None else self._installed_parser.compile_text(text, path, optional=False)
 
-    @cached_property
+    @property
     def _installed_parser(self) -> Parser:
-        return self._session.parser_of_installed()
+        if self._of_installed is None:
+            self._of_installed = self._session.parser_of_installed()
+        return self._of_installed
 
     def _loaded(self, name: str) -> bytes | None:
         """What the kernel gives of it, else the copy that Phoenix loaded."""
@@ -221,19 +247,43 @@ class PolicySources:
         """File and text of a shipped profile."""
         sources = self._sources
         if sources is None or name not in sources.profiles:
-            known = ", ".join(self.shipped()) or "none"
-            raise UsageError(f"no profile {name} is shipped", hint=f"shipped: {known}")
+            raise self._unknown(name, "shipped")
         found = sources.find(name, optional=self._parser(sources.directory + "/x")[1])
         assert found is not None  # it is among the profiles
         return found
 
-    def include(self, path: str, where: str = "") -> tuple[str, bytes] | list[tuple[str, bytes]] | None:
+    def origin(self, path: str, text: bytes) -> Origin:
+        """A source of the caller's, or a shipped one."""
+        return Origin(
+            path, text, partial(self.compile, where=path), lambda include: self.include(include, path)
+        )
+
+    def origin_of(self, word: str) -> Origin:
+        """The source of a shipped profile, else the one that an installed profile comes from."""
+        name = bare_name(word).partition("//")[0]
+        place = word.partition(":")[0] if bare_name(word) != word else ""
+        if place in ("", "shipped") and name in self.shipped():
+            return self.origin(*self.source(name))
+        found = self._installed(name) if place in ("", "installed") else None
+        if found is None:
+            raise self._unknown(bare_name(word), "shipped or installed")
+        path = f"{APPARMOR_D}/{found[0]}"
+        where = self._session.host.root.locate(path)
+        compile = partial(self._installed_parser.compile_text, where=where, optional=False)
+        installed = (self._session.host.root.locate(APPARMOR_D),)
+        text = self._session.host.read(path) or b""
+        return Origin(where, text, compile, lambda include: self._included(include, installed))
+
+    def include(self, path: str, where: str = "") -> _Included:
         """File and text of an include of the source at `where`; of a directory, those of its files.
 
         Looked for as the parser does, ours first; None for what is not there.
         """
         parser, optional = self._parser(where or self._source_dir + "/x")
         folders = (*parser.include_dirs(optional=optional), self._session.host.root.locate(APPARMOR_D))
+        return self._included(path, folders)
+
+    def _included(self, path: str, folders: Sequence[str]) -> _Included:
         if path.startswith("/"):
             path, folders = path[1:], (self._session.host.root.locate("/"),)
         for folder in folders:

@@ -1,4 +1,4 @@
-"""Single questions put to a profile: one, each access to a file at once, one that a log holds.
+"""Single questions put to a profile: one, each access to a file at once, one of a log; and what decides one.
 
 Owns the way from such a request to its answer, and what an answer is told with.  Where profiles come
 from is `engine.policy_sources`'; must not decide what is allowed.
@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.ask import Answered, AnsweredEach, RawAnswered, find
+from phoenix_hypervisor.engine.ask import (
+    Answered,
+    AnsweredEach,
+    Explained,
+    RawAnswered,
+    find,
+    load_source,
+)
+from phoenix_hypervisor.engine.policy_requests import DenialRequest
+from phoenix_hypervisor.engine.policy_sources import bare_name
+from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.constants import capability
 from phoenix_hypervisor.policy.directories import DIRECTORIES
@@ -26,7 +36,7 @@ from phoenix_hypervisor.policy.queries import (
 from phoenix_hypervisor.policy.query import show
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine.policy_requests import DenialRequest, QueryRequest
+    from phoenix_hypervisor.engine.policy_requests import ExplainRequest, QueryRequest
     from phoenix_hypervisor.engine.policy_sources import PolicySources
 
 
@@ -62,6 +72,44 @@ def denial(sources: PolicySources, request: DenialRequest) -> Answered:
         answer, note = Answer(allowed=False, reason=Reason.NO_PATH), asked.refused
     logged = f"{line.verdict} {line.operation}"
     return _answered(judge, asked.question, answer, kernel=sources.kernel(), note=note, logged=logged)
+
+
+def explain(sources: PolicySources, request: ExplainRequest | DenialRequest) -> Explained:
+    """Which rule of a source decides.  Raises PhoenixError."""
+    from phoenix_hypervisor.audit.asked import ask_again, whose
+    from phoenix_hypervisor.audit.line import parse_line
+    from phoenix_hypervisor.policy.explain import Explanation
+    from phoenix_hypervisor.policy.explain import explain as find_rule
+    from phoenix_hypervisor.policy.reader import read_policy
+    from phoenix_hypervisor.policy.source import read_source
+
+    line = parse_line(request.line) if isinstance(request, DenialRequest) else None
+    name = whose(line) if line is not None and request.profile is None else request.profile
+    if request.policy is not None:
+        origin = sources.origin(*load_source(sources, request.policy))
+    elif name is not None:
+        name = sources.profile_named(name)
+        origin, name = sources.origin_of(name), bare_name(name)
+    else:
+        raise UsageError("name a profile, or a source with --policy")
+    whole = origin.compile(origin.text)
+    if isinstance(request, DenialRequest):
+        assert line is not None
+        profile = read_policy(whole).get(name)
+        asked = ask_again(line, profile)
+        question: Query | RawQuery = asked.question
+        logged = f"{line.verdict} {line.operation}"
+        if asked.refused is not None and not Evaluator(profile).unconfined:
+            answer = Answer(allowed=False, reason=Reason.NO_PATH)
+            found = Explanation(answer=answer, rules=(), others=(), note=asked.refused, compiles=1)
+            return Explained(question=asked.question, explanation=found, logged=logged)
+    else:
+        question, logged = request.question, None
+    if isinstance(question, RawQuery):
+        raise UsageError("a raw question has no rule that decides it")
+    source = read_source(origin.path, origin.text, origin.include)
+    found = find_rule(source, origin.compile, name, question, sources.asks(), whole=whole)
+    return Explained(question=question, explanation=found, logged=logged)
 
 
 def _answered(

@@ -220,9 +220,7 @@ class _Search:
         left = list(candidates)
         while left and holds(left):
             if len(sets) > ALTERNATIVES:
-                note = "; ".join(
-                    [note, "further rules decide the same"] if note else ["further rules decide the same"]
-                )
+                note = "; ".join(filter(None, [note, "further rules decide the same"]))
                 break
             smallest = tuple(sorted(_smallest(holds, [], left, False), key=lambda rule: rule.start))
             if not smallest:
@@ -234,8 +232,13 @@ class _Search:
             if not sets or without is None or decides(without):
                 return None
         # The first by itself must do in the whole source what is said of it.
-        if len(sets) > 1 and not decides(self.ask([rule for one in sets[1:] for rule in one])):
+        rest = [rule for one in sets[1:] for rule in one]
+        if len(sets) > 1 and not decides(self.ask(rest)):
             return None
+        if len(sets[0]) > 1:
+            twice = [rule.place for rule in sets[0] if decides(self.ask([*rest, rule]))]
+            notes = [note, f"other rules do the same as {', '.join(twice)}" if twice else ""]
+            note = "; ".join(filter(None, notes))
         return self._said(sets[0], note, tuple(sets[1:]))
 
     def _said(
