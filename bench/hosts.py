@@ -45,6 +45,21 @@ snaptime: 1756800000
 """
 
 
+def add_gpus(host: Path, count: int) -> None:
+    """NVIDIA GPUs, as the driver shows them; plain files stand for nodes."""
+    nodes = [f"nvidia{number}" for number in range(count)]
+    (host / "dev").mkdir()
+    for name in (*nodes, "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"):
+        (host / "dev" / name).touch()
+    for number in range(count):
+        place = host / f"proc/driver/nvidia/gpus/0000:{number + 1:02x}:00.0"
+        place.mkdir(parents=True)
+        uuid = f"GPU-{number:08x}-0000-4000-8000-000000000000"
+        text = f"Model: \t NVIDIA A100\nGPU UUID: \t {uuid}\nBus Location: \t {place.name}\n"
+        (place / "information").write_text(f"{text}Device Minor: \t {number}\n")
+    (host / "proc/devices").write_text("Character devices:\n195 nvidia\n510 nvidia-uvm\n\nBlock devices:\n")
+
+
 def build(top: Path, containers: int, profiles: int) -> Path:
     """A host directory `top`/host with its configuration in the default place."""
     host = top / "host"

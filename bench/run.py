@@ -191,6 +191,16 @@ def importing(rows: list[Row]) -> None:
     rows.append(Row("import at 10,000 / bare python3 -I -S, CPU", f"{ratio:.1f}x", "10x", ratio <= 10))
 
 
+def gpus(rows: list[Row]) -> None:
+    """Who can open which GPU: 16 GPUs and 200 containers under four profiles, which are compiled, too."""
+    host = hosts.build(WORK / "gpus", 200, 4)
+    hosts.add_gpus(host, 16)
+    cost(phoenix(host, "apply", "--all", "--no-start", "-q"))
+    spent = median(phoenix(host, "gpu", "--json"), 7)
+    shown = f"{spent.wall:.2f} s wall, {spent.cpu:.2f} s CPU, {spent.memory:.0f} MiB"
+    rows.append(Row("gpu, 16 GPUs and 200 containers", shown, "1 s", spent.wall <= 1))
+
+
 def one_changed(rows: list[Row]) -> None:
     """setup with one changed profile of 100, against the parser's own time on that file."""
     host = hosts.build(WORK / "setup-100", 1, 100)
@@ -305,6 +315,7 @@ def main() -> int:
     rows.append(Row("10,000 against 1,000 containers", f"{growth:.1f}x", "11x", growth <= 11))
     rows.append(Row("memory at 10,000", f"{ten.memory:.0f} MiB", "300 MiB", ten.memory < 300))
     importing(rows)
+    gpus(rows)
     one_changed(rows)
     shipped(rows)
     engine(rows)

@@ -173,6 +173,7 @@ READS: list[Callable[[Phoenix], object]] = [
     lambda p: p.plan(RollbackRequest()),
     lambda p: p.status(),
     lambda p: p.verify(StatusRequest(ctids=("101",))),
+    lambda p: p.gpu(),
     lambda p: p.history(),
     lambda p: p.recover(),
     lambda p: p.query(QueryRequest(question=USERNS, profile="lxc-a")),

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("phoenix_hypervisor.cli.changes:plan", "Show exactly what apply would do."),
     "status": ("phoenix_hypervisor.cli.status:status", "Show declared, assigned and running profiles."),
     "verify": ("phoenix_hypervisor.cli.status:verify", "Like status; exit 3 if anything is not as declared."),
+    "gpu": ("phoenix_hypervisor.cli.gpu_command:gpu", "Show who can open whose GPU, and why."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),

@@ -97,6 +97,12 @@ def told(session: Session, states: Sequence[ContainerState]) -> list[ContainerSt
 
 
 def _refused(session: Session, name: str, whats: Sequence[str]) -> Mapping[str, str | None] | None:
+    judge = judge_of(session, name)
+    return None if judge is None else {what: _first_refused(judge, name, what) for what in whats}
+
+
+def judge_of(session: Session, name: str) -> Evaluator | None:
+    """The compiled policy of a profile: as it was loaded, else as its source compiles; None: not ours."""
     if name not in session.sources.profiles:
         return None
     from phoenix_hypervisor.policy.evaluate import Evaluator
@@ -108,8 +114,7 @@ def _refused(session: Session, name: str, whats: Sequence[str]) -> Mapping[str, 
     if blob is None:
         blob = prove(session.store, [found], (), session.proven).blobs[name]
     wanted = name.encode("utf-8", "surrogateescape")
-    judge = next(Evaluator(p) for p in read_policy(blob).profiles if p.name == wanted)
-    return {what: _first_refused(judge, name, what) for what in whats}
+    return next(Evaluator(p) for p in read_policy(blob).profiles if p.name == wanted)
 
 
 def _first_refused(judge: Evaluator, name: str, what: str) -> str | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.gather import Request
     from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
+    from phoenix_hypervisor.engine.opening import GpuAccesses
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.proposing import Proposed
     from phoenix_hypervisor.engine.results import Recovered
@@ -219,6 +220,13 @@ class Phoenix:
         from phoenix_hypervisor.engine.proposing import run
 
         return run(self._session())
+
+    def gpu(self, request: requests.GpuRequest | None = None) -> GpuAccesses:
+        """Who can open which GPU, and what lets each in or stops it; writes nothing."""
+        from phoenix_hypervisor.engine.opening import run
+        from phoenix_hypervisor.plan.chosen import read
+
+        return run(self._session(), read(() if request is None else request.ctids))
 
     # Transactions -----------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What can be asked of a host, as values.
 
-Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback`, `status` and `import_` take.  Must not
-check them against a host: the method that gets one does.
+Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback`, `status`, `gpu` and `import_`
+take.  Must not check them against a host: the method that gets one does.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ class StatusRequest:
     """As in ApplyRequest; empty: all that are declared or on this host."""
     strict: bool = False
     """Raise NoConfiguration where there is no configuration; else nothing is declared then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRequest:
+    """Ask who can open which GPU."""
+
+    ctids: tuple[str, ...] = ()
+    """As in ApplyRequest; empty: all that are on this host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

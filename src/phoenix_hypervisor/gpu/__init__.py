@@ -1,0 +1,1 @@
+"""Which container can open which GPU, and why.  Pure, over facts that others gather."""
