@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from phoenix_hypervisor.gpu.rules import MKNOD, Given, Number, Program, program
+from phoenix_hypervisor.gpu.device_rules import MKNOD, Given, Number, Program, program
 
 GPU: Number = ("c", 195, 1)
 

@@ -59,7 +59,7 @@ BROKEN = [
     ("host/root.py", "import phoenix_hypervisor.lab", "lint-imports", "BROKEN"),
     ("audit/line.py", "import phoenix_hypervisor.host.root", "lint-imports", "BROKEN"),
     ("gpu/access.py", "import phoenix_hypervisor.containers.conf", "lint-imports", "BROKEN"),
-    ("plan/model.py", "import phoenix_hypervisor.gpu.rules", "lint-imports", "BROKEN"),
+    ("plan/model.py", "import phoenix_hypervisor.gpu.device_rules", "lint-imports", "BROKEN"),
     ("policy/query.py", "import phoenix_hypervisor.audit.line", "lint-imports", "BROKEN"),
     ("lab/__init__.py", "import phoenix_hypervisor.policy.reader", "lint-imports", "BROKEN"),
     ("policy/reader.py", "import phoenix_hypervisor.plan.model", "lint-imports", "BROKEN"),

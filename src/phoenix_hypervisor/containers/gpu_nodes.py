@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 
 from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.gpu.device_rules import Number
 from phoenix_hypervisor.gpu.hardware import (
     DRM_MAJOR,
     Gpu,
@@ -22,7 +23,6 @@ from phoenix_hypervisor.gpu.hardware import (
     Slice,
     nvidia_number,
 )
-from phoenix_hypervisor.gpu.rules import Number
 from phoenix_hypervisor.host.machine import Host
 
 SIGNS = ("/dev/nvidia0", "/dev/dri", "/dev/kfd", "/dev/nvidiactl", "/proc/driver/nvidia/gpus")

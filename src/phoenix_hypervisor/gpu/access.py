@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from phoenix_hypervisor.gpu.device_rules import MKNOD, READ, WRITE, Number
 from phoenix_hypervisor.gpu.guest import Guest, Passed, nodes_of
 from phoenix_hypervisor.gpu.hardware import Gpu, Hardware, Node, Slice
-from phoenix_hypervisor.gpu.rules import MKNOD, READ, WRITE, Number
 from phoenix_hypervisor.values import dataclass, field
 
 NO_NODE = "no node"

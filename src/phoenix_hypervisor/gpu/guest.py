@@ -14,8 +14,8 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from phoenix_hypervisor.gpu.device_rules import Given, Number, Program, program
 from phoenix_hypervisor.gpu.hardware import Node
-from phoenix_hypervisor.gpu.rules import Given, Number, Program, program
 from phoenix_hypervisor.values import dataclass, field
 
 DEVICES = "lxc.cgroup2.devices."

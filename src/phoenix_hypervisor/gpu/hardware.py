@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from phoenix_hypervisor.gpu.rules import Number
+from phoenix_hypervisor.gpu.device_rules import Number
 from phoenix_hypervisor.values import dataclass, field
 
 NVIDIA_MAJOR = 195
