@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phoenix_hypervisor.lab import denials as log
+from phoenix_hypervisor.lab import logged as log
 from phoenix_hypervisor.lab.guest_containers import LXC_PATH, Container, make_container
 from phoenix_hypervisor.lab.guestlink import Guest
 from workloads.checks import PRELUDE, Check

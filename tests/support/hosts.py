@@ -237,7 +237,7 @@ class LiveHost(DirectoryHost):
             "PHOENIX_DOUBLE_ROOT": str(self.root),
             "PHOENIX_DOUBLE_LOCK_TIMEOUT": "0.3",
         }
-        doubles: dict[str, list[str]] = {n: [str(DOUBLES / n)] for n in ("pct", "apparmor_parser")}
+        doubles = {n: [str(DOUBLES / n)] for n in ("pct", "apparmor_parser", "journalctl")}
         for name in ("lxc-create", "lxc-start", "lxc-stop"):
             doubles[name] = [str(DOUBLES / "lxc"), name]
         self.runner = RecordingRunner(ReplacingRunner(ProcessRunner(environment), doubles))

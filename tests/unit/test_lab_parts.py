@@ -17,11 +17,11 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.lab import apt, recipe
 from phoenix_hypervisor.lab.build import die_with_parent, installed, run_bounded
 from phoenix_hypervisor.lab.cache import Cache, is_locked, locked
-from phoenix_hypervisor.lab.denials import denials, parse_kmsg
 from phoenix_hypervisor.lab.guest_containers import container_config
 from phoenix_hypervisor.lab.guestlink import phoenix_tar
 from phoenix_hypervisor.lab.initrd import RootTar, modules, newc
 from phoenix_hypervisor.lab.kernel_dump import flatten
+from phoenix_hypervisor.lab.logged import denials, parse_kmsg
 
 
 def sources(tmp_path: Path, **files: str) -> str:

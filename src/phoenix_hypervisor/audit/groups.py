@@ -48,9 +48,10 @@ class Group:
 class _Tally:
     """A group that is being counted."""
 
-    __slots__ = ("containers", "count", "event", "first", "key", "last", "unplaced")
+    __slots__ = ("containers", "count", "event", "first", "id", "key", "last", "unplaced")
 
-    def __init__(self, key: tuple[str, ...], event: Event) -> None:
+    def __init__(self, id: str, key: tuple[str, ...], event: Event) -> None:
+        self.id = id
         self.key = key
         self.count = self.unplaced = 0
         self.event = event
@@ -69,10 +70,10 @@ class Groups:
         self.left_out = 0
         """Events of groups that are forgotten again."""
 
-    def add(self, event: Event, container: str | None = None) -> str | None:
+    def add(self, event: Event, container: str | None = None) -> tuple[str, bool] | None:
         """Count one event; `container` is where its process was found.
 
-        Returns the group's id where it is a new one.  What is no denial is not counted.
+        Returns the group's id, and whether it is a new one; None: it is no denial, and not counted.
         """
         line = event.line
         if line.verdict not in REFUSALS:
@@ -96,7 +97,7 @@ class Groups:
             if self._size > self._limit:
                 self._forget()
                 tallies = self._by_subject.setdefault(subject, {})
-            tally = _Tally(key, event)
+            tally = _Tally(_id(subject, key), key, event)
         # The newest stands last, so that the oldest go first.
         tallies[key] = tally
         tally.count += 1
@@ -109,7 +110,7 @@ class Groups:
         if event.time is not None:
             tally.first = event.time if tally.first is None else min(tally.first, event.time)
             tally.last = event.time if tally.last is None else max(tally.last, event.time)
-        return _id(subject, key) if new else None
+        return tally.id, new
 
     def subject(self, event: Event) -> Subject:
         """Whose it is."""
@@ -156,7 +157,7 @@ def _id(subject: Subject, key: tuple[str, ...]) -> str:
 
 def _group(subject: Subject, tally: _Tally) -> Group:
     return Group(
-        id=_id(subject, tally.key),
+        id=tally.id,
         count=tally.count,
         first=tally.first,
         last=tally.last,

@@ -34,14 +34,21 @@ class Reader:
     def __init__(self, believes: frozenset[Transport] = NOTHING, node: bytes | None = None) -> None:
         self._believes = believes
         self._node = node
+        self._rest, self._skipping = b"", False
         self.lines = 0
         self.unread = 0
         """Lines that look like AppArmor's and cannot be read."""
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Event]:
         """The events of a log that comes in chunks, cut anywhere, in its order."""
+        for chunk in chunks:
+            yield from self.feed(chunk)
+        yield from self.end()
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events of the lines that end in the next chunk; all of them must be taken."""
         believes, node = self._believes, self._node
-        for line in self._lines(chunks):
+        for line in self._lines(chunk):
             try:
                 event = understand(line, node)
             except Unread:
@@ -53,31 +60,29 @@ class Reader:
                 event = replace(event, doubt=Doubt.PLACE)
             yield event
 
-    def _lines(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        rest, skipping = b"", False
-        for chunk in chunks:
-            first, *others = chunk.split(b"\n")
-            if not skipping:
-                rest += first
-                if len(rest) > MAX_LINE:
-                    rest, skipping = b"", True
-                    self._too_long(chunk)
-            if not others:
-                continue
-            self.lines += len(others)
-            if not skipping:
-                yield rest
-            skipping = False
-            rest = others.pop()
-            for line in others:
-                if len(line) <= MAX_LINE:
-                    yield line
-                else:
-                    self._too_long(line)
-        if rest or skipping:
-            self.lines += 1
-            if rest:
-                yield rest
+    def end(self) -> Iterator[Event]:
+        """The event of a last line that does not end."""
+        if self._rest or self._skipping:
+            yield from self.feed(b"\n")
+
+    def _lines(self, chunk: bytes) -> Iterable[bytes]:
+        first, *others = chunk.split(b"\n")
+        if not self._skipping:
+            self._rest += first
+            if len(self._rest) > MAX_LINE:
+                self._too_long(self._rest)
+                self._rest, self._skipping = b"", True
+        if not others:
+            return ()
+        self.lines += len(others)
+        whole = [] if self._skipping else [self._rest]
+        self._rest, self._skipping = others.pop(), False
+        for line in others:
+            if len(line) <= MAX_LINE:
+                whole.append(line)
+            else:
+                self._too_long(line)
+        return whole
 
     def _too_long(self, piece: bytes) -> None:
         if LOOKS.search(piece) is not None:

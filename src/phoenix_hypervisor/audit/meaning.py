@@ -1,10 +1,115 @@
 """What AppArmor's lines mean, for people.
 
-Owns the escaping of what containers have named, for every output.  Pure.  Must not decide whether
-something is allowed.
+Owns saying in one clause what was asked, and the escaping of what containers have named, for every
+output.  Pure.  Must not decide whether something is allowed.
 """
 
 from __future__ import annotations
+
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.audit.line import Line
+
+_FILES = {
+    "mkdir": "making the directory",
+    "rmdir": "removing the directory",
+    "unlink": "deleting",
+    "rename_src": "renaming",
+    "rename_dest": "renaming something to",
+    "rename": "renaming",
+    "link": "making the hard link",
+    "symlink": "making the symbolic link",
+    "mknod": "making the node",
+    "truncate": "emptying",
+    "chmod": "changing the mode of",
+    "chown": "changing the owner of",
+    "getattr": "looking at",
+    "exec": "running",
+    "file_lock": "locking",
+    "file_mmap": "mapping",
+    "bind": "making the socket",
+    "connect": "connecting to the socket",
+    "file_inherit": "keeping open",
+    "file_receive": "being handed",
+}
+_LETTERS = {
+    "r": "reading",
+    "w": "writing to",
+    "a": "appending to",
+    "c": "creating",
+    "d": "deleting",
+    "x": "running",
+    "m": "mapping as code",
+    "k": "locking",
+    "l": "making the hard link",
+}
+_TRACES = {
+    "read": "reading the memory or the state of a process of",
+    "trace": "tracing a process of",
+    "readby": "having its memory or state read by a process of",
+    "tracedby": "being traced by a process of",
+}
+_SIMPLE = {
+    "capability": "using the capability",
+    "umount": "unmounting",
+    "pivot_root": "making another root of",
+    "change_profile": "changing to the profile",
+    "change_hat": "changing to the hat",
+    "userns": "making a user namespace",
+    "rlimit": "changing a limit",
+    "policy": "changing policy:",
+    "dbus": "a message by the bus",
+    "unknown": "something that the line does not name",
+}
+
+
+def means(line: Line, kind: str, object: str, requested: str) -> str:
+    """What was asked, in one clause: `mounting nfs4 10.0.0.1:/x on /mnt/ (rw)`.
+
+    `kind`, `object` and `requested` are as `kinds` tells them.
+    """
+    if kind == "file":
+        return f"{_on_file(line.operation, requested)} {object or 'a file without a path'}"
+    if kind == "mount":
+        return f"{_mounting(requested)} {object} ({requested})" if requested else f"mounting {object}"
+    if kind == "network":
+        return f"{_on_socket(line.operation)}: {object}"
+    if kind == "ptrace":
+        return f"{_TRACES.get(requested, 'tracing a process of')} {object}"
+    if kind == "signal":
+        way = "receiving" if "receive" in requested else "sending"
+        return f"{way} the signal {object.replace(' ', ' from ' if way == 'receiving' else ' to ', 1)}"
+    if kind in ("io_uring", "mqueue"):
+        name = "io_uring" if kind == "io_uring" else "the message queue"
+        return f"{name} ({requested}) {object}".rstrip()
+    return f"{_SIMPLE.get(kind, kind)} {object}".rstrip()
+
+
+def _on_file(operation: str, requested: str) -> str:
+    if operation in _FILES:
+        return _FILES[operation]
+    letters = requested.replace(":", "")
+    if set(letters) == {"r", "w"}:
+        return "reading and writing"
+    words = [word for letter, word in _LETTERS.items() if letter in letters]
+    if "creating" in words and "writing to" in words:
+        words.remove("writing to")
+    return " and ".join(words) if words else f"{operation} of"
+
+
+def _mounting(flags: str) -> str:
+    words = flags.replace(",", " ").split()
+    for word, way in (("remount", "remounting"), ("bind", "bind-mounting"), ("rbind", "bind-mounting")):
+        if word in words:
+            return way
+    return "moving the mount" if "move" in words else "mounting"
+
+
+def _on_socket(operation: str) -> str:
+    return {"create": "making a socket", "file_perm": "using a socket"}.get(
+        operation, f"{operation} on a socket"
+    )
 
 
 def printable(text: bytes | str) -> str:

@@ -17,12 +17,15 @@ from phoenix_hypervisor.values import TYPE_CHECKING, replace
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
     from phoenix_hypervisor.engine.condition import Status
+    from phoenix_hypervisor.engine.denials import Denials
+    from phoenix_hypervisor.engine.following import Counted
     from phoenix_hypervisor.engine.gather import Request
     from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
     from phoenix_hypervisor.engine.opening import GpuAccesses
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.proposing import Proposed
+    from phoenix_hypervisor.engine.replaying import Replay
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
     from phoenix_hypervisor.engine.upgraded import Rechecked
@@ -227,6 +230,36 @@ class Phoenix:
         from phoenix_hypervisor.plan.chosen import read
 
         return run(self._session(), read(() if request is None else request.ctids))
+
+    # Denials ----------------------------------------------------------------------
+
+    def denials(self, request: requests.DenialsRequest | None = None) -> Denials:
+        """What AppArmor denied, as the host's logs or given ones hold it; writes nothing."""
+        from phoenix_hypervisor.engine.denials import denials
+        from phoenix_hypervisor.engine.requests import DenialsRequest
+
+        return denials(*self._watched(), DenialsRequest() if request is None else request)
+
+    def follow_denials(self, request: requests.DenialsRequest | None = None) -> Iterator[Counted]:
+        """Each denial as it happens, without end: those that the logs hold are not told again."""
+        from phoenix_hypervisor.engine.following import follow
+        from phoenix_hypervisor.engine.requests import DenialsRequest
+
+        return follow(*self._watched(), DenialsRequest() if request is None else request)
+
+    def replay(self, request: requests.DenialsRequest, profile: str) -> Replay:
+        """Which of the denials a profile (a name, a source or a compiled file) lets through."""
+        from phoenix_hypervisor.engine.denials import Watch
+        from phoenix_hypervisor.engine.replaying import replay
+
+        session, sources = self._watched()
+        return replay(Watch(session, sources, request), sources, profile)
+
+    def _watched(self) -> tuple[Session, PolicySources]:
+        from phoenix_hypervisor.engine.policy_sources import PolicySources
+
+        session = self._session()
+        return session, PolicySources(session)
 
     # Transactions -----------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """What can be asked of a host, as values.
 
-Owns the requests that `Phoenix.plan`, `apply`, `setup`, `rollback`, `status`, `gpu` and `import_`
-take.  Must not check them against a host: the method that gets one does.
+Owns the requests that the methods of `Phoenix` take which look at a host or change it.  Must not check
+them against one: the method that gets one does.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from phoenix_hypervisor.values import dataclass
 
@@ -68,3 +70,19 @@ class ImportRequest:
     """Those of the cluster's other nodes too."""
     write: bool = True
     """False: only make the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenialsRequest:
+    """Look at what was denied."""
+
+    ctids: tuple[str, ...] = ()
+    """As in ApplyRequest; empty: of all, and of what is of no container."""
+    since: float | None = None
+    """Seconds since 1970; None: as far back as the logs go."""
+    files: tuple[str, ...] = ()
+    """Logs on this machine, packed by gzip or not; with neither these nor `piped`, the host's own."""
+    piped: Iterable[bytes] | None = None
+    """A log in pieces, read once."""
+    trust: bool = False
+    """Only the kernel's own lines came to these places; else nothing in `files` and `piped` is believed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from phoenix_hypervisor.host.root import Root
@@ -135,6 +136,18 @@ class Kernel:
         proc = self._root.locate("/proc")
         found = (_read(f"{proc}/{pid}/comm") for pid in pids)
         return {name.strip().decode("utf-8", "replace") for name in found if name}
+
+    def started(self, pid: int) -> float | None:
+        """When a process began, in seconds since 1970, by the clock as it is now; None where it has ended.
+
+        Source: proc(5), field 22 of stat, in ticks since boot; the name before it may hold anything.
+        """
+        stat = _read(f"{self._root.locate('/proc')}/{pid}/stat")
+        fields = (stat or b"").rpartition(b")")[2].split()
+        if len(fields) < 20 or not fields[19].isdigit():
+            return None
+        since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 
     def mounts(self, pid: int) -> list[tuple[bytes, bytes]]:
         """Target and file system of each mount that a process sees; empty where that cannot be read."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_hypervisor.errors import PhoenixError
-from phoenix_hypervisor.lab import denials as log
+from phoenix_hypervisor.lab import logged as log
 from phoenix_hypervisor.lab.kernel_dump import FEATURES_DIRECTORY, flatten
 from phoenix_hypervisor.lab.wire import Wire
 
