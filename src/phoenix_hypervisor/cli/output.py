@@ -221,7 +221,7 @@ def diff_lines(action: Action) -> list[str]:
     """What changes in a file, as a unified diff without context of its own header."""
     if not isinstance(action, InstallFile | AssignLines) or action.after is None:
         return []
-    if action.before is None:
+    if action.before is None and not action.target.startswith("accepted/"):
         count = len(action.after.splitlines())
         return [f"new file {action.path}, {count} lines"]
     return difference(action.before, action.after, action.path, action.path)

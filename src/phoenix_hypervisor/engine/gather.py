@@ -111,6 +111,7 @@ def _profiles(session: Session, request: Request, *, needed: bool) -> ProfileFac
         service=session.desired.reload_service,
         files=tuple(files),
         profiles=tuple(profiles),
+        no_longer_accepted=tuple(store.no_longer_accepted()) if needed else (),
         loaded=store.loaded or {},
         recorded=store.manifest.loaded,
         former={p.name: store.in_kernel(p.name) for p in profiles if kernel and p.why is not None},

@@ -11,6 +11,7 @@ import os
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.fault_codes import Fault
+from phoenix_hypervisor.profiles.sources import ACCEPTED, is_passed_over
 
 CONFIG_NAME = "phoenix_lxc_configs.json"
 HOME_ETC = "/usr/local/phoenix_hypervisor/etc"
@@ -100,17 +101,39 @@ def beside(path: str, name: str) -> str:
 def belonging(host: Host, config: str | None, name: str) -> str:
     """`apparmor` or `policy_tests` of a configuration: beside it, else those that came with Phoenix.
 
-    Sources beside it are all there are: no shipped policy tests are run on them.  Empty where there are
-    none at all.
+    Sources beside it are all there are: no shipped policy tests are run on them.  But accepted rules alone
+    are laid over those that came with Phoenix (`overlay`).  Empty where there are none at all.
     """
     if config is not None:
-        own = beside(config, name)
-        if os.path.exists(own) or os.path.isdir(beside(config, "apparmor")):
+        own, sources = beside(config, name), beside(config, "apparmor")
+        laid_over = _only_accepted(sources)
+        if not (laid_over and own == sources) and (
+            os.path.exists(own) or (os.path.isdir(sources) and not laid_over)
+        ):
             return own
     for folder in _installed(host):
         if os.path.isdir(os.path.join(folder, "apparmor")):
             return os.path.join(folder, name)
     return beside(config, name) if config is not None else ""
+
+
+def overlay(config: str | None) -> str:
+    """The directory with nothing but accepted rules beside the configuration; empty where there is none."""
+    folder = beside(config, "apparmor") if config is not None else ""
+    return folder if folder and _only_accepted(folder) else ""
+
+
+def accepted_beside(config: str) -> str:
+    """Where rules are accepted into: a directory beside the configuration, perhaps still to be made."""
+    return os.path.join(beside(config, "apparmor"), ACCEPTED)
+
+
+def _only_accepted(folder: str) -> bool:
+    try:
+        found = [name for name in os.listdir(folder) if not is_passed_over(name)]
+    except OSError:
+        return False
+    return found == [ACCEPTED]
 
 
 def _installed(host: Host) -> list[str]:

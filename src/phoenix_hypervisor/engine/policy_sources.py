@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from phoenix_hypervisor.engine.places import belonging, config_for_policy
+from phoenix_hypervisor.engine.places import belonging, config_for_policy, overlay
 from phoenix_hypervisor.engine.policy_files import MAX_POLICY, read_file, require_content, shown
 from phoenix_hypervisor.engine.policy_requests import Given, Operand
 from phoenix_hypervisor.engine.session import Session
@@ -30,7 +30,15 @@ from phoenix_hypervisor.profiles.installed import loaded_through
 from phoenix_hypervisor.profiles.parser import Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
 from phoenix_hypervisor.profiles.records import compiled
-from phoenix_hypervisor.profiles.sources import INCLUDE_DIRS, OPTIONAL, Sources, read_sources, to_probe
+from phoenix_hypervisor.profiles.sources import (
+    ACCEPTED,
+    INCLUDE_DIRS,
+    OPTIONAL,
+    Sources,
+    read_sources,
+    to_probe,
+    without_accepted,
+)
 from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
@@ -107,8 +115,14 @@ class PolicySources:
         if (folder, beside) not in self._parsers:
             settings = self._session.settings
             more = () if beside == folder else (beside,)
+            laid_over = self._overlay if folder == self._source_dir else ""
             parser = Parser(
-                self._session.host, folder, executable=settings.parser, features=settings.features, more=more
+                self._session.host,
+                folder,
+                executable=settings.parser,
+                features=settings.features,
+                more=more,
+                overlay=laid_over,
             )
             self._parsers[folder, beside] = (parser, _accepted(parser, folder))
         return self._parsers[folder, beside]
@@ -129,9 +143,13 @@ class PolicySources:
         return self._beside("apparmor")
 
     @cached_property
+    def _overlay(self) -> str:
+        return overlay(self._config)
+
+    @cached_property
     def _sources(self) -> Sources | None:
         """The shipped sources; None where nothing says where they are."""
-        return read_sources(self._source_dir) if self._source_dir else None
+        return read_sources(self._source_dir, self._overlay) if self._source_dir else None
 
     def asks(self) -> Asks:
         """How the kernel that is compiled for asks about sockets."""
@@ -250,6 +268,8 @@ class PolicySources:
             raise self._unknown(name, "shipped")
         found = sources.find(name, optional=self._parser(sources.directory + "/x")[1])
         assert found is not None  # it is among the profiles
+        if f"{ACCEPTED}/{name}" not in sources.includes:
+            return found[0], without_accepted(name, found[1])
         return found
 
     def origin(self, path: str, text: bytes) -> Origin:
@@ -299,7 +319,8 @@ class PolicySources:
 
     def is_own(self, file: str) -> bool:
         """Whether a file is ours rather than the distribution's."""
-        return bool(self._source_dir) and os.path.abspath(file).startswith(self._source_dir + os.sep)
+        path = os.path.abspath(file)
+        return any(path.startswith(place + os.sep) for place in (self._source_dir, self._overlay) if place)
 
     def shipped(self) -> Sequence[str]:
         """The names of the shipped profiles."""

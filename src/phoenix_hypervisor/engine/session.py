@@ -16,7 +16,7 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
-from phoenix_hypervisor.engine.places import belonging, beside, find_config, no_configuration
+from phoenix_hypervisor.engine.places import belonging, beside, find_config, no_configuration, overlay
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
 from phoenix_hypervisor.errors import PhoenixError
@@ -111,7 +111,15 @@ class Session:
     @cached_property
     def sources(self) -> Sources:
         require_given(self.source_dir)
-        return read_sources(self.source_dir)
+        return read_sources(self.source_dir, self.overlay)
+
+    @cached_property
+    def overlay(self) -> str:
+        """Where accepted rules lie, if not among the sources; empty where they do or there are none."""
+        found = overlay(self.configuration)
+        if found:
+            require_given(found)
+        return found
 
     @cached_property
     def declared(self) -> Desired:
@@ -165,13 +173,15 @@ class Session:
 
     @cached_property
     def parser(self) -> Parser:
-        return Parser(
-            self.host, self.source_dir, executable=self.settings.parser, features=self.settings.features
-        )
+        return self._parser(self.settings.features)
 
     def parser_for(self, features: str) -> Parser:
         """The parser for the shipped sources and another kernel: a feature file or a packed list."""
-        return Parser(self.host, self.source_dir, executable=self.settings.parser, features=features)
+        return self._parser(features)
+
+    def _parser(self, features: str | None) -> Parser:
+        settings, place = self.settings, self.source_dir
+        return Parser(self.host, place, executable=settings.parser, features=features, overlay=self.overlay)
 
     def parser_of_installed(self) -> Parser:
         """The parser for what is installed: no sources, so no configuration is needed."""

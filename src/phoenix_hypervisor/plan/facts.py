@@ -93,6 +93,8 @@ class ProfileFacts:
     files: tuple[FileState, ...]
     """Includes first: a profile must never be installed before what it includes."""
     profiles: tuple[ProfileState, ...]
+    no_longer_accepted: tuple[FileState, ...] = ()
+    """Installed files of accepted rules that have no source any more."""
     loaded: Mapping[str, str] = field(default_factory=dict)
     """Mode by name of all that the kernel has."""
     recorded: Mapping[str, str] = field(default_factory=dict)

@@ -49,6 +49,9 @@ class Fault(Coded):
         "source-writable", (B,), "Others than its owner can write a source, or its directory."
     )
     SOURCE_OUTSIDE = _row("source-outside", (B,), "A source includes a file outside of /etc/apparmor.d.")
+    ACCEPTED_UNUSABLE = _row(
+        "accepted-unusable", (B,), "Accepted rules that no profile takes, or that are more than plain rules."
+    )
     SOURCE_LOOP = _row("source-loop", (B,), "Sources include each other.")
     SOURCE_CHANGED = _row("source-changed", (B,), "A source was changed while it was being compiled.")
     UNPROVEN = _row("unproven", (B,), "A profile does not compile, or not to what may be loaded.")

@@ -15,6 +15,7 @@ from phoenix_hypervisor.plan.actions import (
     LoadProfile,
     LoadWhy,
     ReloadService,
+    RemoveFile,
     SweepFile,
     SweepWhy,
 )
@@ -30,7 +31,7 @@ def decide_profiles(facts: ProfileFacts, so_far: Plan) -> Plan:
 
     A refusal is complete without a proof: what others own is not ours to compile.
     """
-    plan = _swept(facts) + file_actions(facts.files, facts.wish.adopt) + _names(facts)
+    plan = _swept(facts) + file_actions(facts.files, facts.wish.adopt) + _gone(facts) + _names(facts)
     if plan.refusals:
         return plan
     changed = to_prove(plan, facts.profiles, facts.kernel)
@@ -77,6 +78,16 @@ def file_actions(files: Iterable[FileState], adopt: frozenset[str]) -> Plan:
     return Plan(actions=tuple(actions), refusals=tuple(refusals), ok=ok)
 
 
+def _gone(facts: ProfileFacts) -> Plan:
+    """Remove accepted rules that have no source any more: the boot would take them."""
+    return Plan(
+        actions=tuple(
+            RemoveFile(target=_label(state), path=state.path, before=state.installed, profile=None)
+            for state in facts.no_longer_accepted
+        )
+    )
+
+
 def _label(state: FileState) -> str:
     return state.profile or state.path.removeprefix("/etc/apparmor.d/")
 
@@ -110,10 +121,13 @@ def _names(facts: ProfileFacts) -> Plan:
 def to_prove(files: Plan, profiles: Sequence[ProfileState], kernel: bool) -> list[ProfileState]:
     """The profiles to compile: a file of their closure changes, or they must be loaded."""
     touched = {action.path for action in files.actions if isinstance(action, InstallFile)}
+    gone = {action.path.rpartition("/")[2] for action in files.actions if isinstance(action, RemoveFile)}
     return [
         profile
         for profile in profiles
-        if touched.intersection(profile.includes) or (kernel and profile.why is not None)
+        if touched.intersection(profile.includes)
+        or profile.name in gone
+        or (kernel and profile.why is not None)
     ]
 
 

@@ -53,12 +53,15 @@ class Parser:
         executable: str | None = None,
         features: str | None = None,
         more: tuple[str, ...] = (),
+        overlay: str = "",
     ) -> None:
+        """`overlay`: where accepted rules lie, if not in `source_dir`; `more`: include directories behind."""
         self._host = host
         self._source_dir = source_dir
         self._executable = "apparmor_parser" if executable is None else executable
         self._override = features
-        self._more = more  # further include directories, behind `source_dir`
+        self._more = more
+        self._overlay = overlay
         self._version: tuple[int, int, int] | None = None
         self._features: Features | None = None
         self._asks: Asks | None = None
@@ -108,7 +111,8 @@ class Parser:
             return self._more
         # An optional file stands in place of the plain one.
         before = (os.path.join(self._source_dir, OPTIONAL),) if optional else ()
-        return (*before, self._source_dir, *self._more)
+        first = (self._overlay,) if self._overlay else ()
+        return (*first, *before, self._source_dir, *self._more)
 
     def compile_argv(self, path: str, *, optional: bool) -> tuple[str, ...]:
         """The process that compiles the source at `path` to standard output."""

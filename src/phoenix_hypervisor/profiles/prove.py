@@ -58,7 +58,7 @@ def prove(
         processes.append(store.parser.compile_argv(path, optional=optional))
         try:
             if (name, profile.closure) not in known:
-                compiled = store.parser.compile(path, optional=optional)
+                compiled = store.compile(profile)
                 if len(compiled[0]) > MAX_COMPILED:
                     hint = "shorten its rules: alternations and variables multiply"
                     raise PhoenixError(f"compiles to over {MAX_COMPILED} bytes", hint=hint)

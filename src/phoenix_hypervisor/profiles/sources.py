@@ -33,12 +33,21 @@ RESERVED = frozenset(
 )
 """Stock profiles of the lxc package: a second definition makes lxc-containers fail to load."""
 
-INCLUDE_DIRS = ("abi", "abstractions", "tunables")
+ACCEPTED = "accepted"
+"""Rules that the operator accepted, a file for each profile: `phoenix accept` writes them."""
+INCLUDE_DIRS = ("abi", "abstractions", "tunables", ACCEPTED)
 """`abi` first: feature files that profiles pin (`abi <abi/NAME>,`), installed as includes are."""
 OPTIONAL = "if-parser-accepts"
 """Files below it count, before those of the same name, where the host's parser accepts them all."""
 
 MAX_SOURCE = 1024 * 1024
+_COMMENTS = re.compile(rb"^\s*#(?!include)[^\n]*", re.MULTILINE)
+_NO_RULE = re.compile(
+    rb"^\s*(?:#?include\b|abi\b|profile\b|hat\b|\^|if\b|alias\b|set\s|\$|@\{\w+\}\s*\+?=|[{}])"
+    rb"|(?:^|,)\s*(?:(?:audit|deny|allow|owner|quiet)\s+)*priority\s*=",
+    re.MULTILINE,
+)
+"""What an accepted rule has no use for: it could outrank a wall, or end the profile."""
 _INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
@@ -54,13 +63,20 @@ class Sources:
     profiles: dict[str, bytes] = field(default_factory=dict)
     includes: dict[str, bytes] = field(default_factory=dict)
     optional: dict[str, bytes] = field(default_factory=dict)
+    overlay: str = ""
+    """The directory that `accepted` lies in, where that is another one."""
+
+    def place(self, name: str) -> str:
+        """The path of a profile or include, for parsers that do not take the optional files."""
+        elsewhere = self.overlay and name.startswith(f"{ACCEPTED}/")
+        return os.path.join(self.overlay if elsewhere else self.directory, name)
 
     def find(self, name: str, *, optional: bool) -> tuple[str, bytes] | None:
         """The path and bytes of a profile or include; `optional`: the parser takes the optional files."""
         if optional and name in self.optional:
             return os.path.join(self.directory, OPTIONAL, name), self.optional[name]
         data = self.profiles.get(name, self.includes.get(name))
-        return None if data is None else (os.path.join(self.directory, name), data)
+        return None if data is None else (self.place(name), data)
 
     def chosen(self, *, optional: bool) -> dict[str, tuple[str, bytes]]:
         """Path and bytes of every file that counts, by name."""
@@ -69,7 +85,7 @@ class Sources:
 
     def files(self) -> dict[str, bytes]:
         """Everything that was read, by path."""
-        plain = {os.path.join(self.directory, n): d for n, d in {**self.includes, **self.profiles}.items()}
+        plain = {self.place(n): d for n, d in {**self.includes, **self.profiles}.items()}
         return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
 
 
@@ -109,9 +125,12 @@ def to_probe(optional: Mapping[str, bytes]) -> tuple[list[str], list[str]]:
     return profiles, sorted(set(optional) - set(profiles) - pulled)
 
 
-def read_sources(directory: str) -> Sources:
-    """Read all of `directory`.  Raises ProblemsError naming every fault at once."""
-    sources = Sources(directory)
+def read_sources(directory: str, overlay: str = "") -> Sources:
+    """Read all of `directory`, with the accepted rules below `overlay` where there is one.
+
+    Raises ProblemsError naming every fault at once.
+    """
+    sources = Sources(directory, overlay=overlay)
     problems: list[Problem] = []
     if not os.path.isdir(directory):
         raise ProblemsError(
@@ -134,6 +153,8 @@ def read_sources(directory: str) -> Sources:
                     )
                 )
             elif stat.S_ISDIR(info.st_mode):
+                if name == ACCEPTED and overlay:
+                    continue
                 if name in INCLUDE_DIRS:
                     _read_tree(directory, name, sources.includes, problems)
                 elif name == OPTIONAL:
@@ -169,6 +190,9 @@ def read_sources(directory: str) -> Sources:
                 hint=f"put a {name} for older parsers into {directory}", code=Fault.SOURCE_PLACE)
         for name in sources.optional if "/" not in name and name not in sources.profiles
     ]  # fmt: skip
+    if overlay:
+        _read_tree(overlay, ACCEPTED, sources.includes, problems)
+    problems += _accepted_faults(sources)
     folded: dict[str, str] = {}
     for name in [*sources.profiles, *sources.includes, *sources.optional]:
         other = folded.setdefault(name.casefold(), name)
@@ -190,8 +214,47 @@ def read_sources(directory: str) -> Sources:
     return sources
 
 
+def without_accepted(name: str, text: bytes) -> bytes:
+    """A profile's source without the line that includes its accepted rules: there are none any more.
+
+    The parser would take those that are still installed.
+    """
+    line = re.compile(rb"include\s+if\s+exists\s+<%s>" % re.escape(f"{ACCEPTED}/{name}".encode()))
+    return line.sub(lambda match: b" " * len(match[0]), text)
+
+
+def includes_accepted(name: str, text: bytes) -> bool:
+    """Whether a profile's source takes its accepted rules."""
+    return f"{ACCEPTED}/{name}" in included(text)
+
+
+def _accepted_faults(sources: Sources) -> list[Problem]:
+    """Accepted rules that no profile takes, or that are more than rules."""
+    problems = []
+    for key, data in sources.includes.items():
+        folder, _, name = key.partition("/")
+        if folder != ACCEPTED:
+            continue
+        place = sources.place(key)
+        known = [found[name] for found in (sources.profiles, sources.optional) if name in found]
+        if name not in sources.profiles:
+            hint = "remove it, or name it as its profile"
+            problems.append(
+                Problem(f"there is no profile {name}", place, hint=hint, code=Fault.ACCEPTED_UNUSABLE)
+            )
+        elif not all(includes_accepted(name, source) for source in known):
+            hint = f"write `include if exists <{key}>` into the profile, before its closing brace"
+            text = f"the source of {name} does not take it"
+            problems.append(Problem(text, place, hint=hint, code=Fault.ACCEPTED_UNUSABLE))
+        elif (more := _NO_RULE.search(_COMMENTS.sub(b"", data))) is not None:
+            word = more[0].decode("ascii", "replace").strip()
+            hint = "accepted rules are plain rules: what needs more belongs into the profile"
+            problems.append(Problem(f"holds {word!r}", place, hint=hint, code=Fault.ACCEPTED_UNUSABLE))
+    return problems
+
+
 def _read_optional(base: str, sources: Sources, problems: list[Problem]) -> None:
-    for kind in INCLUDE_DIRS[1:]:
+    for kind in ("abstractions", "tunables"):
         _read_tree(base, kind, sources.optional, problems)
     with Directory(base, base, base) as top:
         for name, info in top.entries():

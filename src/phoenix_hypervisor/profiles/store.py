@@ -21,7 +21,7 @@ from phoenix_hypervisor.profiles.drift import StaleCache, differing, known_polic
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.profiles.open_places import open_places
 from phoenix_hypervisor.profiles.parser import Parser
-from phoenix_hypervisor.profiles.sources import Sources, to_probe
+from phoenix_hypervisor.profiles.sources import ACCEPTED, Sources, to_probe, without_accepted
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -78,6 +78,19 @@ class Store:
     def wanted(self) -> dict[str, tuple[str, bytes]]:
         """Every file that belongs into /etc/apparmor.d: its source path and bytes, by name."""
         return self.sources.chosen(optional=self.optional_accepted()[0])
+
+    def compile(self, profile: ProfileState) -> tuple[bytes, list[str]]:
+        """The compiled policy of a profile's source, and the parser's warnings.
+
+        Raises ProofError with the parser's words, which name file and line.
+        """
+        optional = self.optional_accepted()[0] and bool(self.sources.optional)
+        kept = f"{ACCEPTED}/{profile.name}"
+        if kept in self.sources.includes or not self.host.exists(f"{APPARMOR_D}/{kept}"):
+            return self.parser.compile(profile.source, optional=optional)
+        # The parser would take the accepted rules that are still installed, and are none any more.
+        text = without_accepted(profile.name, self.wanted()[profile.name][1])
+        return self.parser.compile_text(text, profile.source, optional=optional), []
 
     # What is there ----------------------------------------------------------------
 
@@ -199,6 +212,8 @@ class Store:
         wanted = self.wanted_include(path)
         if wanted is not None:
             return wanted
+        if path.startswith(f"{ACCEPTED}/"):
+            return None  # what is still installed is to go
         return self.host.content(f"{APPARMOR_D}/{path}")
 
     def wanted_include(self, path: str) -> bytes | None:
@@ -221,6 +236,13 @@ class Store:
         """As the function of that name, with the places of what is to be installed."""
         companion = [COMPANION] if self.host.exists(COMPANION) else []
         return open_places(self.host, [*companion, *(f"{APPARMOR_D}/{name}" for name in self.wanted())])
+
+    def no_longer_accepted(self) -> list[FileState]:
+        """Installed files of accepted rules that have no source any more, and are ours."""
+        gone = f"{APPARMOR_D}/{ACCEPTED}/"
+        names = [path.removeprefix(f"{APPARMOR_D}/") for path in self.manifest.files if path.startswith(gone)]
+        states = [self._file(name, "", b"") for name in sorted(names) if name not in self.sources.includes]
+        return [one for one in states if one.ownership is Ownership.OURS]
 
     # Left behind ------------------------------------------------------------------
 
