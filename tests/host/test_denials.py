@@ -60,7 +60,7 @@ def test_people_see_whose_it_is_what_it_was_and_what_to_do(one: DirectoryHost) -
     assert "container 101" in head and "lxc-a" in head and "1 time" in head
     assert what == "  cat: reading /srv/x: refused"
     assert any(line.startswith("  ") for line in more)
-    assert "1 denial, 1 event, in 1 line of" in result.out and "log nothing" in result.out
+    assert "1 denial, 1 event, in 1 line of" in result.out and "--listen" in result.out
 
 
 @pytest.mark.parametrize(

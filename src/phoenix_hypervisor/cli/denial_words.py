@@ -113,7 +113,8 @@ def show(settings: Settings, found: Denials, chosen: tuple[str, ...], *, files: 
         say(settings, f"{found.unread:,} {what} like AppArmor's and could not be read", "yellow")
     if found.left_out:
         say(settings, f"{_count(found.left_out, 'event')} are not shown: too many different ones", "yellow")
-    say(settings, "rules that say `deny` log nothing")
+    hint = "rules that say `deny` log nothing: `phoenix denials CTID --listen` makes the kernel log them too"
+    say(settings, hint)
 
 
 def _count(number: int, what: str) -> str:

@@ -10,6 +10,8 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from typing import cast
 
 import click
@@ -18,7 +20,7 @@ from phoenix_hypervisor.cli import denial_words as words_of
 from phoenix_hypervisor.cli.complete import complete_present, complete_profiles
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.options import global_options
-from phoenix_hypervisor.cli.output import emit
+from phoenix_hypervisor.cli.output import emit, tell
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import DenialsRequest
 from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK, UsageError
@@ -70,6 +72,12 @@ def _piped() -> Iterator[bytes]:
 )
 @click.option("--trust", is_flag=True, help="Only the kernel's own lines came to --file: believe them.")
 @click.option(
+    "--listen",
+    is_flag=True,
+    help="Make the kernel log what `deny` rules refuse, of the whole host, until --for is over or Ctrl-C.",
+)
+@click.option("--for", "period", metavar="TIME", help="How long to listen: 10m, 1h.  [default: 10m]")
+@click.option(
     "--replay",
     metavar="PROFILE",
     shell_complete=complete_profiles,
@@ -84,12 +92,22 @@ def denials(
     follow: bool,
     files: tuple[str, ...],
     trust: bool,
+    listen: bool,
+    period: str | None,
     replay: str | None,
 ) -> int:
     """Show what AppArmor denied, to which container, and what may be done.
 
     CONTAINER is a CTID, a name, a list (103,104) or a range (103-110). Exit 3 where there are any.
     """
+    if period is not None and not listen:
+        raise UsageError("--for says how long to --listen")
+    if listen:
+        others = {"--since": since, "--follow": follow, "--file": files, "--replay": replay}
+        wrong = [name for name, value in others.items() if value]
+        if wrong:
+            raise UsageError(f"--listen and {wrong[0]} exclude each other")
+        return _listen(settings, ctids, seconds(period or "10m", "--for"))
     if trust and not files:
         raise UsageError("--trust is about a log that --file names")
     if files.count("-") > 1:
@@ -117,6 +135,21 @@ def denials(
     else:
         words_of.show(settings, found, ctids, files=bool(files))
     return EXIT_NO if found.denials else EXIT_OK
+
+
+def _listen(settings: Settings, ctids: tuple[str, ...], period: float) -> int:
+    if not ctids:
+        raise UsageError(
+            "--listen takes the container that you want to hear: `phoenix denials CTID --listen`"
+        )
+    told = partial(tell, settings)
+    found = False
+    # Closed here, whatever happens: then the kernel is put back.
+    with closing(settings.phoenix().listen(ctids, period, told)) as heard:
+        for counted in heard:
+            found = True
+            words_of.show_counted(settings, counted)
+    return EXIT_NO if found else EXIT_OK
 
 
 def _replay(settings: Settings, request: DenialsRequest, profile: str) -> int:

@@ -164,6 +164,12 @@ _NOTES: Mapping[Coded, Entry] = {
     Code.START_LOCKED: start_locked,
     Code.HA_STOPPED: ("not started: {by} keeps it {state} ({service})", "`{command}` starts it"),
     Code.WAITING_FOR_HA: ("{by} was asked to start it ({said}); waiting for it, up to {seconds} s", None),
+    Code.LISTENING_BEGAN: (
+        "AppArmor's parameter audit is {value} now, before {before}: the kernel logs what deny rules refuse, "
+        "of every profile on this host",
+        None,
+    ),
+    Code.LISTENING_ENDED: ("AppArmor's parameter audit is put back: {value}", None),
     Code.WAITING_FOR_LOCK: ("another process holds this lock; waiting for it, up to {seconds} s", None),
     Code.PENDING_RAW: pending_raw,
     Code.START_UNLOADED: (
@@ -356,5 +362,11 @@ _FINDINGS: Mapping[Coded, Entry] = {
         "only root may read what Phoenix installed and loaded: whether that is as declared is not known",
         "run it as root",
     ),
+    Code.LISTENING: ("`phoenix denials --listen` is at work since {began} (process {pid})", None),
+    Code.LISTENING_LEFT: (
+        "`phoenix denials --listen` of {began} was killed: the kernel still logs what deny rules refuse",
+        "phoenix denials, or the next phoenix setup or apply, puts it back",
+    ),
+    Code.LISTENING_UNREADABLE: ("{target}: {why}", "{next}"),
     Code.JOURNAL_UNREADABLE: lambda note: ("{target}: {why}", note.data["next"] or "run it as root"),
 }

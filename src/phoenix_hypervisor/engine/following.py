@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 
 from phoenix_hypervisor.engine.denials import Denial, Watch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.requests import DenialsRequest
     from phoenix_hypervisor.engine.session import Session
+    from phoenix_hypervisor.plan.model import Note
 
 TELL = 5.0
 """Seconds in which a denial that comes again and again is told at most once."""
@@ -41,7 +42,7 @@ def follow(
     *,
     seconds: float | None = None,
     watch: Watch | None = None,
-) -> Iterator[Counted]:
+) -> Generator[Counted]:
     """Each denial as it happens; `seconds`: for so long.  Raises PhoenixError.
 
     What the logs hold already is told first where the request says since when.
@@ -87,9 +88,30 @@ def follow(
         yield from _due(watch, waiting, told, at_once=True)
 
 
+def listen(
+    session: Session,
+    sources: PolicySources,
+    ctids: tuple[str, ...],
+    seconds: float,
+    tell: Callable[[Note], None],
+) -> Generator[Counted]:
+    """Each denial of some containers as it happens, with those of `deny` rules, for so long.
+
+    Raises PhoenixError.  Where this generator is closed the kernel is put back.
+    """
+    from phoenix_hypervisor.engine.listening import listening
+    from phoenix_hypervisor.engine.requests import DenialsRequest
+
+    session.chosen(ctids)
+    with listening(session.host, tell):
+        # What is logged from here on, also before the logs are open.
+        request = DenialsRequest(ctids=ctids, since=time.time())
+        yield from follow(session, sources, request, seconds=seconds)
+
+
 def _due(
     watch: Watch, waiting: set[str], told: dict[str, float], *, at_once: bool = False
-) -> Iterator[Counted]:
+) -> Generator[Counted]:
     """Those of the groups that came which are to be told now."""
     now = time.monotonic()
     due = frozenset(id for id in waiting if at_once or id not in told or now - told[id] >= TELL)

@@ -71,7 +71,7 @@ def of_host(host: Host, since: float | None) -> list[Place]:
     found += _files(host, AUDIT_LOG, AUDITD if owned_by_us(host.root, AUDIT_LOG) is None else NOTHING, since)
     if not found and host.is_live and host.exists(KERNEL_LOG):
         path = host.root.locate(KERNEL_LOG)
-        found.append(Place(name=KERNEL_LOG, believes=KMSG, chunks=lambda: kernel_log(path), grows=None))
+        found.append(Place(name=KERNEL_LOG, believes=KMSG, chunks=lambda: kernel_log(path), grows=path))
     for path in SYSLOGS:
         if host.exists(path):
             found += _files(host, path, NOTHING, since)

@@ -8,10 +8,10 @@ raises PhoenixError.  Must not print, exit, or import anything before a method i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.session import Session
     from phoenix_hypervisor.engine.upgraded import Rechecked
     from phoenix_hypervisor.host.machine import Host
-    from phoenix_hypervisor.plan.model import Finding
+    from phoenix_hypervisor.plan.model import Finding, Note
 
 
 def _silent(event: object) -> None:
@@ -182,7 +182,7 @@ class Phoenix:
         wanted = _workflow_request(request)
         session = self._session()
         with _told(session, progress):
-            recovered = recover_first(session)
+            recovered = recover_first(session, progress)
             if recovered is not None:
                 progress(recovered)
             wanted = _workflow_request(request)
@@ -234,18 +234,29 @@ class Phoenix:
     # Denials ----------------------------------------------------------------------
 
     def denials(self, request: requests.DenialsRequest | None = None) -> Denials:
-        """What AppArmor denied, as the host's logs or given ones hold it; writes nothing."""
+        """What AppArmor denied, as the host's logs or given ones hold it."""
         from phoenix_hypervisor.engine.denials import denials
         from phoenix_hypervisor.engine.requests import DenialsRequest
 
         return denials(*self._watched(), DenialsRequest() if request is None else request)
 
-    def follow_denials(self, request: requests.DenialsRequest | None = None) -> Iterator[Counted]:
+    def follow_denials(self, request: requests.DenialsRequest | None = None) -> Generator[Counted]:
         """Each denial as it happens, without end: those that the logs hold are not told again."""
         from phoenix_hypervisor.engine.following import follow
         from phoenix_hypervisor.engine.requests import DenialsRequest
 
         return follow(*self._watched(), DenialsRequest() if request is None else request)
+
+    def listen(
+        self, ctids: tuple[str, ...], seconds: float, progress: Callable[[Note], None] = _silent
+    ) -> Generator[Counted]:
+        """As `follow_denials`, for so long, while the kernel logs what `deny` rules refuse.
+
+        That is a parameter of the whole host; it is put back when the iterator ends or is closed.
+        """
+        from phoenix_hypervisor.engine.following import listen
+
+        return listen(*self._watched(), ctids, seconds, progress)
 
     def replay(self, request: requests.DenialsRequest, profile: str) -> Replay:
         """Which of the denials a profile (a name, a source or a compiled file) lets through."""
@@ -257,8 +268,12 @@ class Phoenix:
 
     def _watched(self) -> tuple[Session, PolicySources]:
         from phoenix_hypervisor.engine.policy_sources import PolicySources
+        from phoenix_hypervisor.engine.recovery import end_listening
 
         session = self._session()
+        with suppress(PhoenixError):
+            # An ordinary user may look all the same; status tells what is left.
+            end_listening(session)
         return session, PolicySources(session)
 
     # Transactions -----------------------------------------------------------------

@@ -30,6 +30,8 @@ from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phoenix_hypervisor.containers.runtime import Runtime
 
 
@@ -102,8 +104,12 @@ def _sweep(session: Session, entry: Entry) -> None:
                 directory.remove(temporary_name(name))
 
 
-def recover_first(session: Session) -> Recovered | None:
-    """As `recover`, taking the lock only where there is something to take back."""
+def recover_first(session: Session, tell: Callable[[Note], None] | None = None) -> Recovered | None:
+    """As `recover`, taking the lock only where there is something to take back.
+
+    A parameter of the kernel that a killed run left otherwise is put back first; `tell` is told so.
+    """
+    end_listening(session, tell)
     if Journal(session.host).unfinished() is None:
         return None
     from phoenix_hypervisor.engine.perform import locked
@@ -112,10 +118,25 @@ def recover_first(session: Session) -> Recovered | None:
         return recover(session)
 
 
+def end_listening(session: Session, tell: Callable[[Note], None] | None = None) -> None:
+    """Put back a parameter of the kernel that a killed `denials --listen` left.  Raises PhoenixError."""
+    if session.host.lexists(records.LISTENING):
+        from phoenix_hypervisor.engine.listening import put_back
+
+        left = put_back(session.host)
+        if left is not None and tell is not None:
+            tell(left)
+
+
 def judge_journal(session: Session) -> list[Finding]:
     """What status, verify and plan say of places that are open to others, and of a transaction that
     has not ended; nothing is written."""
     found = [Finding(note.code, note.target, note.data) for note in session.open_places()]
+    if session.host.lexists(records.LISTENING):
+        from phoenix_hypervisor.engine import listening
+
+        speaks = listening.judge(session.host)
+        found += [] if speaks is None else [speaks]
     try:
         entry = Journal(session.host).unfinished()
     except NotTrusted as error:

@@ -92,7 +92,7 @@ def prepare(session: Session, number: int | None) -> tuple[Entry, Plan]:
 def undo(session: Session, number: int | None, progress: Progress) -> Applied:
     """Undo a transaction as one transaction.  Raises PhoenixError."""
     session.refuse_if_writable()
-    recovered = recover_first(session)
+    recovered = recover_first(session, progress)
     if recovered is not None:
         progress(recovered)
         if number in (None, recovered.entry.id):

@@ -150,15 +150,17 @@ class Growing:
 
     def __init__(self, path: str, *, from_start: bool = False) -> None:
         self._path = path
-        self._fd = -1
+        self._fd, self._device = -1, False
         self._open(from_start)
 
     def _open(self, from_start: bool) -> None:
         try:
-            self._fd = os.open(self._path, _TO_READ)
+            # The kernel's log would wait for its next record.
+            self._fd = os.open(self._path, _TO_READ | os.O_NONBLOCK)
         except OSError:
             self._fd = -1
             return
+        self._device = stat.S_ISCHR(os.fstat(self._fd).st_mode)
         if not from_start:
             with suppress(OSError):
                 os.lseek(self._fd, 0, os.SEEK_END)
@@ -171,7 +173,7 @@ class Growing:
                 return b""
         try:
             piece = os.read(self._fd, CHUNK)
-            if piece:
+            if piece or self._device:
                 return piece
             info, here = os.stat(self._path), os.fstat(self._fd)
             if not os.path.samestat(info, here):
@@ -180,6 +182,11 @@ class Growing:
             if info.st_size < os.lseek(self._fd, 0, os.SEEK_CUR):
                 # Emptied in place, as logrotate's copytruncate does.
                 os.lseek(self._fd, 0, os.SEEK_SET)
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            # Records were overwritten before they were read: the next read goes on behind them.
+            return self.read()
         except OSError:
             self.close()
         return b""

@@ -396,6 +396,22 @@ class Code(Coded):
         "transaction time command",
     )
     UNDER_WAY = _row("transaction-under-way", (F,), "Another Phoenix is at work.", "transaction time command")
+    LISTENING = _row("listening", (F,), "`phoenix denials --listen` is at work.", "pid began")
+    LISTENING_LEFT = _row(
+        "listening-left",
+        (F,),
+        "`phoenix denials --listen` was killed: the kernel still logs what deny rules refuse.",
+        "pid began",
+    )
+    LISTENING_UNREADABLE = _row(
+        "listening-unreadable", (F,), "What `phoenix denials --listen` recorded cannot be read.", "why next"
+    )
+    LISTENING_BEGAN = _row(
+        "listening-began", (P,), "The kernel now logs what deny rules refuse.", "value before"
+    )
+    LISTENING_ENDED = _row(
+        "listening-ended", (P,), "The kernel's parameter `audit` is put back.", "value pid began"
+    )
     JOURNAL_UNREADABLE = _row("journal-unreadable", (F,), "A journal cannot be read.", "why next")
 
     RECORDS_HIDDEN = _row(

@@ -41,6 +41,8 @@ MAX_COMPILED = 16 * 1024 * 1024
 """Bytes of a compiled profile; ours take 20 to 500 kB.  A larger one is not proven, so that each one
 can be read again, and a journal takes several."""
 BACKUP_DIR = f"{STATE_DIR}/replaced"
+LISTENING = f"{STATE_DIR}/listening.json"
+"""There while `phoenix denials --listen` makes the kernel log more (`engine.listening`)."""
 _NAME = "manifest.json"
 
 
