@@ -78,6 +78,11 @@ FORMS: dict[str, tuple[str, Transport, Doubt | None]] = {
     "syslog": (f"Nov 26 08:17:37 pve1 kernel: [   12.345678] {RAW}", Transport.SYSLOG, None),
     "syslog iso": (f"2026-11-26T08:17:37.740811+00:00 pve1 kernel: {RAW}", Transport.SYSLOG, None),
     "syslog 5424": (f"<5>1 2026-11-26T08:17:37.740811Z pve1 kernel - - - {RAW}", Transport.SYSLOG, None),
+    "syslog 5424, rsyslog's": (
+        f"<5>1 2026-11-26T08:17:37.740811Z pve1 kernel - - -  {RAW}",
+        Transport.SYSLOG,
+        None,
+    ),
     "journalctl": (f"Nov 26 08:17:37 pve1 audit[812]: AVC {BODY}", Transport.SYSLOG, None),
     "journalctl monotonic": (f"[   12.345678] pve1 kernel: {RAW}", Transport.SYSLOG, None),
     "audisp": (

@@ -105,7 +105,7 @@ def _value(name: str, quoted: str | None, bare: str) -> bytes:
 def read_kernels(body: bytes) -> Line | None:
     """The line in `body`, where that is just as the kernel writes it: `apparmor="DENIED" ...`."""
     match = _KERNELS.fullmatch(body)
-    if match is None:
+    if match is None or b" apparmor=" in match[2]:
         return None
     fields = {}
     for key, quoted, bare in _PAIR.findall(match[2]):

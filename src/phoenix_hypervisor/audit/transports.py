@@ -57,7 +57,7 @@ _DMESG = re.compile(
 _KMSG = re.compile(rb"([0-9]{1,4}),[0-9]+,[0-9]+,[^;]{1,40};")
 _SYSLOG = re.compile(
     rb"(?:<[0-9]{1,4}>)?(?:1 )?(?:" + _STAMP + rb"|\[ *[0-9.]+\]) "
-    rb"(?:\S+ )?([A-Za-z][A-Za-z0-9_.-]*)(?:\[[0-9]+\])?(?:: | - - - )"
+    rb"(?:\S+ )?([A-Za-z][A-Za-z0-9_.-]*)(?:\[[0-9]+\])?(?:: | - - - +)"
 )
 _NUMBERED = re.compile(rb"([0-9]{1,12}\.[0-9]{3}):[0-9]{1,20}\Z")
 _ENRICHED = b"\x1d"
@@ -170,7 +170,7 @@ def _of_audit_socket(record: Mapping[str, Any], message: bytes) -> Event:
     """Here the id is in fields of its own, which no program can set: they begin with `_`."""
     kind, serial = record.get("_AUDIT_TYPE"), record.get("_AUDIT_ID")
     name, _, body = message.partition(b" ")
-    if kind not in ("1400", "1107") or name not in (b"AVC", b"USER_AVC"):
+    if not isinstance(kind, str) or (kind, name) not in (("1400", b"AVC"), ("1107", b"USER_AVC")):
         raise Unread
     micro = record.get("_SOURCE_REALTIME_TIMESTAMP")
     number = None

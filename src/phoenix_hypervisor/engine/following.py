@@ -103,9 +103,9 @@ def listen(
     from phoenix_hypervisor.engine.requests import DenialsRequest
 
     session.chosen(ctids)
+    # All that is logged while the kernel speaks, also before the logs are open.
+    request = DenialsRequest(ctids=ctids, since=time.time())
     with listening(session.host, tell):
-        # What is logged from here on, also before the logs are open.
-        request = DenialsRequest(ctids=ctids, since=time.time())
         yield from follow(session, sources, request, seconds=seconds)
 
 
