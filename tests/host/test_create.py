@@ -16,7 +16,7 @@ def _nvidia(live: LiveHost, *names: str) -> None:
 
 
 def test_setup_create_assign_start(live: LiveHost) -> None:
-    live.source("lxc-a")
+    live.source("lxc-a", "file,")
     live.declare({"950": CREATION})
     _nvidia(live, "nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1")
     with live.recorded() as argvs:
@@ -30,7 +30,7 @@ def test_setup_create_assign_start(live: LiveHost) -> None:
             *("--unprivileged", "0", "--rootfs", "local-zfs:16"),
             *("--net0", "name=eth0,bridge=vmbr0,ip=10.0.0.5/24,gw=10.0.0.1,hwaddr=52:54:00:67:89:50"),
             *("--dev0", "/dev/nvidia0,mode=0666", "--dev1", "/dev/nvidiactl,mode=0666"),
-            *("--dev2", "/dev/nvidia-uvm,mode=0666", "--dev3", "/dev/nvidia-caps/nvidia-cap1"),
+            *("--dev2", "/dev/nvidia-uvm,mode=0666"),
         )
     ]
     order = [argv[1] for argv in argvs if argv[0] == "pct" or "--replace" in argv]

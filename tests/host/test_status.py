@@ -131,7 +131,11 @@ def test_json_has_the_same_facts(many: LiveHost) -> None:
 
 def test_one_container_is_shown_whole(many: LiveHost) -> None:
     out = many.phoenix("status", "vllm-qwen2.5-7b-awq").out
-    lines = [line.split(maxsplit=1) for line in out[out.rindex("container 102") :].splitlines() if line]
+    lines = [
+        line.split(maxsplit=1)
+        for line in out[out.rindex("container 102") :].splitlines()
+        if " " in line.strip()
+    ]
     facts = dict(lines[1:])
     assert lines[0] == ["container", "102 vllm-qwen2.5-7b-awq"]
     assert facts["kind"] == "privileged" and facts["features"] == "nesting=1,keyctl=1"

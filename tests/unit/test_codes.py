@@ -37,6 +37,13 @@ SAMPLES: dict[str, Any] = {
     "sections": ("snap",),
     "snapshots": (("snap", "lxc-{a,b}"),),
     "transaction": 3,
+    "gpu": 1,
+    "gpus": (1, 2),
+    "walls": ("cgroup",),
+    "made": True,
+    "words": "{words}",
+    "known": (0, 1),
+    "lines": ("{lines}",),
     "what": "load",
 }
 """Data that are not a text."""

@@ -49,7 +49,7 @@ def test_the_shipped_configuration() -> None:
     assert desired.containers["950"].profile == "lxc-nvidia-gpu-base"
     assert desired.containers["955"].profile == "unconfined"
     assert desired.containers["955"].features == "nesting=1,keyctl=1"
-    assert desired.containers["950"].gpus == (0,)
+    assert desired.containers["950"].gpus == ("0",)
     assert desired.deprecated == {"lxc-phoenix-nvidia-gpu": "lxc-nvidia-gpu-base"}
 
 
@@ -82,7 +82,7 @@ def test_every_kind_at_once() -> None:
  "lxc_configs": {
   "950": {"name": "a", "aparmor_profile": "lxc-nvidia-gpu-base", "network_config": {"name": "eth0", "bridge": "b", "ip": "10.0.0.1/24"}, "mac_address": "52:54:00:00:00:01"},
   "951": {"name": "under_score", "apparmor_profile": "lxc-nvidia-gpu-bse", "network_config": {"name": "eth0", "bridge": "b", "ip": "10.0.0.1/16"}, "mac_address": "52:54:00:00:00:01"},
-  "952": {"apparmor_profile": "lxc-old", "memory_mb": "lots", "features": {"nesting": 1}, "gpu_assignment": "all"},
+  "952": {"apparmor_profile": "lxc-old", "memory_mb": "lots", "features": {"nesting": 1}, "gpu_assignment": "every"},
   "953": {"cores": 1, "cores": 2},
   "99": {}
  }
@@ -183,7 +183,7 @@ def test_a_byte_order_mark_tabs_and_crlf_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("gpu_assignment", 0, 'Write it with quotes: "0". NVIDIA GPUs by index, always in quotes: "none", "0" or "0,1"'),
+        ("gpu_assignment", 0, 'Write it with quotes: "0". GPUs, always in quotes: "none", "all", numbers'),
         ("memory_mb", "512", "Write it without quotes: 512"),
         ("start", "true", "Write it without quotes: true"),
     ],

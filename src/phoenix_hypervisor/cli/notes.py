@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from phoenix_hypervisor.cli.gpu_notes import NOTES as GPU_NOTES
 from phoenix_hypervisor.cli.phrases import (
     DECLARE,
     KEPT,
@@ -82,6 +83,7 @@ def _not_now(found: Sequence[Note]) -> str:
 
 _NOTES: Mapping[Coded, Entry] = {
     **RISKS,
+    **GPU_NOTES,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
         "exists with other content that Phoenix did not install",

@@ -25,6 +25,7 @@ from phoenix_hypervisor.plan.actions import (
     SweepFile,
     SweepWhy,
     UnloadProfile,
+    is_device_key,
 )
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 from phoenix_hypervisor.values import assert_never
@@ -135,7 +136,9 @@ _REASONS = {
 
 def _beside(line: LineChange, takes_back: bool) -> str:
     if line.value is None:
-        return f"remove {line.key}"
+        return f"remove {line.key}" + (f" ({line.old})" if is_device_key(line.key) and line.old else "")
+    if is_device_key(line.key) and line.old is not None:
+        return f"set {line.key} to {line.value} (was {line.old})"
     why = f" ({_REASONS[line.key]})" if line.key in _REASONS and not takes_back else ""
     return f"set {line.key} to {line.value}{why}"
 

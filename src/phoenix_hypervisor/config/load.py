@@ -80,7 +80,10 @@ def load_config(
     try:
         keys = ours.rows()
         specs = {
-            c: _container(c, {**defaults, **entries[c]}, keys, c in unknown) for c in sorted(entries, key=int)
+            c: _container(
+                c, {**defaults, **entries[c]}, keys, c in unknown, gpus_named="gpu_assignment" in entries[c]
+            )
+            for c in sorted(entries, key=int)
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         text = f"{schema.where} allows what cannot be used: {error}"
@@ -248,7 +251,9 @@ def _form_problems(entries: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...], unknown: bool) -> ContainerSpec:
+def _container(
+    ctid: str, values: dict[str, Any], keys: tuple[Key, ...], unknown: bool, *, gpus_named: bool
+) -> ContainerSpec:
     """`values` is what was declared over the defaults; JSON Schema takes 512.0 for an integer."""
     gpus = values["gpu_assignment"]
     features = values.get("features") or ""
@@ -265,7 +270,9 @@ def _container(ctid: str, values: dict[str, Any], keys: tuple[Key, ...], unknown
         storage_pool=values.get("storage_pool", ""),
         storage_size_gb=int(values.get("storage_size_gb", 0)),
         features=features if isinstance(features, str) else ",".join(features),
-        gpus=() if gpus == "none" else tuple(dict.fromkeys(int(index) for index in gpus.split(","))),
+        gpus=() if gpus == "none" else tuple(dict.fromkeys(gpus.split(","))),
+        gpus_named=gpus_named,
+        manage_gpus=values.get("manage_gpus") is True,
         values=values,
         keys=keys,
     )

@@ -45,7 +45,7 @@ REGEX_PATTERNS = Patterns({
     '^[A-Za-z0-9_][A-Za-z0-9_+.-]*$': '^[A-Za-z0-9_][A-Za-z0-9_+.-]*\\Z',
     '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?$': '^([a-z_]+=[A-Za-z0-9;_-]+(,[a-z_]+=[A-Za-z0-9;_-]+)*)?\\Z',
     '^[a-z_]+=[A-Za-z0-9;_-]+$': '^[a-z_]+=[A-Za-z0-9;_-]+\\Z',
-    '^(none|[0-9]{1,3}(,[0-9]{1,3})*)$': '^(none|[0-9]{1,3}(,[0-9]{1,3})*)\\Z',
+    '^(none|all|(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2})(,(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2}))*)$': '^(none|all|(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2})(,(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2}))*)\\Z',
     '^vllm_[a-z0-9_]+$': '^vllm_[a-z0-9_]+$'
 })
 
@@ -558,8 +558,13 @@ def validate___definitions_container(data):
             if not isinstance(data__gpuassignment, (str)):
                 raise Invalid
             if True:
-                if not REGEX_PATTERNS['^(none|[0-9]{1,3}(,[0-9]{1,3})*)$'].search(data__gpuassignment):
+                if not REGEX_PATTERNS['^(none|all|(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2})(,(MIG-[0-9a-fA-F-]{36}|(MIG-)?(GPU-[0-9a-fA-F-]{36}|[0-9]{1,3})(/[0-9]{1,2}){0,2}))*)$'].search(data__gpuassignment):
                     raise Invalid
+        if "manage_gpus" in data_keys:
+            data_keys.remove("manage_gpus")
+            data__managegpus = data["manage_gpus"]
+            if not isinstance(data__managegpus, (bool)):
+                raise Invalid
         if "unprivileged" in data_keys:
             data_keys.remove("unprivileged")
             data__unprivileged = data["unprivileged"]

@@ -25,8 +25,7 @@ KEY = PROFILE_KEY.encode()
 NESTING = NESTING_KEY.encode()
 SECCOMP = SECCOMP_KEY.encode()
 BESIDE = (NESTING, SECCOMP)
-"""Raw keys that Phoenix may write beside the profile line, because that line switches off what
-Proxmox would have generated."""
+"""Raw keys beside the profile line: it switches off what Proxmox would have generated."""
 
 MAX_CONF = 1024 * 1024
 """Bytes; pmxcfs refuses larger files with EFBIG and leaves a part of them behind
@@ -63,8 +62,9 @@ _REST = _WS + rb"(?P<value>[^\n]*?)" + _WS + rb"$"
 
 @cache
 def _pve_line(key: bytes) -> re.Pattern[bytes]:
-    """A line that sets `key`, as Proxmox reads it."""
-    return re.compile(rb"^" + re.escape(key) + rb"(?::|" + _WS + rb"=)" + _REST, re.M)
+    """A line that sets `key`, as Proxmox reads it: `=` is for raw keys only."""
+    sign = rb"(?::|" + _WS + rb"=)" if key.startswith(b"lxc.") else rb":"
+    return re.compile(rb"^" + re.escape(key) + sign + _REST, re.M)
 
 
 @cache
@@ -399,7 +399,7 @@ def lines_put_back(
 
 def counting(conf: Conf, keys: Iterable[str]) -> dict[str, str | None]:
     """What counts of each of our keys above the first section: the last line; None without one."""
-    return {key: conf.assigned if key == PROFILE_KEY else conf.beside.get(key) for key in keys}
+    return {key: (values_of(conf, key.encode())[-1:] or (None,))[0] for key in keys}
 
 
 def _applied(conf: Conf, change: Edit | None) -> bytes:

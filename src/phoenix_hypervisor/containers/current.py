@@ -23,6 +23,7 @@ from phoenix_hypervisor.plan.model import (
     ContainerState,
     Details,
     Elsewhere,
+    Managed,
     NextStart,
     Note,
     ProcessLabel,
@@ -32,6 +33,7 @@ from phoenix_hypervisor.plan.model import (
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.managed_gpus import GpuLines
     from phoenix_hypervisor.containers.runtime import Runtime
 
 
@@ -56,6 +58,7 @@ class Containers:
         self._elsewhere: Mapping[str, Elsewhere] | None = None
         self._processes: dict[str, list[Process]] | None = None
         self._asked = False
+        self._gpus: GpuLines | None = None
 
     def _running(self) -> dict[str, list[Process]] | None:
         if not self._asked:
@@ -176,6 +179,10 @@ class Containers:
         other_lines: tuple[str, ...] = ()
         if spec is not None and desired is not None:
             wanted, lines, other_lines = self._wanted(spec, desired, conf)
+        gpus = Managed()
+        if spec is not None and conf is not None and spec.manage_gpus:
+            gpus = self._managed(spec, conf)
+            lines = (*lines, *gpus.lines)
         running, init, processes = self._activity(ctid)
         if error is not None or data is None or conf is None:
             other = self._other(ctid) if error is None else None
@@ -207,6 +214,7 @@ class Containers:
                     after = codec.with_lines(after, changes, self.runtime.dialect)
             except PhoenixError as problem:
                 fault = conf_fault(path, problem)
+        warnings = () if spec is None else _warnings(ctid, conf, wanted, other_lines) + gpus.warnings
         return ContainerState(
             ctid=ctid,
             path=path,
@@ -220,7 +228,8 @@ class Containers:
             manager=self.runtime.manager(ctid),
             next_start=_next_start(conf, wanted, path) if spec is not None else None,
             is_template=conf.is_template,
-            warnings=_warnings(ctid, conf, wanted, other_lines) if spec is not None else (),
+            warnings=warnings,
+            refusals=gpus.refusals,
             running=running,
             init=init,
             processes=processes,
@@ -234,6 +243,13 @@ class Containers:
             kept_lines=other_lines,
             missing_file=self._missing(conf, lines) if spec is not None else None,
         )
+
+    def _managed(self, spec: ContainerSpec, conf: codec.Conf) -> Managed:
+        from phoenix_hypervisor.containers.managed_gpus import GpuLines
+
+        if self._gpus is None:
+            self._gpus = GpuLines(self._host)
+        return self._gpus.of(spec, conf, self.runtime.conf_path(spec.ctid))
 
     def _activity(self, ctid: str) -> tuple[bool | None, ProcessLabel | None, tuple[ProcessLabel, ...]]:
         """Whether it runs (None: not known), its init, and all its processes."""
@@ -270,7 +286,7 @@ def _planned(spec: ContainerSpec, wanted: str | None, dialect: codec.Dialect) ->
     from phoenix_hypervisor.containers.wishes import of_declared
 
     features = spec.features if dialect is codec.Dialect.PVE else ""
-    return of_declared(wanted, features, [f"/dev/nvidia{number}" for number in spec.gpus])
+    return of_declared(wanted, features, [f"/dev/nvidia{word}" for word in spec.gpus if word.isdecimal()])
 
 
 def conf_fault(path: str, error: PhoenixError) -> ConfFault:

@@ -25,17 +25,18 @@ from phoenix_hypervisor.gpu.hardware import (
 )
 from phoenix_hypervisor.host.machine import Host
 
-SIGNS = ("/dev/nvidia0", "/dev/dri", "/dev/kfd", "/dev/nvidiactl", "/proc/driver/nvidia/gpus")
-"""Where none of these is, there is no GPU: all that a run at rest looks at."""
+SIGNS = ("/dev/dri", "/dev/kfd", "/dev/nvidiactl", "/proc/driver/nvidia/gpus")
+"""Where none of these is, and no nvidiaN, there is no GPU: all that a run at rest looks at."""
 _FOLDERS = ("/dev/dri", "/dev/nvidia-caps", "/dev/nvidia-caps-imex-channels")
 _VENDORS = {"0x10de": "nvidia", "0x1002": "amd", "0x8086": "intel"}
+_NVIDIA = r"nvidia[0-9]+"
 _MODES = (0o666, 0o660, 0o600, 0o400, 0o444, 0o440)
 """A file in the place of a node counts with its mode where that is one of a node's."""
 
 
 def has_gpus(host: Host) -> bool:
     """Whether the host has any GPU's node, or a driver that would make one."""
-    return any(map(host.exists, SIGNS))
+    return any(map(host.exists, SIGNS)) or any(re.fullmatch(_NVIDIA, name) for name in _names(host, "/dev"))
 
 
 class Nodes:

@@ -122,8 +122,8 @@ class ContainerSteps:
         """
         then = codec.parse(planned_from, self._runtime.dialect)
         kinds = [(conf.unprivileged, conf.features, conf.is_template) for conf in (then, now)]
-        ours = [codec.counting(conf, MANAGED_KEYS) for conf in (then, now)]
         wanted = {line.key: line.value for line in action.lines}
+        ours = [codec.counting(conf, [*MANAGED_KEYS, *wanted]) for conf in (then, now)]
         if kinds[0] != kinds[1] or ours[1] not in (ours[0], {**ours[0], **wanted}):
             raise ChangedMeanwhile(action.path)
         return codec.with_lines(now.data, wanted, self._runtime.dialect)

@@ -5,7 +5,7 @@ Owns gathering them once and having them judged; the verdicts are `plan.verify`'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.engine.gather import Request, container_facts
 from phoenix_hypervisor.engine.losses import told
@@ -107,6 +107,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     live = session.host.is_live
     node = containers.runtime.node()
     details = containers.details(states.values())
+    gpus = _gpus(session, specs, states)
     verdicts = [
         judge_container(
             desired.containers.get(c),
@@ -116,6 +117,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             node=node,
             undeclared=desired.undeclared,
             refused=refused.get(c, ()),
+            gpus=gpus.get(c, ()),
         )
         for c in chosen
     ]
@@ -143,6 +145,19 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         without_line=session.runtime.without_line(),
         configuration=session.configuration,
     )
+
+
+def _gpus(
+    session: Session, specs: Sequence[ContainerSpec], states: Mapping[str, ContainerState]
+) -> Mapping[str, Sequence[Finding]]:
+    """By CTID, what of its GPUs is not as assigned; nothing is loaded for that where there is no GPU."""
+    from phoenix_hypervisor.containers.gpu_nodes import has_gpus
+
+    if not specs or not has_gpus(session.host):
+        return {}
+    from phoenix_hypervisor.engine.gpu_faults import gpu_faults
+
+    return gpu_faults(session, [(spec, states[spec.ctid]) for spec in specs], after=False)
 
 
 _BY_KERNEL = (Code.START_UNLOADED, Code.START_KERNEL_OFF)

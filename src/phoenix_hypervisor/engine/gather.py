@@ -24,7 +24,7 @@ from phoenix_hypervisor.plan.model import Assignments, ContainerState, FileState
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.retirement import find
 from phoenix_hypervisor.profiles.sources import OPTIONAL, edited_in_vain
-from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field
+from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
@@ -157,7 +157,26 @@ def _containers(session: Session, request: Request, specs: Sequence[ContainerSpe
         return ContainerFacts(wish=request.wish(), live=live, no_runtime=session.no_runtime)
     if live:
         session.runtime.require()
-    return container_facts(session, request, specs, session.containers.declared(specs, session.desired))
+    states = session.containers.declared(specs, session.desired)
+    facts = container_facts(session, request, specs, states)
+    if not any(spec.gpus_named for spec in specs):
+        return facts
+    return replace(facts, gpus=_gpus(session, facts))
+
+
+def _gpus(session: Session, facts: ContainerFacts) -> dict[str, tuple[Note, ...]]:
+    """What is told of GPUs, of containers whose assignment was declared."""
+    from phoenix_hypervisor.containers.gpu_nodes import has_gpus
+
+    if not has_gpus(session.host):
+        return {}
+    from phoenix_hypervisor.engine.gpu_faults import gpu_faults
+
+    found = gpu_faults(session, [pair for pair in facts.pairs if pair[0].gpus_named], after=True)
+    return {
+        ctid: tuple(Note(one.code, one.target, one.data) for one in findings if one.fault)
+        for ctid, findings in found.items()
+    }
 
 
 def container_facts(

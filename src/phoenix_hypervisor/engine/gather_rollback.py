@@ -99,7 +99,7 @@ def _line(runtime: Runtime, back: AssignLines) -> Line:
         return Line(fault=conf_fault(runtime.conf_path(ctid), error))
     return Line(
         data=data,
-        values=codec.counting(conf, MANAGED_KEYS),
+        values=codec.counting(conf, [*MANAGED_KEYS, *(line.key for line in back.lines)]),
         merged=merged,
         lock=runtime.locked(ctid, conf.lock) if conf.lock is not None else None,
     )

@@ -117,10 +117,17 @@ class NodeAccess:
         """
         if self.best.is_open:
             return {}
+        if any(not way.made for way in self.ways):
+            return self.shut
+        return _ordered({**self.shut, **self.best.walls})
+
+    @property
+    def shut(self) -> Mapping[str, str]:
+        """What stops the node that a line brings, or is to bring: whether it could be made does not count."""
         brought = [way for way in self.ways if not way.made]
         if brought:
             return min(brought, key=lambda way: len(way.walls)).walls
-        return _ordered({NO_NODE: WALLS[NO_NODE], **self.bound, **self.best.walls})
+        return _ordered({NO_NODE: WALLS[NO_NODE], **self.bound})
 
     def without(self, wall: str) -> tuple[str, ...]:
         """The walls that remain if one falls; nothing: it opens then.

@@ -39,6 +39,8 @@ class Given:
     value: str
     line: str
     """The line, with its place where that is not the container's own configuration."""
+    own: bool = True
+    """It stands in the container's own configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Rule:
     access: str
     """The letters as they are written; LXC compares them as text."""
     line: str
+    own: bool = True
 
     def covers(self, number: Number, wanted: int) -> bool:
         """Whether it decides on that access to that device."""
@@ -134,10 +137,7 @@ def _read(one: Given, number_of: Callable[[str], Number | None]) -> Rule | None:
     by_path = _BY_PATH.fullmatch(one.value) if one.allow else None
     if by_path is not None:
         number, access = number_of(by_path[1]), _access(by_path[2])
-        if number is None or access is None:
-            return None
-        kind, major, minor = number
-        return Rule(allow=True, kind=kind, major=major, minor=minor, access=access, line=one.line)
+        return None if number is None or access is None else _rule(one, *number, access)
     match = _RULE.fullmatch(one.value)
     access = None if match is None else _access(match[4])
     if match is None or access is None:
@@ -145,8 +145,12 @@ def _read(one: Given, number_of: Callable[[str], Number | None]) -> Rule | None:
     numbers = [None if text == "*" else int(text) for text in (match[2], match[3])]
     if any(number is not None and number > _MOST for number in numbers):
         return None
+    return _rule(one, match[1], numbers[0], numbers[1], access)
+
+
+def _rule(one: Given, kind: str, major: int | None, minor: int | None, access: str) -> Rule:
     return Rule(
-        allow=one.allow, kind=match[1], major=numbers[0], minor=numbers[1], access=access, line=one.line
+        allow=one.allow, kind=kind, major=major, minor=minor, access=access, line=one.line, own=one.own
     )
 
 

@@ -155,7 +155,7 @@ def _given(settings: Iterable[Setting]) -> Iterator[Given]:
             if not one.value:
                 found = [] if one.key == "lxc.cgroup2" else [old for old in found if old[0] != one.key]
             elif one.key in (f"{DEVICES}allow", f"{DEVICES}deny"):
-                found.append((one.key, Given(one.key.endswith("allow"), one.value, one.line)))
+                found.append((one.key, Given(one.key.endswith("allow"), one.value, one.line, one.own)))
     return (given for _, given in found)
 
 

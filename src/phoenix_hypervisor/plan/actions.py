@@ -19,7 +19,13 @@ PROFILE_KEY = "lxc.apparmor.profile"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
 SECCOMP_KEY = "lxc.seccomp.profile"
 MANAGED_KEYS = (PROFILE_KEY, NESTING_KEY, SECCOMP_KEY)
-"""The lines of a container's configuration that Phoenix may write; all others are never touched."""
+"""The raw lines of a container's configuration that Phoenix may write; of others only `devN`."""
+
+
+def is_device_key(key: str) -> bool:
+    """Whether it is one of Proxmox's dev0 to dev255; they follow `gpu_assignment` on request."""
+    return key[:3] == "dev" and key[3:].isdecimal() and len(key) <= len("dev255")
+
 
 UNRECORDED = {"recorded": False}
 """Metadata of a field that no journal holds: it is on disk elsewhere."""
@@ -193,7 +199,7 @@ class LineChange:
     """What one managed line becomes; None stands for no line."""
 
     key: str
-    """One of MANAGED_KEYS."""
+    """One of MANAGED_KEYS, or a `devN`."""
     value: str | None
     old: str | None
     """The value that counted before, where that is known."""

@@ -21,6 +21,7 @@ from phoenix_hypervisor.plan.actions import (
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.facts import ContainerFacts
+from phoenix_hypervisor.plan.gpu_codes import GpuCode
 from phoenix_hypervisor.plan.labels import carries
 from phoenix_hypervisor.plan.model import ContainerState, Note, Plan, because, container
 
@@ -79,6 +80,7 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
             left_out += 1
             continue
         warnings += state.warnings
+        warnings += facts.gpus.get(spec.ctid, ())
         if state.wishes is not None:
             warnings += _told(state, facts, asked)
         if changes:
@@ -146,6 +148,8 @@ def _against(
     target = container(state.ctid)
     if state.fault is not None:
         return (because(Code.CONF_UNUSABLE, target, state.fault),)
+    if state.refusals:
+        return state.refusals
     if changes and spec.unknown:
         return (_unknown(spec),)
     if changes and state.lock is not None:
@@ -253,11 +257,14 @@ def _follow(
             return because(Code.HA_STOPPED, container(spec.ctid), state.manager)
         return _start(state, facts)
     label = state.init.label if state.init is not None else ""
-    if not label or carries(label, state.wanted, state.own_profiles):
+    target = container(spec.ctid)
+    agrees = not label or carries(label, state.wanted, state.own_profiles)
+    if agrees and not state.changes_devices:
         return None
     if facts.wish.restart and facts.live and state.lock is None:
         return _restart(state, facts)
-    target = container(spec.ctid)
+    if agrees:
+        return Note(GpuCode.NEXT_START, target, {"ctid": spec.ctid})
     blocked = [] if state.lock is None else [because(Code.LOCKED, target, state.lock)]
     blocked += [] if state.next_start is None else [because(Code.PENDING_RAW, target, state.next_start)]
     data = {"ctid": spec.ctid, "label": label}

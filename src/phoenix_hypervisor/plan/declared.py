@@ -100,7 +100,12 @@ class ContainerSpec:
     storage_pool: str = ""
     storage_size_gb: int = 0
     features: str = ""
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """The words of `gpu_assignment`: numbers, UUIDs, MIG slices, `all`; none for `none`."""
+    gpus_named: bool = False
+    """`gpu_assignment` was declared, and is no default."""
+    manage_gpus: bool = False
+    """`devN` lines of an existing container follow `gpu_assignment`."""
     values: Mapping[str, object] = field(default_factory=dict)
     """By key, what was declared and the defaults of what was not."""
     keys: tuple[Key, ...] = ()

@@ -153,6 +153,8 @@ class ContainerFacts:
     """By CTID, those that restart what runs, where restarts were asked for."""
     loaded: Mapping[str, str] | None = None
     """Mode by name of all that the kernel has; None: AppArmor is off."""
+    gpus: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
+    """By CTID, what of its GPUs will not be as assigned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

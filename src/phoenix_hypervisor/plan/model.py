@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
-from phoenix_hypervisor.plan.actions import PROFILE_KEY, Action, AssignLines, LineChange, LoadWhy
+from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
+    Action,
+    AssignLines,
+    LineChange,
+    LoadWhy,
+    is_device_key,
+)
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.roles import Coded
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, fields
@@ -135,6 +142,15 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Managed:
+    """What becomes of a container's `devN` lines, where they follow its `gpu_assignment`."""
+
+    lines: tuple[LineChange, ...] = ()
+    refusals: tuple[Note, ...] = ()
+    warnings: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerState:
     """One container as found; `data` is None where it has no configuration here."""
 
@@ -179,6 +195,13 @@ class ContainerState:
     """Keys beside the profile line where somebody else's value counts."""
     missing_file: str | None = None
     """The seccomp file that the configuration will name, where it is not there."""
+    refusals: tuple[Note, ...] = ()
+    """Why its lines cannot be made as declared."""
+
+    @property
+    def changes_devices(self) -> bool:
+        """Its `devN` lines are not as declared."""
+        return any(is_device_key(line.key) for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

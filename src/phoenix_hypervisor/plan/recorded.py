@@ -25,6 +25,7 @@ from phoenix_hypervisor.plan.actions import (
     RemoveFile,
     Stays,
     SweepWhy,
+    is_device_key,
 )
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.values import fields
@@ -83,12 +84,18 @@ def check(action: Action) -> None:
             if not is_ctid(action.target):
                 raise ValueError(f"{action.target!r:.80} is not a container")
             for line in action.lines:
-                if line.key not in MANAGED_KEYS:
+                if line.key not in MANAGED_KEYS and not is_device_key(line.key):
                     raise ValueError(f"{line.key!r:.80} is not a line that Phoenix manages")
+                if is_device_key(line.key) and not all(map(_is_device, (line.value, line.old))):
+                    raise ValueError(f"{line.key} is not set to a device")
         case Stays():
             pass  # Never taken back, so nothing of it is written again.
         case _:
             assert_never(action)
+
+
+def _is_device(value: str | None) -> bool:
+    return value is None or re.fullmatch(r"\S*/dev/\S+", value) is not None
 
 
 def _check_file(path: str) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.fault_codes import Fault
+from phoenix_hypervisor.plan.gpu_codes import GpuCode
 from phoenix_hypervisor.plan.roles import Coded
 
-REGISTRIES: tuple[type[Coded], ...] = (Code, Fault)
+REGISTRIES: tuple[type[Coded], ...] = (Code, Fault, GpuCode)
 
 
 def every() -> Iterator[Coded]:

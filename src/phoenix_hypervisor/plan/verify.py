@@ -100,13 +100,15 @@ def judge_container(
     node: str | None = None,
     undeclared: Undeclared = Undeclared.NOTE,
     refused: tuple[Note, ...] = (),
+    gpus: Sequence[Finding] = (),
 ) -> ContainerVerdict:
     """The verdict on one container of this `node`; `spec` None: not declared, so little is expected.
 
-    `refused` is what `apply` of it would be refused for.
+    `refused` is what `apply` of it would be refused for, `gpus` what of its GPUs is not as assigned.
     """
     details = Details() if details is None else details
     findings = _undeclared(state, undeclared) if spec is None else _container(spec, state, live, node)
+    findings += gpus
     if refused:
         findings = [
             replace(one, blocked_by=tuple(note for note in refused if note.code is not one.code))

@@ -28,6 +28,7 @@ from phoenix_hypervisor.plan.actions import (
     RemoveFile,
     Stays,
     UnloadProfile,
+    is_device_key,
 )
 from phoenix_hypervisor.plan.entries import JOURNAL_DIR
 from phoenix_hypervisor.values import TYPE_CHECKING, assert_never, dataclass, field, replace
@@ -216,6 +217,8 @@ class _Edit:
         """Beside the profile line only what Phoenix wrote counts, so only that goes again with its reason."""
         if line.key == PROFILE_KEY:
             self.assigned[ctid] = line.value
+            return
+        if is_device_key(line.key):
             return
         values = self.lines.setdefault(ctid, {})
         if line.value is None:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.gpu import device_nodes
+from phoenix_hypervisor.containers.gpu_nodes import Nodes
 from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
 from phoenix_hypervisor.containers.runtimes.lxc_devices import device_problems, mount_lines, network_lines
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
@@ -157,21 +158,13 @@ class PlainLxc(LibLxc):
         lines += mount_lines(self._host, spec)
         for node in device_nodes(self._host, spec.gpus)[0]:
             lines.append(f"lxc.mount.entry = {node} {node[1:]} none bind,optional,create=file")
-        if spec.gpus:
-            # Major 195 is NVIDIA's; nvidia-uvm and the caps get theirs at boot, so take it from the node.
-            majors = sorted({195, *self._majors(spec)})
-            lines += [f"lxc.cgroup2.devices.allow = c {major}:* rwm" for major in majors]
+        found = Nodes(self._host)
+        for path in device_nodes(self._host, spec.gpus)[0]:
+            there = found.at(path)
+            if there is not None and there.number[1]:
+                kind, major, minor = there.number
+                lines.append(f"lxc.cgroup2.devices.allow = {kind} {major}:{minor} rwm")
         return self._create_path(spec), ("\n".join(lines) + "\n").encode()
-
-    def _majors(self, spec: ContainerSpec) -> list[int]:
-        import os
-
-        found = []
-        for node in device_nodes(self._host, spec.gpus)[0]:
-            info = os.stat(self._host.root.locate(node))
-            if info.st_rdev:
-                found.append(os.major(info.st_rdev))
-        return found
 
     def _idmap(self) -> dict[str, tuple[int, int]] | None:
         found: dict[str, tuple[int, int]] = {}
