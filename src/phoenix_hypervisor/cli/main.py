@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("phoenix_hypervisor.cli.status:verify", "Like status; exit 3 if anything is not as declared."),
     "gpu": ("phoenix_hypervisor.cli.gpu_command:gpu", "Show who can open whose GPU, and why."),
     "denials": ("phoenix_hypervisor.cli.denied:denials", "What AppArmor denied, to whom, and what to do."),
+    "try": (
+        "phoenix_hypervisor.cli.trial:try_",
+        "Try a profile: log what it does not allow, refuse dangers.",
+    ),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),

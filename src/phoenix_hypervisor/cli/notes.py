@@ -39,6 +39,7 @@ from phoenix_hypervisor.cli.phrases import (
     where_words,
 )
 from phoenix_hypervisor.cli.risk_words import RISKS
+from phoenix_hypervisor.cli.trial_words import TRIALS
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.model import Finding, Note
 from phoenix_hypervisor.plan.roles import Coded
@@ -84,6 +85,7 @@ def _not_now(found: Sequence[Note]) -> str:
 _NOTES: Mapping[Coded, Entry] = {
     **RISKS,
     **GPU_NOTES,
+    **TRIALS,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
         "exists with other content that Phoenix did not install",

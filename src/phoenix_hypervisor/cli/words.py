@@ -24,10 +24,12 @@ from phoenix_hypervisor.plan.actions import (
     StartContainer,
     SweepFile,
     SweepWhy,
+    TrialTimer,
     UnloadProfile,
     is_device_key,
 )
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
+from phoenix_hypervisor.plan.trials import PREFIX, TRIALS_DIR
 from phoenix_hypervisor.values import assert_never
 
 _LOADS = {
@@ -36,6 +38,8 @@ _LOADS = {
     LoadWhy.NEW: "load into the kernel (not yet loaded by Phoenix)",
     LoadWhy.DIFFERS: "load into the kernel (the kernel has another policy)",
     LoadWhy.INCLUDE: "load again (an include is restored)",
+    LoadWhy.TRIAL: "load the copy that lets more through, and logs it",
+    LoadWhy.TRIAL_OVER: "load the copy that refuses what its profile refuses",
 }
 _SWEEPS = {
     SweepWhy.LEFTOVER: "remove an interrupted run's temporary file",
@@ -79,6 +83,8 @@ def past(action: Action) -> str:
             return "started"
         case RestartContainer():
             return "restarted"
+        case TrialTimer():
+            return "timed"
         case _:
             assert_never(action)
 
@@ -101,11 +107,17 @@ def summary(action: Action) -> str:
         case LoadProfile():
             return _LOADS[action.why] if action.why is not None else "load into the kernel"
         case UnloadProfile():
+            if action.target.startswith(PREFIX):
+                return "unload (the trial is over)"
             return "unload again" if action.takes_back else "unload (deprecated, unused)"
         case ReloadService():
             return "reload again" if action.takes_back else f"reload for {', '.join(action.names)}"
         case CreateContainer():
             return f"create {action.name}"
+        case TrialTimer(until=None):
+            return "no timer ends its trial any more"
+        case TrialTimer():
+            return f"systemd ends its trial at {action.until}"
         case AssignLines():
             alone = "; others changed the file since, so only its line" if action.alone else ""
             return ", ".join(_line(line, action.takes_back) for line in action.lines) + alone
@@ -121,6 +133,8 @@ def _install(action: InstallFile) -> str:
     if action.takes_back:
         return "restore" if action.before is None else "restore the old file"
     what = "profile" if action.profile is not None else "include"
+    if action.path.startswith(f"{TRIALS_DIR}/"):
+        what = "the record of a trial"
     if action.before is None:
         return f"install {what} (new)"
     if action.foreign:

@@ -25,6 +25,7 @@ from phoenix_hypervisor.plan.actions import (
     CreateContainer,
     RestartContainer,
     StartContainer,
+    TrialTimer,
 )
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import Desired
@@ -64,6 +65,8 @@ class ContainerSteps:
                 return self.assign(action)
             case StartContainer() | RestartContainer():
                 return self.start(action)
+            case TrialTimer():
+                return self.timer(action)
             case _:
                 assert_never(action)
 
@@ -154,6 +157,17 @@ class ContainerSteps:
             data = {"by": manager.by, "service": manager.service, "seconds": round(HA_TIMEOUT)}
             data["said"] = words[0] if words else manager.service
             self._tell(Note(Code.WAITING_FOR_HA, container(action.target), data))
+        return action
+
+    def timer(self, action: TrialTimer) -> TrialTimer:
+        """Stop the timer of an earlier trial, where there is one; begin the new one."""
+        *others, last = action.processes
+        for argv in others:
+            self._host.runner.run(argv, timeout=START_TIMEOUT)
+        done = self._host.runner.run(last, timeout=START_TIMEOUT)
+        if action.until is not None and not done.ok:
+            text = f"`{' '.join(last[:3])}` ended with {done.returncode}: {_said(done)}"
+            raise PhoenixError(text, where=f"container {action.target}")
         return action
 
     def unconfirmed(self, actions: Iterable[Action]) -> tuple[Finding, ...]:

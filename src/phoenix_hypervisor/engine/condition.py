@@ -89,7 +89,8 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             hint=listed({*desired.containers, *present}),
         )
     chosen = ctids or tuple(sorted({*desired.containers, *present}, key=int))
-    specs = [desired.containers[c] for c in chosen if c in desired.containers]
+    trials = session.trials
+    specs = [desired.containers[c] for c in chosen if c in desired.containers and c not in trials]
     found = containers.declared(specs, desired, in_full=bool(ctids))
     # All that a container risks is asked of compiled policy: for those who look at it, not for an overview.
     states = {s.ctid: s for s in (told(session, found) if ctids else found)}
@@ -97,7 +98,10 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     if hidden:
         # Nor may the kernel's list of profiles be read.
         refused = {c: tuple(n for n in notes if n.code not in _BY_KERNEL) for c, notes in refused.items()}
-    states.update({s.ctid: s for s in containers.found(c for c in chosen if c not in desired.containers)})
+    left = [c for c in chosen if c not in states and c not in trials]
+    states.update({s.ctid: s for s in containers.found(left)})
+    tried = {c: _on_trial(session, c) for c in chosen if c in trials}
+    states.update({ctid: state for ctid, (_, state) in tried.items()})
     if hidden and states and all(s.fault is not None and s.fault.next == AS_ROOT for s in states.values()):
         raise PhoenixError(
             "root alone may read the containers' configurations, so nothing can be said of them",
@@ -110,7 +114,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
     gpus = _gpus(session, specs, states)
     verdicts = [
         judge_container(
-            desired.containers.get(c),
+            tried[c][0] if c in tried else desired.containers.get(c),
             states[c],
             details.get(c),
             live=live,
@@ -121,6 +125,10 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
         )
         for c in chosen
     ]
+    if tried:
+        from phoenix_hypervisor.engine.on_trial import on_trial
+
+        verdicts = [on_trial(session, v) if v.ctid in tried else v for v in verdicts]
     users: dict[str, list[str]] = {}
     assigned = containers.assignments().values if ctids else {c: s.assigned for c, s in states.items()}
     for ctid, value in assigned.items():
@@ -161,6 +169,14 @@ def _gpus(
 
 
 _BY_KERNEL = (Code.START_UNLOADED, Code.START_KERNEL_OFF)
+
+
+def _on_trial(session: Session, ctid: str) -> tuple[ContainerSpec, ContainerState]:
+    """What a container on trial is to be, and what it is."""
+    from phoenix_hypervisor.engine.on_trial import desired_for, spec_of
+
+    spec = spec_of(session, ctid)
+    return spec, session.containers.declared([spec], desired_for(session, ctid))[0]
 
 
 def _without_records(session: Session) -> list[Finding]:

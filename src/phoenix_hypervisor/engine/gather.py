@@ -206,6 +206,7 @@ def container_facts(
             if state.running
         },
         loaded=session.store.loaded,
+        trials=session.trials,
     )
 
 

@@ -59,7 +59,7 @@ def performer(
 
 def confirm(session: Session, plan: Plan) -> tuple[Finding, ...]:
     """What the starts of a plan that was performed have not brought about; waits for it for a while."""
-    return ContainerSteps(session.host, session.runtime, session.desired).unconfirmed(plan.actions)
+    return ContainerSteps(session.host, session.runtime, session.declared).unconfirmed(plan.actions)
 
 
 def back(session: Session, actions: Sequence[Action]) -> list[Step]:
@@ -81,7 +81,7 @@ def run(
     else:
         manifest, data = records.read(session.host)
     keeper = records.Keeper(session.host, manifest, data)
-    desired = session.desired if undoes is None else Desired(containers={})
+    desired = session.declared if undoes is None else Desired(containers={})
     runtime = session.runtime if runtime is None else runtime
     journal = Journal(session.host).record(
         plan.actions,

@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.replaying import Replay
     from phoenix_hypervisor.engine.results import Recovered
     from phoenix_hypervisor.engine.session import Session
+    from phoenix_hypervisor.engine.trial_face import Trials
     from phoenix_hypervisor.engine.upgraded import Rechecked
     from phoenix_hypervisor.host.machine import Host
     from phoenix_hypervisor.plan.model import Finding, Note
 
 
-def _silent(event: object) -> None:
+def silent(event: object) -> None:
     """Tells nobody."""
 
 
 @contextmanager
-def _told(session: Session, progress: results.Progress) -> Iterator[None]:
+def told(session: Session, progress: results.Progress) -> Iterator[None]:
     """A context in which `progress` is told what is waited for."""
 
     def waiting(path: str, seconds: float) -> None:
@@ -116,7 +117,7 @@ class Phoenix:
 
     # The host ---------------------------------------------------------------------
 
-    def check(self, progress: Callable[[results.Stage], None] = _silent, *, quick: bool = False) -> Checked:
+    def check(self, progress: Callable[[results.Stage], None] = silent, *, quick: bool = False) -> Checked:
         """Check everything that needs no host: configuration, schema, sources, policy tests.
 
         With `quick` the profiles are proven for the kernel in force alone.
@@ -125,7 +126,7 @@ class Phoenix:
 
         return check(self._session(), progress, quick=quick)
 
-    def recheck(self, progress: Callable[[results.Stage], None] = _silent) -> Rechecked:
+    def recheck(self, progress: Callable[[results.Stage], None] = silent) -> Rechecked:
         """What the installed profiles mean now, beside what was loaded; writes nothing."""
         from phoenix_hypervisor.engine.upgraded import recheck
 
@@ -157,14 +158,14 @@ class Phoenix:
         return Planned(plan=prepared.plan, effects=prepared.effects, findings=findings)
 
     def setup(
-        self, request: requests.SetupRequest | None = None, progress: results.Progress = _silent
+        self, request: requests.SetupRequest | None = None, progress: results.Progress = silent
     ) -> results.Applied:
         """Prove, install and load the profiles, and retire deprecated ones, as one transaction."""
         from phoenix_hypervisor.engine.requests import SetupRequest
 
         return self._apply(SetupRequest() if request is None else request, progress)
 
-    def apply(self, request: requests.ApplyRequest, progress: results.Progress = _silent) -> results.Applied:
+    def apply(self, request: requests.ApplyRequest, progress: results.Progress = silent) -> results.Applied:
         """Set up, then create missing containers, assign profiles and start, as one transaction.
 
         A transaction that a killed run left is undone first.  `progress` is called after every
@@ -181,7 +182,7 @@ class Phoenix:
 
         wanted = _workflow_request(request)
         session = self._session()
-        with _told(session, progress):
+        with told(session, progress):
             recovered = recover_first(session, progress)
             if recovered is not None:
                 progress(recovered)
@@ -248,7 +249,7 @@ class Phoenix:
         return follow(*self._watched(), DenialsRequest() if request is None else request)
 
     def listen(
-        self, ctids: tuple[str, ...], seconds: float, progress: Callable[[Note], None] = _silent
+        self, ctids: tuple[str, ...], seconds: float, progress: Callable[[Note], None] = silent
     ) -> Generator[Counted]:
         """As `follow_denials`, for so long, while the kernel logs what `deny` rules refuse.
 
@@ -276,6 +277,12 @@ class Phoenix:
             end_listening(session)
         return session, PolicySources(session)
 
+    def trials(self) -> Trials:
+        """Trials of profiles: beginning one, ending one, looking at them."""
+        from phoenix_hypervisor.engine.trial_face import Trials
+
+        return Trials(self._session)
+
     # Transactions -----------------------------------------------------------------
 
     def history(self) -> results.History:
@@ -285,7 +292,7 @@ class Phoenix:
         return read_history(self._session())
 
     def rollback(
-        self, request: requests.RollbackRequest | None = None, progress: results.Progress = _silent
+        self, request: requests.RollbackRequest | None = None, progress: results.Progress = silent
     ) -> results.Applied:
         """Undo a transaction, as a transaction.
 
@@ -294,7 +301,7 @@ class Phoenix:
         from phoenix_hypervisor.engine.undo import undo
 
         session = self._session()
-        with _told(session, progress):
+        with told(session, progress):
             return undo(session, None if request is None else request.transaction, progress)
 
     def recover(self) -> Recovered | None:
@@ -389,7 +396,7 @@ class Phoenix:
     def lint(
         self,
         request: policy_requests.LintRequest | None = None,
-        progress: Callable[[results.Stage], None] = _silent,
+        progress: Callable[[results.Stage], None] = silent,
     ) -> ask.Linted:
         """Bad habits in profile sources."""
         from phoenix_hypervisor.engine.ask import lint
@@ -400,7 +407,7 @@ class Phoenix:
     def test(
         self,
         request: policy_requests.PolicyTestRequest | None = None,
-        progress: Callable[[results.Stage], None] = _silent,
+        progress: Callable[[results.Stage], None] = silent,
     ) -> ask.Tested:
         """Run policy tests."""
         from phoenix_hypervisor.engine.ask import test

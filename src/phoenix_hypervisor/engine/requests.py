@@ -86,3 +86,26 @@ class DenialsRequest:
     """A log in pieces, read once."""
     trust: bool = False
     """Only the kernel's own lines came to these places; else nothing in `files` and `piped` is believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """Run a container for a while under a copy of a profile that lets more through, and logs it."""
+
+    container: str
+    """A CTID or a name."""
+    profile: str
+    """A profile that there is a source of; an unprivileged container gets its variant."""
+    seconds: int = 7200
+    """How long; 30 days at most."""
+    restart: bool = False
+    """Restart the container where it runs: else the trial begins with its next start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTrialRequest:
+    """End a container's trial."""
+
+    container: str
+    restart: bool = False
+    """Restart the container where it runs: else its former profile counts from its next start on."""

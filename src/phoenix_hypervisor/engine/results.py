@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.plan.actions import Action
     from phoenix_hypervisor.plan.entries import Entry
     from phoenix_hypervisor.plan.model import Finding, Note, Plan
+    from phoenix_hypervisor.plan.trials import Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,14 @@ class Applied:
     def refusals(self) -> tuple[Note, ...]:
         """The containers that were left out, as `skip_refused` asked for, and why."""
         return self.plan.refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnded(Applied):
+    """How a trial was ended; `refusals` say what could not be done yet."""
+
+    trial: Trial | None
+    """None: there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

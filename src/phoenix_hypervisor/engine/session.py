@@ -7,7 +7,7 @@ only when asked for.  Composition, no decisions.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 
@@ -36,6 +36,7 @@ from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
+    from phoenix_hypervisor.plan.trials import Trial
     from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.profiles.prove import Proven
 
@@ -247,6 +248,28 @@ class Session:
             if why is not None:
                 data = {"why": why, "next": f"chmod o-w {place}, then check what others put there"}
                 found.append(Note(Code.OPEN_TO_OTHERS, self.host.root.shown(place), data))
+        return found
+
+    @cached_property
+    def trials(self) -> Mapping[str, Trial]:
+        """The trials on record, by CTID; none where root alone may read them."""
+        try:
+            directory = self.host.directory(records.TRIALS_DIR)
+        except PhoenixError as error:
+            if isinstance(error.__cause__, PermissionError):
+                return {}
+            raise
+        if directory is None:
+            return {}
+        found = {}
+        with directory:
+            for name in sorted(directory.names()):
+                ctid, _, ending = name.partition(".")
+                data = directory.read(name) if ending == "json" else None
+                if data is not None:
+                    from phoenix_hypervisor.plan.trials import read_trial
+
+                    found[ctid] = read_trial(data, directory.where(name))
         return found
 
     def refuse_if_writable(self) -> None:

@@ -7,6 +7,7 @@ locks.  Built once by `cli`; tests build it over a directory and with another ru
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -52,6 +53,10 @@ class Host:
         Tests set `live` over a directory, with doubles of `pct` and of the loading parser.
         """
         return self._live
+
+    def now(self) -> float:
+        """The time, in seconds since 1970."""
+        return time.time()
 
     def directory(self, path: str, *, create: bool = False, mode: int = 0o755) -> Directory | None:
         """Open host directory `path`; None where it is missing and not to be made.

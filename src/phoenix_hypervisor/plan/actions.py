@@ -54,6 +54,10 @@ class LoadWhy(Enum):
     """The kernel has another policy of that name."""
     INCLUDE = "include"
     """A file that it includes goes back."""
+    TRIAL = "trial"
+    """A trial begins: it lets through, and logs, what its profile merely does not allow."""
+    TRIAL_OVER = "trial-over"
+    """It ends: the copy refuses what its profile refuses."""
 
 
 class SweepWhy(Enum):
@@ -257,9 +261,24 @@ class RestartContainer(Stays):
     processes: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTimer(Stays):
+    """Let systemd end a container's trial at some time, or forget about that.
+
+    Never taken back: a timer that finds no trial does nothing.
+    """
+
+    kind = "trial-timer"
+    target: str
+    until: str | None
+    """When; None: not any more."""
+    processes: tuple[tuple[str, ...], ...]
+    """Only the last one that begins a timer must succeed: there may be none to stop."""
+
+
 ProfileAction = AdoptFile | InstallFile | RemoveFile | SweepFile | LoadProfile | UnloadProfile | ReloadService
 """What `profiles.install` performs."""
-ContainerAction = CreateContainer | AssignLines | StartContainer | RestartContainer
+ContainerAction = CreateContainer | AssignLines | StartContainer | RestartContainer | TrialTimer
 """What `containers.steps` performs."""
 Action = ProfileAction | ContainerAction
 

@@ -44,6 +44,13 @@ def decide_containers(facts: ContainerFacts, so_far: Plan) -> Plan:
     coming = _coming(so_far)
     ok, left_out, creating = 0, 0, False
     for spec, state in facts.pairs:
+        if spec.ctid in facts.trials:
+            from phoenix_hypervisor.plan.trials import on_trial
+
+            # Who named it meant it; among all others it is left alone.
+            (refused if facts.wish.named else skipped).append(on_trial(facts.trials[spec.ctid]))
+            left_out += facts.wish.named
+            continue
         if state.data is None:
             note = _absent(spec, state, facts)
             if note is not None:

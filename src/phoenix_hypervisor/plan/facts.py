@@ -31,6 +31,8 @@ is not ours to compile."""
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from phoenix_hypervisor.plan.trials import Trial
+
     Facts = TypeVar("Facts", contravariant=True)
     Decide = Callable[[Facts, Plan], Plan]
     """Facts and the plan so far; returns what is added to it.  Pure."""
@@ -155,6 +157,8 @@ class ContainerFacts:
     """Mode by name of all that the kernel has; None: AppArmor is off."""
     gpus: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
     """By CTID, what of its GPUs will not be as assigned."""
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    """By CTID, those that are on record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from phoenix_hypervisor.values import fields
 
 TYPES: Mapping[str, type[Action]] = {one.kind: one for one in get_args(Action)}
 """The types by the word that stands for them in journals and in `plan --json`."""
-INSTALL_PLACES = ("/etc/apparmor.d/", "/var/lib/phoenix/seccomp/")
+INSTALL_PLACES = ("/etc/apparmor.d/", "/var/lib/phoenix/seccomp/", "/var/lib/phoenix/trials/")
 """Where a journal may put a file back or remove one: where Phoenix installs."""
 
 _STAT = re.compile(r"[0-7]{3,4} [0-9]{1,10} [0-9]{1,10}")

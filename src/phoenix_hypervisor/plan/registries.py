@@ -11,8 +11,9 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.plan.gpu_codes import GpuCode
 from phoenix_hypervisor.plan.roles import Coded
+from phoenix_hypervisor.plan.trial_codes import TrialCode
 
-REGISTRIES: tuple[type[Coded], ...] = (Code, Fault, GpuCode)
+REGISTRIES: tuple[type[Coded], ...] = (Code, Fault, GpuCode, TrialCode)
 
 
 def every() -> Iterator[Coded]:

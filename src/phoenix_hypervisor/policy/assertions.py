@@ -244,6 +244,24 @@ def run_tests(
     return Outcome(asked, tuple(failures), tuple(unused))
 
 
+def allowed_query(judge: Evaluator, query: Query | GlobQuery) -> bool:
+    """Whether the judge's profile allows what is asked; of a glob, whether it allows any of it on any path.
+
+    Raises NotJudged where that cannot be told.
+    """
+    if not isinstance(query, GlobQuery):
+        return judge.ask(query).allowed
+    bits = [1 << n for n in range(32) if query.access >> n & 1]
+    grammar = glob_grammar(query.glob, query.access)
+    space = kind("file").space(judge.profile, query.other)
+    for node in Search(grammar, space.side, Side.constant(alive=False)):
+        if grammar.reads[node[0]]:
+            granted = space.grants(node[1]).allow
+            if any(granted & mask for mask in bits):
+                return True
+    return False
+
+
 def _ask(test: PolicyTest, name: str, judge: _Judge, query: Query | GlobQuery) -> Failure | None:
     witness: Query | None = query if not isinstance(query, GlobQuery) else _exception(test, judge, query)
     if witness is None:

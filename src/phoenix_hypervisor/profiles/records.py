@@ -44,6 +44,8 @@ can be read again, and a journal takes several."""
 BACKUP_DIR = f"{STATE_DIR}/replaced"
 LISTENING = f"{STATE_DIR}/listening.json"
 """There while `phoenix denials --listen` makes the kernel log more (`engine.listening`)."""
+TRIALS_DIR = f"{STATE_DIR}/trials"
+"""Of trials that have begun (`plan.trials`)."""
 _NAME = "manifest.json"
 
 
@@ -130,7 +132,7 @@ def _records(host: Host) -> list[str]:
         if directory is not None:
             with directory:
                 names = sorted(directory.names())
-    places = [STATE_DIR, JOURNAL_DIR, COMPILED_DIR, BACKUP_DIR, f"{STATE_DIR}/{_NAME}"]
+    places = [STATE_DIR, JOURNAL_DIR, COMPILED_DIR, BACKUP_DIR, TRIALS_DIR, f"{STATE_DIR}/{_NAME}"]
     return [*places, *(f"{COMPILED_DIR}/{name}" for name in names)]
 
 

@@ -272,7 +272,10 @@ class Store:
         return [
             path
             for path in sorted(set(self.manifest.files) - wanted)
-            if self.host.exists(path) and os.path.dirname(path) == APPARMOR_D
+            if self.host.exists(path)
+            and os.path.dirname(path) == APPARMOR_D
+            # A trial's own copy goes with the trial.
+            and not self.host.exists(f"{records.TRIALS_DIR}/{path.rpartition('-')[2]}.json")
         ]
 
     def close(self) -> None:
