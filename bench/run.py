@@ -298,6 +298,21 @@ def engine(rows: list[Row]) -> None:
     rows.append(Row("diff of two LXC profiles", f"{diff:.2f} s", "2 s", diff < 2))
 
 
+def audit_lines(rows: list[Row]) -> None:
+    """Reading logs: how fast, and whether a longer one takes more memory."""
+
+    def run(lines: int) -> tuple[float, float]:
+        argv = [sys.executable, str(TOP / "bench/audit_lines.py"), str(lines)]
+        rate, memory = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
+        return float(rate), float(memory)
+
+    few, many = run(200_000), run(800_000)
+    rate = max(few[0], many[0])
+    rows.append(Row("audit lines a second, each a denial", f"{rate:,.0f}", "50,000", rate >= 50_000))
+    memory = f"{few[1]:.0f} and {many[1]:.0f} MiB"
+    rows.append(Row("memory for 200,000 and 800,000 lines", memory, "equal to 5 %", many[1] <= 1.05 * few[1]))
+
+
 def main() -> int:
     """Measure everything; exit 1 where a budget is missed."""
     WORK.mkdir(parents=True, exist_ok=True)
@@ -319,6 +334,7 @@ def main() -> int:
     one_changed(rows)
     shipped(rows)
     engine(rows)
+    audit_lines(rows)
     width = max(len(row.what) for row in rows)
     for row in rows:
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]

@@ -6,6 +6,7 @@ container did it, and of which kind it is.  Both are known from what was done an
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -323,4 +324,46 @@ def gather(lab: Lab, release: str) -> list[Known]:
     beside = journal(lab)["journal audit"]
     ledger.learn_journal(beside)
     found += ledger.known("journal audit beside auditd", beside)
+    return found
+
+
+CORPUS = Path(__file__).parents[1] / "data/audit/corpus.jsonl.gz"
+
+
+def chosen(found: list[Known]) -> list[Known]:
+    """Of every form a line of each kind and operation, each from another container, and every odd name."""
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for number, known in enumerate(found):
+        operation = re.search(rb'operation=\\?"?(\w+)', known.line)
+        verdict = re.search(rb'apparmor=\\?"?(\w+)', known.line)
+        assert operation is not None and verdict is not None
+        what = (known.kind, operation[1].decode(), verdict[1].decode())
+        key = (known.release, known.form, *what)
+        other = (known.release, known.form, known.container, ("a", "b")[number % 2])
+        odd = re.search(rb"(?:name|comm|srcname|options)=[0-9A-F]{4}", known.line)
+        if key in seen and other in seen and not (odd and known.form in ("kmsg", "auditd node")):
+            continue
+        seen |= {key, other}
+        kept.append(known)
+    return kept
+
+
+def write(found: list[Known]) -> None:
+    lines = [
+        json.dumps({**vars(known), "line": known.line.decode("utf-8", "surrogateescape")}, sort_keys=True)
+        for known in found
+    ]
+    CORPUS.parent.mkdir(parents=True, exist_ok=True)
+    # Without a time in its head: the same lines are the same bytes.
+    CORPUS.write_bytes(gzip.compress("\n".join(lines).encode() + b"\n", mtime=0))
+
+
+def read() -> list[Known]:
+    """The corpus that is kept."""
+    text = gzip.decompress(CORPUS.read_bytes()).decode()
+    found = []
+    for line in text.splitlines():
+        values = json.loads(line)
+        found.append(Known(**{**values, "line": values["line"].encode("utf-8", "surrogateescape")}))
     return found

@@ -10,13 +10,18 @@ import hashlib
 
 from phoenix_hypervisor.audit.event import Event
 from phoenix_hypervisor.audit.kinds import kind_of, object_of, requested_of
-from phoenix_hypervisor.audit.subject import Subject, subject_of
+from phoenix_hypervisor.audit.line import Line
+from phoenix_hypervisor.audit.subject import Subject, subject
 from phoenix_hypervisor.values import dataclass
 
 MAX_GROUPS = 20_000
 """Whose profile has most of them loses the oldest half of its own."""
 MAX_CONTAINERS = 100
 """That a group remembers."""
+_PASSING = frozenset(("pid", "comm", "fsuid", "ouid", "error", "parent", "peer_pid"))
+"""Fields that tell no two groups apart."""
+_KNOWN = 8192
+"""Lines whose group is remembered."""
 REFUSALS = frozenset(("DENIED", "ALLOWED", "KILLED"))
 """The verdicts of a denial; `ALLOWED`: it would be one if the profile did not only complain."""
 
@@ -65,7 +70,7 @@ class Groups:
     def __init__(self, limit: int = MAX_GROUPS) -> None:
         self._limit = limit
         self._by_subject: dict[Subject, dict[tuple[str, ...], _Tally]] = {}
-        self._subjects: dict[tuple[bytes, bytes, bytes], Subject] = {}
+        self._known: dict[tuple[object, ...], tuple[Subject, tuple[str, ...]]] = {}
         self._size = 0
         self.left_out = 0
         """Events of groups that are forgotten again."""
@@ -78,26 +83,26 @@ class Groups:
         line = event.line
         if line.verdict not in REFUSALS:
             return None
-        subject = self.subject(event)
-        kind = kind_of(line)
-        key = (
-            "" if line.verdict != "ALLOWED" else line.verdict,
-            line.operation,
-            object_of(line, kind),
-            requested_of(line, kind),
-            _other(event) if kind == "file" else "",
-        )
-        tallies = self._by_subject.get(subject)
+        fields = line.fields
+        same = fields.get("fsuid") == fields.get("ouid")
+        raw = (line.verdict, same, *(pair for pair in fields.items() if pair[0] not in _PASSING))
+        known = self._known.get(raw)
+        if known is None:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            known = self._known[raw] = subject(line), _key(line)
+        whose, key = known
+        tallies = self._by_subject.get(whose)
         if tallies is None:
-            tallies = self._by_subject[subject] = {}
+            tallies = self._by_subject[whose] = {}
         tally = tallies.pop(key, None)
         new = tally is None
         if tally is None:
             self._size += 1
             if self._size > self._limit:
                 self._forget()
-                tallies = self._by_subject.setdefault(subject, {})
-            tally = _Tally(_id(subject, key), key, event)
+                tallies = self._by_subject.setdefault(whose, {})
+            tally = _Tally(_id(whose, key), key, event)
         # The newest stands last, so that the oldest go first.
         tallies[key] = tally
         tally.count += 1
@@ -112,57 +117,50 @@ class Groups:
             tally.last = event.time if tally.last is None else max(tally.last, event.time)
         return tally.id, new
 
-    def subject(self, event: Event) -> Subject:
-        """Whose it is."""
-        fields = event.line.fields
-        named = (
-            fields.get("namespace", b""),
-            fields.get("profile", b""),
-            fields.get("label", b""),
-        )
-        found = self._subjects.get(named)
-        if found is None:
-            if len(self._subjects) >= 4096:
-                self._subjects.clear()
-            found = self._subjects[named] = subject_of(*named)
-        return found
-
     def _forget(self) -> None:
-        subject = max(self._by_subject, key=lambda one: len(self._by_subject[one]))
-        tallies = self._by_subject[subject]
+        most = max(self._by_subject, key=lambda one: len(self._by_subject[one]))
+        tallies = self._by_subject[most]
         for key in list(tallies)[: max(1, len(tallies) // 2)]:
             self.left_out += tallies.pop(key).count
             self._size -= 1
         if not tallies:
-            del self._by_subject[subject]
+            del self._by_subject[most]
 
     def found(self) -> tuple[Group, ...]:
         """The groups, newest last."""
         each = self._by_subject.items()
-        groups = [_group(subject, tally) for subject, tallies in each for tally in tallies.values()]
+        groups = [_group(whose, tally) for whose, tallies in each for tally in tallies.values()]
         return tuple(sorted(groups, key=lambda group: (group.last or 0.0, group.id)))
 
 
-def _other(event: Event) -> str:
-    """Whether the file is another user's: a rule that says `owner` does not reach it."""
-    fields = event.line.fields
-    return "other" if fields.get("fsuid") != fields.get("ouid") else ""
+def _key(line: Line) -> tuple[str, ...]:
+    """What a group's events have in common besides whose they are."""
+    kind = kind_of(line)
+    # A rule that says `owner` does not reach another user's file.
+    other = kind == "file" and line.fields.get("fsuid") != line.fields.get("ouid")
+    return (
+        "" if line.verdict != "ALLOWED" else line.verdict,
+        line.operation,
+        object_of(line, kind),
+        requested_of(line, kind),
+        "other" if other else "",
+    )
 
 
-def _id(subject: Subject, key: tuple[str, ...]) -> str:
-    parts = (subject.profile, subject.namespace, subject.container or "", *key)
+def _id(whose: Subject, key: tuple[str, ...]) -> str:
+    parts = (whose.profile, whose.namespace, whose.container or "", *key)
     text = "\0".join(parts).encode("utf-8", "backslashreplace")
     return hashlib.sha256(text).hexdigest()[:8]
 
 
-def _group(subject: Subject, tally: _Tally) -> Group:
+def _group(whose: Subject, tally: _Tally) -> Group:
     return Group(
         id=tally.id,
         count=tally.count,
         first=tally.first,
         last=tally.last,
         event=tally.event,
-        subject=subject,
+        subject=whose,
         kind=kind_of(tally.event.line),
         object=tally.key[2],
         requested=tally.key[3],

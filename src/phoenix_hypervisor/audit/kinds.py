@@ -37,6 +37,8 @@ _STEADY = (
     (re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), b"[uuid]"),
 )
 
+_CHANGING = re.compile(rb"/proc/[0-9]|/task/[0-9]|[0-9a-f]{32}|[0-9a-f]{8}-")
+
 
 def kind_of(line: Line) -> str:
     """`file`, `mount`, `capability`, ...; `unknown` where the line tells nothing that is known."""
@@ -60,7 +62,7 @@ def kind_of(line: Line) -> str:
 
 def steady(name: bytes) -> bytes:
     """A name without what is another one the next time: process numbers, hashes, UUIDs."""
-    if name.isalpha():
+    if _CHANGING.search(name) is None:
         return name
     for pattern, word in _STEADY:
         name = pattern.sub(word, name)
@@ -84,7 +86,12 @@ def object_of(line: Line, kind: str) -> str:
     if kind == "signal":
         return f"{printable(fields.get('signal', b''))} {printable(fields.get('peer', b''))}".strip()
     if kind == "network":
-        words = [fields.get("family", b""), fields.get("sock_type", b""), fields.get("protocol", b"")]
+        protocol = fields.get("protocol", b"")
+        words = [
+            fields.get("family", b""),
+            fields.get("sock_type", b""),
+            b"" if protocol == b"0" else protocol,
+        ]
         if words[0] == b"unix":
             words = [*words[:2], *(fields[key] for key in ("addr", "peer_addr", "peer") if fields.get(key))]
         return " ".join(printable(steady(word)) for word in words if word)

@@ -58,6 +58,9 @@ class Reader:
                 continue
             if event.doubt is None and event.transport not in believes:
                 event = replace(event, doubt=Doubt.PLACE)
+            elif event.doubt is Doubt.NODE and believes is EVERYTHING:
+                # Whoever knows where the log comes from knows the machine.
+                event = replace(event, doubt=None)
             yield event
 
     def end(self) -> Iterator[Event]:

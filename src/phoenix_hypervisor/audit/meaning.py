@@ -45,15 +45,16 @@ _LETTERS = {
     "l": "making the hard link",
 }
 _TRACES = {
-    "read": "reading the memory or the state of a process of",
-    "trace": "tracing a process of",
-    "readby": "having its memory or state read by a process of",
-    "tracedby": "being traced by a process of",
+    "read": "reading the memory or the state of",
+    "trace": "tracing",
+    "readby": "having its memory or state read by",
+    "tracedby": "being traced by",
 }
+_SPREAD = ("private", "slave", "shared", "unbindable")
 _SIMPLE = {
     "capability": "using the capability",
     "umount": "unmounting",
-    "pivot_root": "making another root of",
+    "pivot_root": "making this the root:",
     "change_profile": "changing to the profile",
     "change_hat": "changing to the hat",
     "userns": "making a user namespace",
@@ -76,10 +77,11 @@ def means(line: Line, kind: str, object: str, requested: str) -> str:
     if kind == "network":
         return f"{_on_socket(line.operation)}: {object}"
     if kind == "ptrace":
-        return f"{_TRACES.get(requested, 'tracing a process of')} {object}"
+        return f"{_TRACES.get(requested, 'tracing')} {_process(object)}"
     if kind == "signal":
-        way = "receiving" if "receive" in requested else "sending"
-        return f"{way} the signal {object.replace(' ', ' from ' if way == 'receiving' else ' to ', 1)}"
+        name, _, peer = object.partition(" ")
+        way, to = ("receiving", "from") if "receive" in requested else ("sending", "to")
+        return f"{way} the signal {name}" + (f" {to} {_process(peer)}" if peer else "")
     if kind in ("io_uring", "mqueue"):
         name = "io_uring" if kind == "io_uring" else "the message queue"
         return f"{name} ({requested}) {object}".rstrip()
@@ -98,8 +100,15 @@ def _on_file(operation: str, requested: str) -> str:
     return " and ".join(words) if words else f"{operation} of"
 
 
+def _process(peer: str) -> str:
+    """A process, by its label."""
+    return "an unconfined process" if peer == "unconfined" else f"a process of {peer}"
+
+
 def _mounting(flags: str) -> str:
     words = flags.replace(",", " ").split()
+    if any(word.removeprefix("r") in _SPREAD for word in words):
+        return "changing how mounts spread"
     for word, way in (("remount", "remounting"), ("bind", "bind-mounting"), ("rbind", "bind-mounting")):
         if word in words:
             return way
