@@ -222,6 +222,7 @@ def test_replay(one: DirectoryHost, tmp_path: Path) -> None:
     assert result.code == 3
     replayed = {r["object"]: (r["allowed"], r["refused"]) for r in result.document["replayed"]}
     assert replayed == {"/srv/now": (1, 0), "/srv/x": (0, 1), "/srv/never": (0, 1)}
+    assert one.phoenix("denials", "102", "--replay", "lxc-a", "--json").document["replayed"] == []
     wide = one.source("lxc-wide", "/srv/** r,")
     assert one.phoenix("denials", "--replay", str(wide)).code == 0
     blob = tmp_path / "blob"

@@ -11,7 +11,6 @@ import pytest
 from phoenix_hypervisor.audit.event import Doubt, Event, Transport
 from phoenix_hypervisor.audit.groups import Group, Groups
 from phoenix_hypervisor.audit.logs import AUDITD, EVERYTHING, JOURNALD, MAX_LINE, Once, Reader
-from phoenix_hypervisor.audit.meaning import means
 from phoenix_hypervisor.audit.subject import Subject, subject
 from phoenix_hypervisor.audit.transports import Unread, understand
 
@@ -408,54 +407,3 @@ def test_memory_does_not_grow_with_the_log() -> None:
 def test_whoever_knows_where_a_log_comes_from_knows_the_machine() -> None:
     (found,) = Reader(EVERYTHING, b"pve1").read([FORMS["auditd other node"][0].encode()])
     assert found.trusted
-
-
-BODIES = {
-    'operation="open" class="file" profile="p" name="/a" requested_mask="rw" denied_mask="w" fsuid=0 ouid=0': (
-        "reading and writing /a"
-    ),
-    'operation="open" profile="p" name="/a" requested_mask="wc" fsuid=0 ouid=0': "creating /a",
-    'operation="open" profile="p" name="/a" requested_mask="r::" fsuid=0 ouid=0': "reading /a",
-    'operation="unlink" profile="p" name="/a" requested_mask="d" fsuid=0 ouid=0': "deleting /a",
-    'operation="exec" profile="p" name="/a" requested_mask="x" fsuid=0 ouid=0 target="b"': "running /a",
-    'operation="link" profile="p" name="/a" target="/b" requested_mask="l" fsuid=0 ouid=0': (
-        "making the hard link /a to /b"
-    ),
-    'operation="open" class="file" profile="p" requested_mask="wr" denied_mask="wr" fsuid=1 ouid=0': (
-        "reading and writing a file without a path"
-    ),
-    'operation="mount" class="mount" profile="p" name="/m/" fstype="nfs4" srcname="h:/x" flags="rw" options="v=4"': (
-        "mounting nfs4 h:/x on /m/ (rw; v=4)"
-    ),
-    'operation="mount" profile="p" name="/m/" srcname="/s/" flags="rw, bind"': "bind-mounting /s/ on /m/ (rw, bind)",
-    'operation="mount" profile="p" name="/m/" flags="ro, remount, bind"': "remounting on /m/ (ro, remount, bind)",
-    'operation="mount" profile="p" name="/" flags="rw, rslave"': "changing how mounts spread on / (rw, rslave)",
-    'operation="umount" profile="p" name="/m/"': "unmounting /m/",
-    'operation="pivotroot" profile="p" name="/n/" srcname="/n/o/"': "making this the root: /n/ (old root: /n/o/)",
-    'operation="capable" profile="p" capability=21  capname="sys_admin"': "using the capability sys_admin",
-    'operation="create" profile="p" family="inet" sock_type="stream" protocol=6 requested_mask="create"': (
-        "making a socket: inet stream 6"
-    ),
-    'operation="connect" profile="p" family="unix" sock_type="stream" protocol=0 requested="connect" addr=none'
-    ' peer_addr="@x" peer="q"': "connect on a socket: unix stream none @x q",
-    'operation="ptrace" profile="p" requested_mask="read" peer="q"': (
-        "reading the memory or the state of a process of q"
-    ),
-    'operation="signal" profile="p" requested_mask="send" signal=term peer="unconfined"': (
-        "sending the signal term to an unconfined process"
-    ),
-    'operation="signal" profile="p" requested_mask="receive" signal=kill peer="q"': (
-        "receiving the signal kill from a process of q"
-    ),
-    'operation="change_profile" profile="p" name="q"': "changing to the profile q",
-    'operation="userns_create" class="namespace" profile="p" requested="userns_create"': "making a user namespace",
-    'operation="uring_sqpoll" class="io_uring" profile="p" requested="sqpoll"': "io_uring (sqpoll)",
-    'operation="open" class="posix_mqueue" profile="p" name="/q" requested="read"': "the message queue (read) /q",
-    'operation="setrlimit" profile="p" rlimit=memlock': "changing a limit",
-}
-
-
-@pytest.mark.parametrize("fields", BODIES)
-def test_what_it_means(fields: str) -> None:
-    (group,) = grouped([f'apparmor="DENIED" {fields}'])
-    assert means(group.event.line, group.kind, group.object, group.requested) == BODIES[fields]

@@ -96,7 +96,8 @@ def _on_file(operation: str, requested: str) -> str:
         return "reading and writing"
     words = [word for letter, word in _LETTERS.items() if letter in letters]
     if "creating" in words and "writing to" in words:
-        words.remove("writing to")
+        # The kernel asks for both where a file is opened so that it would be made.
+        return "creating or writing to"
     return " and ".join(words) if words else f"{operation} of"
 
 

@@ -6,6 +6,8 @@ that `printable` has not seen.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 from phoenix_hypervisor.audit.event import Doubt
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.replaying import Replay, Replayed
 
 _COLORS = {Verdict.OFFERED: "green", Verdict.REFUSED: "red"}
+_ENDED = {
+    "ALLOWED": "let through, because the profile only complains",
+    "KILLED": "refused, and it was killed",
+}
 MANY = 5
 """Candidates that are named."""
 
@@ -127,29 +133,39 @@ def show_denial(settings: Settings, denial: Denial) -> None:
     head = f"{group.id}  {_whose(denial)}  {_count(group.count, 'time')}{_when(group)}"
     say(settings, head, "bold")
     comm = printable(group.event.line.fields.get("comm", b""))
-    ended = {
-        "ALLOWED": "let through, because the profile only complains",
-        "KILLED": "refused, and it was killed",
-    }
-    say(
-        settings,
-        f"  {comm + ': ' if comm else ''}{_means(group)}: {ended.get(group.event.line.verdict, 'refused')}",
-    )
-    text = f"  {judged.verdict.value}: {printable(judged.reason)}"
-    say(
-        settings,
-        text + (f" ({printable(judged.where)})" if judged.where else ""),
-        _COLORS.get(judged.verdict),
-    )
+    ended = _ENDED.get(group.event.line.verdict, "refused")
+    _wrapped(settings, f"{comm + ': ' if comm else ''}{_means(group)}: {ended}")
+    place = f" ({printable(judged.where)})" if judged.where else ""
+    text = f"{judged.verdict.value}: {printable(judged.reason)}{place}"
+    _wrapped(settings, text, color=_COLORS.get(judged.verdict))
     if judged.proposal is not None:
         say(settings, f"    {judged.proposal.rule}", "green")
         for one in judged.proposal.opens:
-            say(settings, f"    also opens: {one}")
+            _wrapped(settings, f"also opens: {one}", indent=4)
         if judged.proposal.note:
-            say(settings, f"    {judged.proposal.note}")
+            _wrapped(settings, judged.proposal.note, indent=4)
     step = next_step(denial)
     if step:
         say(settings, f"  next: {step}")
+
+
+def _wrapped(settings: Settings, text: str, *, indent: int = 2, color: str | None = None) -> None:
+    """A text below a heading; on a terminal no wider than that."""
+    lines = [" " * indent + text]
+    if sys.stdout.isatty():
+        import textwrap
+
+        width = max(40, os.get_terminal_size(sys.stdout.fileno()).columns or 80)
+        lines = textwrap.wrap(
+            text,
+            width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for line in lines:
+        say(settings, line, color)
 
 
 def next_step(denial: Denial) -> str:

@@ -203,10 +203,17 @@ class Watch:
             if ids is not None and group.id not in ids:
                 continue
             ctid, candidates = self._containers.of(group)
-            if self._chosen and ctid not in self._chosen and not self._chosen & {*candidates}:
+            if not self._is_chosen(ctid, candidates):
                 continue
             found.append(Denial(group=group, ctid=ctid, candidates=candidates, judged=self._judge(group)))
         return tuple(found)
+
+    def asked_for(self, group: Group) -> bool:
+        """Whether it is, or may be, of the containers that were asked for."""
+        return not self._chosen or self._is_chosen(*self._containers.of(group))
+
+    def _is_chosen(self, ctid: str | None, candidates: tuple[str, ...]) -> bool:
+        return not self._chosen or ctid in self._chosen or not self._chosen.isdisjoint(candidates)
 
     def so_far(self) -> Denials:
         """All of it."""
@@ -243,7 +250,8 @@ def _judging(sources: PolicySources) -> Callable[[Group], Judged]:
             try:
                 known[group.id] = judge.judge(event.line)
             except PhoenixError as error:
-                reason = f"{error.message}; {error.hint}" if error.hint else error.message
+                what = f"{error.where} {error.message}" if error.where else error.message
+                reason = f"{what}; {error.hint}" if error.hint else what
                 known[group.id] = Judged(verdict=Verdict.UNKNOWN, reason=reason, code="not-asked")
         return known[group.id]
 

@@ -113,7 +113,7 @@ def replay(watch: Watch, sources: PolicySources, profile: str) -> Replay:
         tally[0 if allowed else 2 if allowed is None else 1] += 1
         if not allowed:
             reasons[counted[0]] = reason
-    found = groups.found()
+    found = [group for group in groups.found() if watch.asked_for(group)]
     so_far = watch.so_far()
     return Replay(
         profile=profile,
