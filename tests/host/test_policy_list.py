@@ -49,7 +49,15 @@ def test_a_mistyped_kernel_is_answered_with_the_near_ones(host: DirectoryHost) -
     assert "debian-12, debian-13" in result.err
 
 
-@pytest.mark.parametrize("name", ["lxc-base-unprivileged", "lxc-nvidia-gpu-docker-unprivileged"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lxc-base",
+        "lxc-base-unprivileged",
+        "lxc-gpu-docker-storage",
+        "lxc-nvidia-gpu-docker-unprivileged",
+    ],
+)
 def test_of_a_shipped_profile_nine_of_ten_random_allowed_paths_are_told(name: str, tmp_path: Path) -> None:
     """In at most 200 lines; real names come before patterns."""
     blob = str(tmp_path / "blob")
@@ -66,8 +74,8 @@ def test_of_a_shipped_profile_nine_of_ten_random_allowed_paths_are_told(name: st
     assert len(lines) + len(document["abilities"]) <= 200
     profile = read_policy(Path(blob).read_bytes()).get(name)
     judge = Evaluator(profile)
-    for letter in "wrx":
-        paths = random_paths(profile, letter, 60, 7)
+    for letter in "waxrmk":
+        paths = random_paths(profile, letter, 200, 7)
         assert all(judge.file(path, letter).allowed for path in paths)
         fit = [line for line in lines if letter in line.access]
         assert sum(any(covers(line, path) for line in fit) for path in paths) >= 0.9 * len(paths)

@@ -56,11 +56,12 @@ def random_paths(profile: Profile, letter: str, count: int, seed: int) -> list[b
         for one in back[todo.pop()] - alive:
             alive.add(one)
             todo.append(one)
+    onward = [{target: found for target, found in row.items() if target in alive} for row in rows]
     chance, out = random.Random(seed), list[bytes]()
     while len(out) < count and 0 in alive:
         at, path = 0, bytearray()
         while len(path) < 300 and not (at in final and chance.random() < 1 / 6):
-            ways = {target: found for target, found in rows[at].items() if target in alive}
+            ways = onward[at]
             if not ways:
                 break
             targets = list(ways)

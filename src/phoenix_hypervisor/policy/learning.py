@@ -9,16 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.images import Images
+from phoenix_hypervisor.policy.merged import below, merge
 from phoenix_hypervisor.policy.paths import Paths
 from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
 
 _NOWHERE = frozenset((DEAD,))
 _COMBINATIONS = 40_000
 """Combinations of states and patterns after which a search gives up."""
-STEPS = 3_000_000
+STEPS = 30_000_000
 """Steps of all searches for what is left, together: some seconds."""
-_WAYS = 20_000
-_RANGES = (b"0123456789", b"123456789", b"abcdefghijklmnopqrstuvwxyz")
+_WAYS = 2000
+_OTHERS = 300
+_SHORT = 9
+"""Characters of a bracket that people can read: `[a-jl-z]`."""
+_SEVERAL = 4
+_LOWER = b"abcdefghijklmnopqrstuvwxyz"
+_RANGES = (
+    b"0123456789" + _LOWER.upper(),
+    b"0123456789abcdef",
+    b"0123456789",
+    b"123456789",
+    _LOWER,
+    _LOWER.upper(),
+)
 
 
 class Learner:
@@ -26,84 +40,45 @@ class Learner:
 
     def __init__(self, paths: Paths, alphabet: Alphabet, mask: int, budget: int) -> None:
         self.paths, self.alphabet, self.mask = paths, alphabet, mask
-        self.labels = [-1 if allow == -1 else int(allow & mask == mask) for allow in paths.allows]
+        labels = [-1 if allow == -1 else int(allow & mask == mask) for allow in paths.allows]
+        blocks = merge(paths.rows, labels)
+        members = dict(zip(reversed(blocks), reversed(range(len(blocks))), strict=True))
+        one_of = [members[number] for number in range(len(members))]
+        self.rows = [[DEAD if t == DEAD else blocks[t] for t in paths.rows[state]] for state in one_of]
+        """The automaton for this mask alone, as small as it can be."""
+        self.labels = [labels[state] for state in one_of]
         """1 where the mask is allowed, 0 where it is not, -1 where no path ends."""
-        self.below = self._below()
-        """Bit 1: a refused path ends here or below; bit 2: an allowed one."""
-        self.budget = budget
-        """States that may still be looked at."""
+        self.below = below(self.rows, self.labels)
+        self.images = Images(self.rows)
+        """Of this automaton."""
+        self._budget = budget
         self.steps = STEPS
-        self._images: dict[Pattern, frozenset[int]] = {}
-        self._members: dict[int, list[int]] = {}
         classes = range(len(paths.bytes))
         self._order = sorted(
             (c for c in classes if alphabet.any >> c & 1), key=lambda c: -len(paths.bytes[c])
         )
 
-    def _below(self) -> list[int]:
-        found = [0 if label == -1 else 1 << label for label in self.labels]
-        back = self.paths.predecessors()
-        todo = [state for state, bits in enumerate(found) if bits]
-        while todo:
-            state = todo.pop()
-            for one in back[state]:
-                if found[state] & ~found[one]:
-                    found[one] |= found[state]
-                    todo.append(one)
-        return found
+    @property
+    def budget(self) -> int:
+        """States that may still be looked at."""
+        return self._budget - self.images.spent
 
-    # What a pattern reaches -------------------------------------------------------
-
-    def image(self, pattern: Pattern) -> frozenset[int]:
-        """The states behind all paths that match."""
-        known, size = self._images, len(pattern)
-        while size and pattern[:size] not in known:
-            size -= 1
-        at = known[pattern[:size]] if size else frozenset((0,))
-        for number in range(size, len(pattern)):
-            at = self._onward(at, pattern[number : number + 1])
-            if pattern[number][1]:
-                known[pattern[: number + 1]] = at
-        return at
-
-    def _onward(self, at: frozenset[int], steps: Pattern) -> frozenset[int]:
-        rows = self.paths.rows
-        for mask, loop in steps:
-            members = self._members.get(mask)
-            if members is None:
-                members = [one for one in range(len(self.paths.bytes)) if mask >> one & 1]
-                self._members[mask] = members
-            if loop:
-                seen, todo = set(at), list(at)
-                while todo:
-                    row = rows[todo.pop()]
-                    for one in members:
-                        target = row[one]
-                        if target not in seen and target != DEAD:
-                            seen.add(target)
-                            todo.append(target)
-                at = frozenset(seen)
-            else:
-                at = frozenset([rows[state][one] for state in at for one in members]) - _NOWHERE
-            self.budget -= len(at) * len(members)
-        return at
+    def hurry(self) -> None:
+        """Nothing is generalised any more."""
+        self._budget = 0
 
     def inside(self, pattern: Pattern, want: int) -> bool:
         """Whether every path that matches is one of `want`."""
-        return not self._has(self.image(pattern), 1 - want)
+        whole = pattern[-1] == (self.alphabet.any, True)
+        return self._none(self.images.of(pattern[:-1] if whole else pattern), whole, 1 - want)
 
-    def _has(self, states: Iterable[int], label: int) -> bool:
+    def _none(self, states: Iterable[int], whole: bool, label: int) -> bool:
+        """Whether no state has `label`; `whole`: nor any state below."""
+        if whole:
+            below, bit = self.below, 1 << label
+            return not any(below[state] & bit for state in states)
         labels = self.labels
-        return any(labels[state] == label for state in states)
-
-    def allows(self, pattern: Pattern) -> int:
-        """The permission bits that every path that matches has; 0 where none does."""
-        found = [self.paths.allows[state] for state in self.image(pattern)]
-        bits = -1
-        for allow in found:
-            if allow != -1:
-                bits &= allow
-        return max(bits, 0)
+        return all(labels[state] != label for state in states)
 
     # A path becomes a pattern -----------------------------------------------------
 
@@ -140,7 +115,7 @@ class Learner:
         deep = components[-1] in (alphabet.deep, alphabet.loose)
         at = len(components) - 1 - deep
         if at >= 0:
-            for size in range(1, len(components[at])):
+            for size in range(1, len(components[at]) + 1):
                 shorter = [*components[:at], (*components[at][:size], (alphabet.any, True))]
                 if true(shorter):
                     return shorter
@@ -170,12 +145,16 @@ class Learner:
         return put(found)
 
     def _inner(self, own: Pattern) -> Iterable[Pattern]:
-        """What stands between two signs becomes a star: `console-*-1`."""
+        """What stands before a sign becomes a star: `console-*-1`, `BOOT*-`."""
         cuts = [at for at, (mask, _) in enumerate(own) if not mask & self.alphabet.words]
+        star = (self.alphabet.part, True)
+        for last in cuts:
+            for first in range(1, last + 1):
+                yield (*own[:first], star, *own[last:])
         for first in cuts:
             for last in (len(own), *reversed(cuts)):
                 if last > first + 1:
-                    yield (*own[: first + 1], (self.alphabet.part, True), *own[last:])
+                    yield (*own[: first + 1], star, *own[last:])
 
     def _widen(self, steps: list[tuple[int, bool]], at: int, want: int) -> None:
         """Let one step stand for more than one class, where that is worth a bracket."""
@@ -183,48 +162,54 @@ class Learner:
         alphabet = self.alphabet
         if loop or mask & (mask - 1) or mask == alphabet.slash:
             return
-        before = self.image(tuple(steps[:at]))
+        before = self.images.of(tuple(steps[:at]))
         groups: dict[frozenset[int], int] = {}
         for one in self._order:
             if not alphabet.slash >> one & 1:
-                targets = frozenset([self.paths.rows[state][one] for state in before]) - _NOWHERE
+                targets = frozenset([self.rows[state][one] for state in before]) - _NOWHERE
                 groups[targets] = groups.get(targets, 0) | 1 << one
-        rest = tuple(steps[at + 1 :])
+        whole = steps[-1] == (alphabet.any, True)
+        rest = tuple(steps[at + 1 : len(steps) - whole])
         wide = mask
         for targets, members in groups.items():
-            if members & mask or (targets and not self._has(self._onward(targets, rest), 1 - want)):
+            if members & mask or (targets and self._none(self.images.onward(targets, rest), whole, 1 - want)):
                 wide |= members
         if wide >> self.paths.neutral & 1:
             # Words stay words: only at the start of a component that has no more of one.
             wordy = sum(not looped and not m & (m - 1) for m, looped in steps[at + 1 : at + 4])
             steps[at] = (mask if wordy > 1 and not mask >> self.paths.neutral & 1 else wide, False)
             return
-        for found in map(alphabet.of, _RANGES):
-            if mask & found and not found & ~wide:
-                steps[at] = (found, False)
-                return
+        several = [found for found in map(alphabet.of, _RANGES) if mask & found and not found & ~wide]
+        if several or (wide.bit_count() >= _SEVERAL and len(alphabet.spelled(((wide, False),))) <= _SHORT):
+            steps[at] = (several[0] if several else wide, False)
 
     # What is left -----------------------------------------------------------------
 
     def missing(self, union: Shapes, want: int, region: Shapes | None = None) -> list[list[int]] | None:
         """Paths of `want` (within a region) that `union` has no pattern for; None where that is too much."""
-        rows, labels, below = self.paths.rows, self.labels, self.below
+        rows, labels, below = self.rows, self.labels, self.below
         good = 1 << want
+        alike = self._alike(union, region)
         start = (0, union.start, region.start if region is not None else 1)
-        came: dict[tuple[int, int, int], tuple[tuple[int, int, int], int] | None] = {start: None}
+        came: dict[_Place, tuple[_Place, int] | None] = {start: None}
         queue = [start]
-        open_ones: list[tuple[tuple[int, int, int], int]] = []
+        least: dict[int, list[_Place]] = {}
+        open_ones: list[tuple[_Place, int]] = []
+        passed: list[tuple[_Place, int, _Place]] = []
+        moves: dict[int, list[int]] = {}
         for key in queue:
             state, bits, at = key
             row = rows[state]
-            for one in self._order:
+            moved = moves.get(bits)
+            if moved is None:
+                moved = moves[bits] = [union.step(bits, one) for one in alike]
+            for one, following in zip(alike, moved, strict=True):
                 target = row[one]
                 if target == DEAD or not below[target] & good:
                     continue
                 inner = region.step(at, one) if region is not None else 1
                 if not inner:
                     continue
-                following = union.step(bits, one)
                 if following & union.absorbed:
                     continue
                 within = region is None or inner & region.ends
@@ -234,19 +219,67 @@ class Learner:
                     if below[target] == good:
                         continue  # a pattern for this one is one for all below, nearly always
                 found = (target, following, inner)
-                if found not in came:
-                    came[found] = (key, one)
-                    queue.append(found)
-            self.steps -= len(row)
+                known = least.setdefault(target, [])
+                # Behind a place with fewer patterns left, or more of the region, all is missing that is here.
+                less = next((o for o in known if o[1] & following == o[1] and inner & o[2] == inner), None)
+                if less is not None:
+                    passed.append((key, one, less))
+                    continue
+                self.steps -= len(known)
+                known.append(found)
+                came[found] = (key, one)
+                queue.append(found)
+            self.steps -= len(alike)
             if len(queue) > _COMBINATIONS or self.steps < 0:
                 return None
-        self.budget -= len(queue) * 10
-        return [[*_string(came, key), one] for key, one in open_ones]
+        return self._found(union, region, came, open_ones, passed)
+
+    def _found(
+        self,
+        union: Shapes,
+        region: Shapes | None,
+        came: dict[_Place, tuple[_Place, int] | None],
+        open_ones: list[tuple[_Place, int]],
+        passed: list[tuple[_Place, int, _Place]],
+    ) -> list[list[int]]:
+        """A path for each end, and one for each other way to where one was found behind."""
+        behind: dict[_Place, tuple[int, _Place | None]] = {}
+        out = []
+        for key, one in open_ones:
+            out.append([*_string(came, key), one])
+            following: _Place | None = None
+            while key not in behind:
+                behind[key] = (one, following)
+                step = came[key]
+                if step is None:
+                    break
+                following = key
+                key, one = step
+        most = len(out) + _OTHERS
+        for key, one, less in passed:
+            if less in behind and len(out) < most:
+                path = [*_string(came, key), one]
+                place: _Place | None = less
+                while place is not None:
+                    last, place = behind[place]
+                    path.append(last)
+                if not union.matches(path) and (region is None or region.matches(path)):
+                    out.append(path)
+        return out
+
+    def _alike(self, union: Shapes, region: Shapes | None) -> list[int]:
+        """A class for each way that bytes are told apart, by the automaton or by patterns."""
+        columns = list(zip(*self.rows, strict=True))
+        found: dict[tuple[object, ...], int] = {}
+        for one in self._order:
+            found.setdefault((columns[one], union.told(one), region.told(one) if region else None), one)
+        return list(found.values())
 
 
-def _string(
-    came: dict[tuple[int, int, int], tuple[tuple[int, int, int], int] | None], key: tuple[int, int, int]
-) -> list[int]:
+_Place = tuple[int, int, int]
+
+
+def _string(came: dict[_Place, tuple[_Place, int] | None], key: _Place) -> list[int]:
     out = []
     step = came[key]
     while step is not None:

@@ -5,21 +5,23 @@ Owns putting names of one directory together.  Must not know where the names com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from phoenix_hypervisor.policy.braces import braced
-from phoenix_hypervisor.policy.learning import Learner
+from phoenix_hypervisor.policy.shapes import Alphabet, Pattern
 
 _TOPS = ("/dev", "/proc", "/sys")
 
 
-def by_name(learner: Learner, names: Sequence[str], shown: int) -> list[tuple[int, str]]:
+def by_name(
+    alphabet: Alphabet, allows: Callable[[Pattern], int], names: Sequence[str]
+) -> list[tuple[int, str]]:
     """Access and names, by directory: a directory alone where all below it, known or not, allows the same.
 
-    `names` may hold `*` and sets in brackets, and each allows what every such name does.
+    `names` may hold `*` and sets in brackets, and each allows what every such name does.  `allows`: what all
+    paths of a pattern do.
     """
-    alphabet = learner.alphabet
-    access = {name: learner.allows(alphabet.parse(name)) & shown for name in names}
+    access = {name: allows(alphabet.parse(name)) for name in names}
     below: dict[str, list[str]] = {}
     for name in names:
         folder = name.rpartition("/")[0]
@@ -39,7 +41,7 @@ def by_name(learner: Learner, names: Sequence[str], shown: int) -> list[tuple[in
             whole.add(folder)
             continue
         everything = (*alphabet.parse(folder), (alphabet.slash, False), *alphabet.deep)
-        if learner.allows(everything) & alike == alike:
+        if allows(everything) & alike == alike:
             whole.add(folder)
             groups.setdefault(alike, []).append(f"{folder}/**")
     for name, kept in access.items():

@@ -123,7 +123,7 @@ class Shapes:
     """Many patterns walked at once: a position is a number whose bits are the steps that come next."""
 
     def __init__(self, alphabet: Alphabet) -> None:
-        self._any = alphabet.any
+        self._alphabet, self._any = alphabet, alphabet.any
         self._single = [0] * len(alphabet.members)
         self._loop = [0] * len(alphabet.members)
         self._stars = 0
@@ -134,13 +134,14 @@ class Shapes:
         self.absorbed = 0
         """The bits of a position behind which everything is matched."""
 
-    def add(self, pattern: Pattern) -> None:
+    def add(self, pattern: Pattern) -> int:
+        """Returns the bits of this pattern."""
         first = bit = 1 << self._size
         for mask, loop in pattern:
             kept = self._loop if loop else self._single
-            for number in range(len(kept)):
-                if mask >> number & 1:
-                    kept[number] |= bit
+            while mask:
+                kept[(mask & -mask).bit_length() - 1] |= bit
+                mask &= mask - 1
             if loop:
                 self._stars |= bit
             bit <<= 1
@@ -149,6 +150,7 @@ class Shapes:
             self.absorbed |= bit >> 1
         self._size += len(pattern) + 1
         self.start |= self._closed(first)
+        return (bit << 1) - first
 
     def _closed(self, bits: int) -> int:
         more = bits & self._stars
@@ -162,8 +164,33 @@ class Shapes:
         bits = bits & self._loop[one] | (bits & self._single[one]) << 1
         return self._closed(bits) if bits & self._stars else bits
 
-    def matches(self, path: Sequence[int]) -> bool:
-        bits = self.start
+    def contains(self, pattern: Pattern, start: int) -> bool:
+        """Whether every path that matches `pattern` matches one of these, from `start` on."""
+        own = Shapes(self._alphabet)
+        own.add(pattern)
+        classes = range(len(self._single))
+        tried = {(self.told(one), own.told(one)): one for one in classes if own.told(one) != (0, 0)}
+        least: dict[int, list[int]] = {}
+        queue = [(own.start, start)]
+        for at, bits in queue:
+            for one in tried.values():
+                inner, following = own.step(at, one), self.step(bits, one)
+                if not inner or following & self.absorbed:
+                    continue
+                if inner & own.ends and not following & self.ends:
+                    return False
+                known = least.setdefault(inner, [])
+                if not any(had & following == had for had in known):
+                    known.append(following)
+                    queue.append((inner, following))
+        return True
+
+    def told(self, one: int) -> tuple[int, int]:
+        """What the patterns make of a class; they treat two alike where this is equal."""
+        return self._single[one], self._loop[one]
+
+    def matches(self, path: Sequence[int], start: int | None = None) -> bool:
+        bits = self.start if start is None else start
         for one in path:
             bits = self.step(bits, one)
             if not bits:

@@ -6,13 +6,15 @@ Where nearly everything is allowed, one line says so and names the exceptions.  
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.braces import braced
+from phoenix_hypervisor.policy.drawn import sampled
+from phoenix_hypervisor.policy.exceptions import Exceptions, spell
 from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.learning import Learner
 from phoenix_hypervisor.policy.named import by_name
 from phoenix_hypervisor.policy.paths import Paths
@@ -25,16 +27,14 @@ EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ)
 """The accesses that lines are looked for, the most dangerous first."""
 BUDGET = 12_000_000
 """States that are looked at for one access."""
-SAMPLES = 400
-_EXCEPTIONS = 600
-_EXACT = 3000
-"""States up to which exceptions are looked for exactly."""
-_ROUNDS = 40
-_PATIENT = 12
-"""Rounds after which an exception may also be less than exact."""
-_LOSS = 0.004
+SAMPLES = 2000
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
+_PLACES = (
+    "/bin /boot /etc /home /lib /media /mnt /opt /root /run /sbin /srv /tmp /usr /usr/bin /usr/lib /usr/local"
+    " /usr/share /var /var/cache /var/lib /var/log /var/run /var/spool /var/tmp /dev/shm"
+)
+"""Directories of every system: what is allowed there is worth saying."""
 NAMED = 50
 """Lines of real names."""
 
@@ -63,6 +63,8 @@ class Line:
 class _Told:
     """Lines so far, and which access they cover."""
 
+    allows: Callable[[Pattern], int]
+    """What all paths of a pattern allow."""
     patterns: list[tuple[Pattern, int]] = field(default_factory=list)
     weights: dict[Pattern, int] = field(default_factory=dict)
     """How many random paths a pattern stands for."""
@@ -98,14 +100,19 @@ def summarise(
     alphabet = Alphabet(paths.classes, paths.bytes)
     spelled = list(names)
     named = [alphabet.parse(name) for name in spelled]
-    told = _Told()
+    images = Images(paths.rows)
+
+    def allows(pattern: Pattern) -> int:
+        return images.allows(pattern, paths.allows) & scale.shown
+
+    told = _Told(allows)
     _everywhere(paths, alphabet, top, named, told, scale.shown)
     for mask in masks:
-        _one_access(Learner(paths, alphabet, mask, BUDGET), top, named, told, scale.shown)
+        _one_access(Learner(paths, alphabet, mask, BUDGET), top, named, told)
     wanted = sum(set(masks))
     lines = [
         Line(pattern, scale.words(access), named=True)
-        for access, pattern in by_name(Learner(paths, alphabet, wanted, 0), spelled, scale.shown)
+        for access, pattern in by_name(alphabet, allows, spelled)
         if access & wanted
     ]
     if len(lines) > NAMED:
@@ -134,114 +141,52 @@ def _everywhere(
     whole = own != DEAD and paths.allows[own] != -1 and paths.allows[own] & mask == mask
     below = alphabet.loose if whole else alphabet.deep
     region: Pattern = (*((1 << one, False) for one in start), (alphabet.slash, False), *below)
-    learner = Learner(paths, alphabet, mask, 8 * BUDGET if len(paths) <= _EXACT else 0)
-    exceptions = _exceptions(learner, region, start, named)
+    within = Shapes(alphabet)
+    within.add(region)
+    learner = Learner(paths, alphabet, mask, 8 * BUDGET)
+
+    def allowed(path: list[int]) -> bool | None:
+        state = paths.walk(path)
+        allow = -1 if state == DEAD else paths.allows[state]
+        return None if allow == -1 else allow & mask == mask
+
+    known: list[list[int]] = []
+    refused: list[list[int]] = []
+    for one in named:
+        path = spell(paths.neutral, one)
+        if (answer := allowed(path)) is not None:
+            (known if answer else refused).append(path)
+    places = [path for place in constants.words(_PLACES) for path in _below(paths, place) if allowed(path)]
+    samples = sampled(paths, mask, SAMPLES, start)
+    exceptions = Exceptions(learner, within, samples, known, places).find(refused)
     if exceptions is not None:
         told.root = mask
-        told.exceptions = [(one, learner.allows(one) & shown) for one in exceptions]
+        told.exceptions = [(one, told.allows(one)) for one in exceptions]
         told.patterns.append((region, mask))
 
 
-def _exceptions(
-    learner: Learner, region: Pattern, head: list[int], named: list[Pattern]
-) -> list[Pattern] | None:
-    """Patterns for all that is refused; None where that takes too many."""
-    alphabet = learner.alphabet
-    union, within = Shapes(alphabet), Shapes(alphabet)
-    within.add(region)
-    keep = _sampled(learner, SAMPLES, head)
-    keep += [path for one in named if (path := _instance(learner, one)) is not None]
-    found: list[Pattern] = []
-    kept = "\n".join(alphabet.text(path) for path in keep)
-    most = int(_LOSS * len(keep))
-    known = {part for one in named for part in alphabet.components(_spell(learner, one)) if len(part) > 2}
-
-    def take(path: list[int]) -> None:
-        if not union.matches(path):
-            pattern = _exception(learner, path, known, kept, most)
-            union.add(pattern)
-            found.append(pattern)
-
-    for one in named:
-        state = next(iter(learner.image(one)), DEAD)
-        if state != DEAD and learner.labels[state] == 0:
-            path = _spell(learner, one)
-            if within.matches(path):
-                take(path)
-    for number in range(_ROUNDS):
-        if number == _PATIENT:
-            learner.budget = 0
-        missing = learner.missing(union, 0, within)
-        if missing is None:
-            return None
-        if not missing:
-            return found
-        for path in missing:
-            take(path)
-            if len(found) > _EXCEPTIONS:
-                return None
-    return None
-
-
-def _exception(learner: Learner, path: list[int], known: set[Pattern], kept: str, most: int) -> Pattern:
-    """A pattern for a refused path: an exact one, if it is simple, else one that loses hardly anything."""
-    alphabet = learner.alphabet
-    exact = learner.generalise(path, 0) if learner.budget > 0 else None
-    if exact is not None and _simple(alphabet, exact):
-        return exact
-    components = alphabet.components(path)
-    candidates: list[list[Pattern]] = []
-    for at, component in enumerate(components):
-        if component in known:
-            tail = [alphabet.deep] if at < len(components) - 1 else []
-            candidates.append([alphabet.deep, component, *tail])
-            candidates.append([*components[:at], component, *tail])
-    if exact is None:
-        candidates += [[*components[:size], alphabet.loose] for size in range(1, len(components))]
-        last = components[-1]
-        anything: Pattern = ((alphabet.any, True),)
-        candidates += [[*components[:-1], (*last[:size], *anything)] for size in range(3, len(last))]
-    for candidate in candidates:
-        pattern = alphabet.join(candidate)
-        expression = f"(?m:^{alphabet.expression(pattern)}$)"
-        if re.fullmatch(expression, alphabet.text(path)) and len(re.findall(expression, kept)) <= most:
-            return pattern
-    return exact if exact is not None else alphabet.join(components)
-
-
-def _simple(alphabet: Alphabet, pattern: Pattern) -> bool:
-    """Whether people can read it: at most one bracket that excludes bytes."""
-    plain = (alphabet.part, alphabet.digits)
-    return sum(not loop and bool(mask & (mask - 1)) and mask not in plain for mask, loop in pattern) <= 1
+def _below(paths: Paths, place: str) -> list[list[int]]:
+    """A file and a directory's file there, of names that no rule has."""
+    slash, other = paths.classes[0x2F], paths.neutral
+    head = paths.classes_of(place.encode())
+    return [[*head, slash, other], [*head, slash, other, slash, other]]
 
 
 def _instance(learner: Learner, pattern: Pattern) -> list[int] | None:
     """A path of a real name that is allowed."""
-    image = learner.image(pattern)
+    image = learner.images.of(pattern)
     if image and all(learner.labels[state] == 1 for state in image):
-        return _spell(learner, pattern)
+        return spell(learner.paths.neutral, pattern)
     return None
-
-
-def _spell(learner: Learner, pattern: Pattern) -> list[int]:
-    neutral = learner.paths.neutral
-    return [
-        neutral if mask >> neutral & 1 else (mask & -mask).bit_length() - 1
-        for mask, loop in pattern
-        if not loop
-    ]
 
 
 # One access ------------------------------------------------------------------------
 
 
-def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told, shown: int) -> None:
+def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told) -> None:
     """Add patterns until what is allowed is told, as far as random paths can tell."""
     paths, alphabet, mask = learner.paths, learner.alphabet, learner.mask
     head = paths.classes_of(top)
-    first = paths.walk(head)
-    if first == DEAD or not learner.below[first] & 2:
-        return
     union, but = Shapes(alphabet), Shapes(alphabet)
     for pattern, access in told.patterns[bool(told.root) :]:
         if access & mask == mask:
@@ -259,9 +204,11 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told,
         if learner.budget > 0 and not covered(path):
             pattern = learner.generalise(path, 1)
             union.add(pattern)
-            told.patterns.append((pattern, learner.allows(pattern) & shown))
+            told.patterns.append((pattern, told.allows(pattern)))
 
-    samples = _sampled(learner, SAMPLES, head)
+    samples = sampled(paths, mask, SAMPLES, head)
+    if not samples:
+        return
     if everywhere and sum(map(covered, samples)) >= _ENOUGH * len(samples):
         return
     for one in named:
@@ -271,57 +218,16 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told,
     for path in samples:
         take(path)
     if not everywhere:
-        for state, label in enumerate(learner.labels):
-            path = paths.witness(state) if label == 1 else []
-            if label == 1 and path[: len(head)] == head:
-                take(path)
+        for state, allow in enumerate(paths.allows):
+            if allow != -1 and allow & mask == mask:
+                path = paths.witness(state)
+                if path[: len(head)] == head:
+                    take(path)
     text = "\n".join(map(alphabet.text, samples))
     for pattern, access in told.patterns[bool(told.root) :]:
         if access & mask == mask:
             hits = len(re.findall(f"(?m:^{alphabet.expression(pattern)}$)", text))
             told.weights[pattern] = told.weights.get(pattern, 0) + hits
-
-
-def _sampled(learner: Learner, count: int, head: list[int]) -> list[list[int]]:
-    """Random allowed paths below `head`: walks that stop now and then where a path may end.
-
-    Every other one chooses among bytes, the rest among the ways to go on.
-    """
-    paths, below = learner.paths, learner.below
-    first = paths.walk(head)
-    if first == DEAD or not below[first] & 2:
-        return []
-    chance = random.Random(0)  # the same lines for the same policy
-    sizes = [len(found) for found in paths.bytes]
-    ways: dict[int, list[tuple[list[int], list[int]]]] = {}
-
-    def onward(state: int) -> list[tuple[list[int], list[int]]]:
-        found = ways.get(state)
-        if found is None:
-            targets: dict[int, list[int]] = {}
-            for one, target in enumerate(paths.rows[state]):
-                if target != DEAD and below[target] & 2:
-                    targets.setdefault(target, []).append(one)
-            found = ways[state] = [(own, [sizes[one] for one in own]) for own in targets.values()]
-        return found
-
-    out = []
-    for number in range(count):
-        state, path = first, list(head)
-        while len(path) < 200 + len(head):
-            if learner.labels[state] == 1 and chance.random() < 0.15:
-                break
-            choices = onward(state)
-            if not choices:
-                break
-            weights = [sum(own) for _, own in choices] if number & 1 else None
-            members, own = chance.choices(choices, weights)[0]
-            one = chance.choices(members, own)[0]
-            path.append(one)
-            state = paths.rows[state][one]
-        if learner.labels[state] == 1:
-            out.append(path)
-    return out
 
 
 # Lines -----------------------------------------------------------------------------

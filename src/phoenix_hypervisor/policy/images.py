@@ -1,0 +1,92 @@
+"""Where the paths that match a pattern end in an automaton.
+
+Owns walking sets of states, each step of each set once.  Must not know what a state grants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.shapes import Pattern, Step
+
+_KEPT = 2_000_000
+"""States in all sets that are remembered."""
+_States = frozenset[int]
+
+
+class Images:
+    """Sets of states behind patterns; `spent` counts the states that were walked."""
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        """State 0 is the start."""
+        self.spent = 0
+        self._rows = rows
+        self._columns = list(zip(*rows, strict=True))
+        self._start: _States = frozenset((0,))
+        self._known: dict[tuple[_States, Step], _States] = {}
+        self._size = 0
+        self._members: dict[int, list[tuple[int, ...]]] = {}
+        self._targets: dict[int, list[tuple[int, ...] | None]] = {}
+
+    def allows(self, pattern: Pattern, allows: Sequence[int]) -> int:
+        """The permission bits that every path that matches has; 0 where none does.
+
+        `allows`: those of each state, or -1 where no path ends.
+        """
+        bits = -1
+        for state in self.of(pattern):
+            if allows[state] != -1:
+                bits &= allows[state]
+        return max(bits, 0)
+
+    def of(self, pattern: Pattern) -> _States:
+        """The states behind all paths that match."""
+        return self.onward(self._start, pattern)
+
+    def onward(self, at: _States, steps: Pattern) -> _States:
+        """The states behind `steps` from any of `at`."""
+        known = self._known
+        for step in steps:
+            found = known.get((at, step))
+            if found is None:
+                if self._size > _KEPT:
+                    known.clear()
+                    self._size = 0
+                found = known[at, step] = self._step(at, *step)
+                self._size += len(found) + 1
+            at = found
+        return at
+
+    def _step(self, at: _States, mask: int, loop: bool) -> _States:
+        found: set[int] = set()
+        if not loop:
+            for column in self._among(mask):
+                found.update([column[state] for state in at])
+                self.spent += len(at)
+            found.discard(DEAD)
+            return frozenset(found)
+        targets = self._targets.get(mask)
+        if targets is None:
+            targets = self._targets[mask] = [None] * len(self._rows)
+        found.update(at)
+        todo = list(at)
+        while todo:
+            state = todo.pop()
+            following = targets[state]
+            if following is None:
+                following = targets[state] = tuple({column[state] for column in self._among(mask)} - {DEAD})
+                self.spent += len(following)
+            more = [one for one in following if one not in found]
+            found.update(more)
+            todo += more
+        self.spent += len(found)
+        return frozenset(found)
+
+    def _among(self, mask: int) -> list[tuple[int, ...]]:
+        """The columns of some classes, each different one once."""
+        members = self._members.get(mask)
+        if members is None:
+            some = dict.fromkeys(one for number, one in enumerate(self._columns) if mask >> number & 1)
+            members = self._members[mask] = list(some)
+        return members

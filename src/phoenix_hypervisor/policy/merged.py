@@ -1,0 +1,80 @@
+"""States that no string tells apart, taken together.
+
+Owns making an automaton as small as it can be, for labels of one's own.  Must not know what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phoenix_hypervisor.policy.grammar import DEAD
+
+
+def merge(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> list[int]:
+    """For each state the number of its block; 0 is that of state 0.
+
+    Two states have one block where the same strings lead from both to the same labels, or to DEAD.
+    """
+    narrow = list(zip(*dict.fromkeys(zip(*rows, strict=True)), strict=True))
+    back: list[list[int]] = [[] for _ in rows]
+    for state, row in enumerate(narrow):
+        for target in set(row):
+            if target != DEAD:
+                back[target].append(state)
+    first: dict[int, int] = {}
+    block = [first.setdefault(label, len(first)) for label in labels]
+    groups: list[list[int]] = [[] for _ in first]
+    for state, number in enumerate(block):
+        groups[number].append(state)
+    block.append(DEAD)  # so that block[DEAD] is DEAD
+    dirty = set(range(len(rows)))
+    while dirty:
+        changed: list[list[int]] = []
+        for number, parts in _splits(narrow, block, groups, dirty):
+            # The largest keeps its number: who leads there need not be looked at again.
+            groups[number] = max(parts, key=len)
+            changed += (part for part in parts if part is not groups[number])
+        for part in changed:
+            for state in part:
+                block[state] = len(groups)
+            groups.append(part)
+        dirty = {one for part in changed for state in part for one in back[state]}
+    order: dict[int, int] = {}
+    return [order.setdefault(number, len(order)) for number in block[:-1]]
+
+
+def _splits(
+    rows: Sequence[Sequence[int]], block: list[int], groups: list[list[int]], dirty: set[int]
+) -> list[tuple[int, list[list[int]]]]:
+    """The blocks whose states lead to different ones; only states in `dirty` may differ from the others."""
+    by_block: dict[int, list[int]] = {}
+    for state in dirty:
+        by_block.setdefault(block[state], []).append(state)
+    found = []
+    for number, some in by_block.items():
+        parts: dict[tuple[int, ...], list[int]] = {}
+        for state in some:
+            parts.setdefault(tuple([block[target] for target in rows[state]]), []).append(state)
+        rest = [state for state in groups[number] if state not in dirty]
+        if rest:
+            parts.setdefault(tuple([block[target] for target in rows[rest[0]]]), []).extend(rest)
+        if len(parts) > 1:
+            found.append((number, list(parts.values())))
+    return found
+
+
+def below(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> list[int]:
+    """For each state what ends there or below: bit 1 a path of label 0, bit 2 one of label 1."""
+    found = [0 if label == -1 else 1 << label for label in labels]
+    back: list[list[int]] = [[] for _ in rows]
+    for state, row in enumerate(rows):
+        for target in set(row) - {DEAD}:
+            back[target].append(state)
+    todo = [state for state, bits in enumerate(found) if bits]
+    while todo:
+        state = todo.pop()
+        for one in back[state]:
+            if found[state] & ~found[one]:
+                found[one] |= found[state]
+                todo.append(one)
+    return found
