@@ -24,6 +24,9 @@ _KNOWN = 8192
 """Lines whose group is remembered."""
 REFUSALS = frozenset(("DENIED", "ALLOWED", "KILLED"))
 """The verdicts of a denial; `ALLOWED`: it would be one if the profile did not only complain."""
+TRIAL = "lxc-trial-"
+"""What the profiles of containers on trial are called, with the CTID behind it: what such a profile lets
+through beyond the tried one it logs as AUDIT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ class Groups:
         Returns the group's id, and whether it is a new one; None: it is no denial, and not counted.
         """
         line = event.line
-        if line.verdict not in REFUSALS:
+        if line.verdict not in REFUSALS and not _of_a_trial(line):
             return None
         fields = line.fields
         same = fields.get("fsuid") == fields.get("ouid")
@@ -133,13 +136,17 @@ class Groups:
         return tuple(sorted(groups, key=lambda group: (group.last or 0.0, group.id)))
 
 
+def _of_a_trial(line: Line) -> bool:
+    return line.verdict == "AUDIT" and line.fields.get("profile", b"").startswith(TRIAL.encode())
+
+
 def _key(line: Line) -> tuple[str, ...]:
     """What a group's events have in common besides whose they are."""
     kind = kind_of(line)
     # A rule that says `owner` does not reach another user's file.
     other = kind == "file" and line.fields.get("fsuid") != line.fields.get("ouid")
     return (
-        "" if line.verdict != "ALLOWED" else line.verdict,
+        line.verdict if line.verdict in ("ALLOWED", "AUDIT") else "",
         line.operation,
         object_of(line, kind),
         requested_of(line, kind),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _COLORS = {Verdict.OFFERED: "green", Verdict.REFUSED: "red"}
 _ENDED = {
     "ALLOWED": "let through, because the profile only complains",
+    "AUDIT": "let through, because the container is on trial",
     "KILLED": "refused, and it was killed",
 }
 MANY = 5

@@ -26,7 +26,7 @@ from phoenix_hypervisor.cli.output import (
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.engine.requests import EndTrialRequest, TrialRequest
-from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK, UsageError
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def seconds(text: str) -> int:
 @click.option("--restart", is_flag=True, help="Restart the container, so that the change takes effect now.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and do nothing.")
 @click.option("--end", "ends", is_flag=True, help="End the container's trial now.")
+@click.option("--report", "reports", is_flag=True, help="Tell what its trial let through, with proposals.")
 @click.option("--list", "lists", is_flag=True, help="List the trials.")
 @global_options
 @click.pass_obj
@@ -62,20 +63,25 @@ def try_(
     restart: bool,
     dry_run: bool,
     ends: bool,
+    reports: bool,
     lists: bool,
 ) -> int:
     """Run CONTAINER for a while under a copy of PROFILE that lets more through, and logs it.
 
     What PROFILE merely does not allow is let through and logged. What reaches past the container stays
     refused: nothing that its deny rules or the policy tests forbid comes through. The trial ends by itself,
-    and also when the host boots.
+    and also when the host boots. --report exits 3 where the trial met anything.
     """
     if lists:
-        if container is not None or ends:
+        if container is not None or ends or reports:
             raise UsageError("--list takes no container", hint="phoenix try --list")
         return _list(settings)
     if container is None:
         raise UsageError("name a container", hint="phoenix try 950 lxc-base, or phoenix try --list")
+    if reports:
+        if profile is not None or dry_run or ends or restart:
+            raise UsageError("--report takes a container and nothing else", hint="phoenix try 950 --report")
+        return _report(settings, container)
     if ends:
         if profile is not None or dry_run:
             raise UsageError("--end takes a container and nothing else", hint="phoenix try 950 --end")
@@ -142,6 +148,18 @@ def _finish(settings: Settings, plan: Plan, failed: int = 0) -> int:
     changed, refused = len(plan.actions), len(plan.refused)
     recap(settings, ok=plan.ok, changed=changed, skipped=len(plan.skipped), failed=failed, refused=refused)
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _report(settings: Settings, container: str) -> int:
+    from phoenix_hypervisor.cli import denial_words
+
+    with Busy(settings, "reading logs"):
+        found = settings.phoenix().trials().report(container)
+    if settings.json:
+        emit(denial_words.document(found))
+    else:
+        denial_words.show(settings, found, (container,), files=False)
+    return EXIT_NO if found.denials else EXIT_OK
 
 
 def _list(settings: Settings) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from phoenix_hypervisor.audit.event import Doubt, Event
-from phoenix_hypervisor.audit.groups import Group, Groups
+from phoenix_hypervisor.audit.groups import TRIAL, Group, Groups
 from phoenix_hypervisor.audit.logs import Once, Reader
 from phoenix_hypervisor.audit.verdict import Judged, Verdict
 from phoenix_hypervisor.engine import log_places
@@ -107,6 +107,8 @@ class Containers:
         if group.subject.container is not None:
             name = group.subject.container
             return (name, ()) if is_ctid(name) else (None, (name,))
+        if group.subject.profile.startswith(TRIAL):
+            return group.subject.profile.removeprefix(TRIAL).partition("//")[0], ()
         found = group.containers
         if len(found) == 1 and not group.unplaced and is_ctid(found[0]):
             return found[0], ()
@@ -147,7 +149,7 @@ class Watch:
         self._request = request
         self._node = (session.runtime.node() if session.host.is_live else None) or ""
         self._containers = Containers(session)
-        self._judge: Callable[[Group], Judged] = _judging(sources)
+        self._judge: Callable[[Group], Judged] = _judging(sources, session)
         self._groups = Groups()
         self._once = Once()
         self._readers: list[Reader] = []
@@ -205,7 +207,10 @@ class Watch:
             ctid, candidates = self._containers.of(group)
             if not self._is_chosen(ctid, candidates):
                 continue
-            found.append(Denial(group=group, ctid=ctid, candidates=candidates, judged=self._judge(group)))
+            judged = self._judge(group)
+            if group.event.line.verdict == "AUDIT" and judged.verdict is Verdict.ALLOWED_NOW:
+                continue  # The tried profile allows it, too.
+            found.append(Denial(group=group, ctid=ctid, candidates=candidates, judged=judged))
         return tuple(found)
 
     def asked_for(self, group: Group) -> bool:
@@ -236,7 +241,7 @@ def _timed(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
         yield last, event
 
 
-def _judging(sources: PolicySources) -> Callable[[Group], Judged]:
+def _judging(sources: PolicySources, session: Session) -> Callable[[Group], Judged]:
     from phoenix_hypervisor.engine.proposals import Judge
 
     judge = Judge(sources)
@@ -248,7 +253,7 @@ def _judging(sources: PolicySources) -> Callable[[Group], Judged]:
             return untrusted(event.doubt)
         if group.id not in known:
             try:
-                known[group.id] = judge.judge(event.line)
+                known[group.id] = judge.judge(event.line, profile=_tried(session, group))
             except PhoenixError as error:
                 what = f"{error.where} {error.message}" if error.where else error.message
                 reason = f"{what}; {error.hint}" if error.hint else what
@@ -256,6 +261,16 @@ def _judging(sources: PolicySources) -> Callable[[Group], Judged]:
         return known[group.id]
 
     return of
+
+
+def _tried(session: Session, group: Group) -> str | None:
+    """The profile that a line of a trial's copy is judged for; None: the one that it names."""
+    if not group.subject.profile.startswith(TRIAL):
+        return None
+    from phoenix_hypervisor.engine.on_trial import newest
+
+    trial = newest(session, group.subject.profile.removeprefix(TRIAL))
+    return None if trial is None else trial.profile
 
 
 def untrusted(doubt: Doubt) -> Judged:

@@ -5,10 +5,21 @@ Owns reading how far a trial is, and what a container on trial is to be.  Nothin
 
 from __future__ import annotations
 
+from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.plan.actions import InstallFile
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
-from phoenix_hypervisor.plan.trials import Stage, Trial, judge_trial, stage, trial_name
+from phoenix_hypervisor.plan.entries import COMMITTED
+from phoenix_hypervisor.plan.trials import (
+    TRIALS_DIR,
+    Stage,
+    Trial,
+    judge_trial,
+    read_trial,
+    stage,
+    trial_name,
+)
 from phoenix_hypervisor.plan.verify import ContainerVerdict
 from phoenix_hypervisor.profiles.drift import differing
 from phoenix_hypervisor.profiles.records import compiled, digest
@@ -39,6 +50,18 @@ def stage_of(session: Session, trial: Trial) -> Stage:
         and differing(host, trial.name, copy) is None
     )
     return stage(trial, host.now(), in_kernel=in_kernel)
+
+
+def newest(session: Session, ctid: str) -> Trial | None:
+    """The trial of a container that is on record, or the last one that the journal tells of."""
+    if ctid in session.trials:
+        return session.trials[ctid]
+    path = f"{TRIALS_DIR}/{ctid}.json"
+    for entry in Journal(session.host).entries()[0]:
+        for action in entry.actions:
+            if isinstance(action, InstallFile) and action.path == path and entry.state == COMMITTED:
+                return read_trial(action.after, path)
+    return None
 
 
 def spec_of(session: Session, ctid: str) -> ContainerSpec:

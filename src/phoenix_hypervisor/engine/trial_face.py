@@ -10,11 +10,12 @@ from collections.abc import Callable
 from phoenix_hypervisor.engine import requests, results
 from phoenix_hypervisor.engine.phoenix import silent, told
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.engine.trying import Seen, begin, end, listed, prepare
+from phoenix_hypervisor.engine.trying import Seen, begin, end, listed, prepare, report
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.denials import Denials
     from phoenix_hypervisor.engine.results import Progress
 
 
@@ -40,6 +41,10 @@ class Trials:
         session = self._session()
         with told(session, progress):
             return end(session, request, progress)
+
+    def report(self, container: str) -> Denials:
+        """What a container's trial let through and refused, as `Phoenix.denials` tells it."""
+        return report(self._session(), container)
 
     def list(self) -> tuple[Seen, ...]:
         """The trials on record, and how far each is."""

@@ -12,10 +12,10 @@ import sys
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import conf_fault
 from phoenix_hypervisor.engine.gather import Request, container_facts
-from phoenix_hypervisor.engine.on_trial import boot_id, desired_for, spec_of, stage_of
+from phoenix_hypervisor.engine.on_trial import boot_id, desired_for, newest, spec_of, stage_of
 from phoenix_hypervisor.engine.perform import confirm, locked, run, who
 from phoenix_hypervisor.engine.recovery import recover, recover_first
-from phoenix_hypervisor.engine.requests import EndTrialRequest, TrialRequest
+from phoenix_hypervisor.engine.requests import DenialsRequest, EndTrialRequest, TrialRequest
 from phoenix_hypervisor.engine.results import Applied, Refused, TrialEnded
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.engine.trial_copy import (
@@ -50,6 +50,7 @@ from phoenix_hypervisor.profiles.records import digest
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.denials import Denials
     from phoenix_hypervisor.engine.results import Progress
 
 LONGEST = 30 * 24 * 3600
@@ -298,6 +299,24 @@ def _with_conf(session: Session, facts: EndFacts) -> EndFacts:
 def _restart(session: Session, trial: Trial) -> Processes:
     running = session.containers.is_running(trial.ctid)
     return session.runtime.restart_argv(trial.ctid) if running else ()
+
+
+def report(session: Session, word: str) -> Denials:
+    """What the container's trial let through and refused since it began, as `denials` tells it.
+
+    Also of the last one that has ended, as long as journal and logs tell of it.  Raises PhoenixError.
+    """
+    from phoenix_hypervisor.engine.denials import denials
+    from phoenix_hypervisor.engine.policy_sources import PolicySources
+
+    ctid = one_of(session, word)
+    trial = newest(session, ctid)
+    if trial is None:
+        hint = f"`phoenix try {ctid} PROFILE` begins one; `phoenix denials {ctid}` tells of what was refused"
+        raise PhoenixError("no trial of it is on record", where=container(ctid), hint=hint)
+    request = DenialsRequest(ctids=(ctid,), since=float(trial.begun))
+    found = denials(session, PolicySources(session), request)
+    return replace(found, denials=tuple(d for d in found.denials if d.group.subject.profile == trial.name))
 
 
 # Looking ----------------------------------------------------------------------------
