@@ -205,3 +205,10 @@ def test_a_part_that_is_decided_twice_is_told(tmp_path: Path) -> None:
     place = next(rule.place for rule in both.rules if rule.text.endswith(" r,"))
     assert both.note == f"other rules do the same as {place}"
     assert explained(source(tmp_path, "/a r,", "/a w,"), kind="file", path="/a", access="rw").note == ""
+
+
+def test_what_a_rule_allows_that_denies_something_else(tmp_path: Path) -> None:
+    look = {"kind": "file", "path": "/a", "access": "getattr"}
+    path = source(tmp_path, "capability chown,", "deny /a w,")
+    assert check(path, **look) == [3]
+    assert "a rule that denies something else" in explained(path, **look).note

@@ -191,7 +191,9 @@ class _Search:
         if reason is Reason.RULE:
             allows = [rule for rule in candidates if not rule.denies]
             if self._like(self.ask([*base, *allows])):
-                return self._without_rules()
+                # Getattr on kernels that compute permissions themselves (compute_fperms in policy_compat.c).
+                note = "a rule that denies something else is enough for this"
+                return self._without_rules() or self._decided(candidates, base, self._like, note)
             return self._decided(allows, base, self._like, "")
         if reason is Reason.DENY_RULE:
             return self._decided(denies, base, _by_deny, "")
