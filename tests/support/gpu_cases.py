@@ -39,6 +39,8 @@ RULES: tuple[tuple[str, ...], ...] = (
     (f"{A}c 195:* rwm",),
     (f"{A}c *:* rwm",),
     (f"{A}a *:* rwm",),
+    (f"{A}a *:* rw",),
+    (f"{A}a", f"{D}a *:* rwm"),
     (f"{A}b 195:* rwm",),
     (f"{A}c *:1 rw",),
     (f"{A}c 195:0 r",),

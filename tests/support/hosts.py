@@ -295,6 +295,8 @@ class LiveHost(DirectoryHost):
         """Label of the init by CTID."""
         found = {}
         for folder in (self.root / "proc").iterdir():
+            if not folder.name.isdigit():
+                continue
             parts = (folder / "cgroup").read_text().split("/")
             if "lxc" in parts:
                 found[parts[parts.index("lxc") + 1]] = (folder / "attr/apparmor/current").read_text().strip()

@@ -71,5 +71,9 @@ NOTES: Mapping[Coded, Entry] = {
         "runs with the devices that it was started with",
         "`phoenix apply {ctid} --restart`",
     ),
+    GpuCode.NOT_SCOPED: (
+        "scope_gpus does nothing: {profile} is no profile of ours that a variant could be made of",
+        'declare one of the shipped profiles; with gpu_assignment "all" there is nothing to refuse',
+    ),
     GpuCode.NOT_MANAGED: ("manage_gpus does nothing: plain LXC has no devN lines", None),
 }

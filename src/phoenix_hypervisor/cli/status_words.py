@@ -285,6 +285,8 @@ def _show_whole(settings: Settings, found: Status, verdict: ContainerVerdict) ->
     declared = v.declared or "not declared"
     if v.wanted is not None and v.wanted == f"{v.declared}{UNPRIVILEGED}":
         declared += f"; {v.wanted} is its variant for unprivileged containers"
+    elif v.wanted is not None and v.declared is not None and v.wanted.startswith(f"{v.declared}-"):
+        declared += f"; {v.wanted} is its variant that refuses other GPUs' nodes"
     assigned = v.assigned if v.assigned is not None else f"no profile line: {found.without_line}"
     pairs = [
         ("kind", ("unprivileged" if v.unprivileged else "privileged") + (", template" * v.is_template)),

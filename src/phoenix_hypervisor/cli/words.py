@@ -142,6 +142,8 @@ def _install(action: InstallFile) -> str:
     return f"install {what} (changed)"
 
 
+_SCOPED = "-gpus-"
+"""In the names of variants for single GPUs (`profiles.scoped`)."""
 _REASONS = {
     NESTING_KEY: "features say nesting=1, and a named profile switches off what Proxmox does for it",
     SECCOMP_KEY: "a privileged container: these calls have no AppArmor hook",
@@ -165,6 +167,8 @@ def _line(line: LineChange, takes_back: bool) -> str:
     if line.value is None:
         return f"remove the profile line ({line.old})"
     kind = "; the variant for unprivileged containers" if line.value.endswith(UNPRIVILEGED) else ""
+    if _SCOPED in line.value:
+        kind = "; the variant that refuses other GPUs' nodes"
     if line.old is None:
         return f"assign {line.value}{kind}"
     if line.old == line.value:

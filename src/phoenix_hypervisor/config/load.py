@@ -273,6 +273,7 @@ def _container(
         gpus=() if gpus == "none" else tuple(dict.fromkeys(gpus.split(","))),
         gpus_named=gpus_named,
         manage_gpus=values.get("manage_gpus") is True,
+        scope_gpus=values.get("scope_gpus") is True,
         values=values,
         keys=keys,
     )

@@ -565,6 +565,11 @@ def validate___definitions_container(data):
             data__managegpus = data["manage_gpus"]
             if not isinstance(data__managegpus, (bool)):
                 raise Invalid
+        if "scope_gpus" in data_keys:
+            data_keys.remove("scope_gpus")
+            data__scopegpus = data["scope_gpus"]
+            if not isinstance(data__scopegpus, (bool)):
+                raise Invalid
         if "unprivileged" in data_keys:
             data_keys.remove("unprivileged")
             data__unprivileged = data["unprivileged"]

@@ -16,6 +16,7 @@ from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.actions import SECCOMP_KEY, LineChange
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, Desired
+from phoenix_hypervisor.plan.gpu_codes import GpuCode
 from phoenix_hypervisor.plan.lines import LineFacts, beside_and_kept, means, variant
 from phoenix_hypervisor.plan.model import (
     Assignments,
@@ -136,6 +137,8 @@ class Containers:
         """What is declared of a container's lines: the profile's value, and the changes beside it."""
         unprivileged = spec.unprivileged if conf is None else conf.unprivileged
         profile = variant(spec.profile, unprivileged, desired.shipped)
+        if spec.scope and f"{profile}-{spec.scope}" in desired.shipped:
+            profile = f"{profile}-{spec.scope}"
         value = self.runtime.line_value(profile, desired.explicit_unconfined)
         if spec.keep and conf is not None:
             standing = _standing(conf)
@@ -215,6 +218,8 @@ class Containers:
             except PhoenixError as problem:
                 fault = conf_fault(path, problem)
         warnings = () if spec is None else _warnings(ctid, conf, wanted, other_lines) + gpus.warnings
+        if spec is not None and spec.scope_gpus and not (spec.scope and (wanted or "").endswith(spec.scope)):
+            warnings += (Note(GpuCode.NOT_SCOPED, container(ctid), {"profile": wanted or spec.profile}),)
         return ContainerState(
             ctid=ctid,
             path=path,

@@ -59,7 +59,10 @@ def check(session: Session, progress: Callable[[Stage], None], *, quick: bool = 
     if problems:
         raise ProblemsError("check failed", problems, where=session.config_path)
     for profile in store.profiles():
-        checked.append((profile.source, f"compiles to {len(proof.blobs[profile.name])} bytes"))
+        made = f" (as {profile.name})" if profile.name in session.sources.made_of else ""
+        checked.append((profile.source, f"compiles to {len(proof.blobs[profile.name])} bytes{made}"))
+    if session.sources.made_of:
+        checked += _pairs(session, proof)
     _prove_for(session, kernels, progress)
     accepted, words = store.optional_accepted()
     return Checked(
@@ -70,6 +73,21 @@ def check(session: Session, progress: Callable[[Stage], None], *, quick: bool = 
         parser=".".join(map(str, session.parser.version)),
         kernels=kernels,
     )
+
+
+def _pairs(session: Session, proof: Proof) -> list[tuple[str, str]]:
+    """That scoped profiles open no other container's GPUs; raises ProblemsError where one does."""
+    from phoenix_hypervisor.engine.scoping import prove_pairs
+
+    found = prove_pairs(session.desired, session.host, proof.blobs)
+    if found.problems:
+        raise ProblemsError("check failed", list(found.problems), where=session.config_path)
+    told = [("GPUs", f"{found.proven} pairs of containers: no policy opens the other's nodes by name")]
+    if found.cgroup_only:
+        who = ", ".join(found.cgroup_only)
+        text = "can make nodes of any name: there only the device cgroup stands behind the profile"
+        told.append((f"container {who}", text))
+    return told
 
 
 def _proven(session: Session, store: Store) -> Proof:

@@ -110,9 +110,37 @@ class Session:
             return Schema(file.read(MAX_SCHEMA + 1), path)
 
     @cached_property
-    def sources(self) -> Sources:
+    def _plain_sources(self) -> Sources:
         require_given(self.source_dir)
         return read_sources(self.source_dir, self.overlay)
+
+    @cached_property
+    def _plain_desired(self) -> Desired:
+        return load_config(
+            self.config_bytes,
+            self.schema,
+            where=self.config_path,
+            shipped=self._plain_sources.profiles,
+            installed=self.installed_profiles,
+        )
+
+    @cached_property
+    def _scoped(self) -> tuple[Desired, Sources]:
+        """What is declared, and the sources with the variants that single containers asked for."""
+        desired, sources = self._plain_desired, self._plain_sources
+        if not any(spec.scope_gpus for spec in desired.containers.values()):
+            return desired, sources
+        from phoenix_hypervisor.engine.scoping import scoped
+
+        return scoped(self.host, desired, sources)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """All profile sources.  Where the configuration has faults, without what it would add to them."""
+        if self.configuration is not None:
+            with suppress(PhoenixError):
+                return self._scoped[1]
+        return self._plain_sources
 
     @cached_property
     def overlay(self) -> str:
@@ -131,13 +159,8 @@ class Session:
 
     @cached_property
     def desired(self) -> Desired:
-        return load_config(
-            self.config_bytes,
-            self.schema,
-            where=self.config_path,
-            shipped=self.sources.profiles,
-            installed=self.installed_profiles,
-        )
+        """What the configuration declares.  Raises ProblemsError with all its faults."""
+        return self._scoped[0]
 
     def profiles_needed(self, specs: Iterable[ContainerSpec]) -> bool:
         """Whether our profiles have any business on this host.

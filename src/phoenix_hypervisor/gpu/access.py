@@ -21,14 +21,12 @@ PROFILE = "profile"
 USERNS = "user namespace"
 CAPABILITY = "capability"
 MODE = "mode"
-NODEV = "nodev"
 WALLS: Mapping[str, str] = {
     NO_NODE: "no line brings the node",
     USERNS: "in a user namespace no node can be made",
     CAPABILITY: "it has no capability to make a node",
     CGROUP: "the device cgroup refuses the device",
     MODE: "the node's mode and owner refuse it",
-    NODEV: "the mount has the option nodev",
     PROFILE: "the profile refuses the node's name",
 }
 """What stops an opening, in the order in which it is told."""
@@ -245,8 +243,6 @@ class Judge:
         bits, others = permitted(guest, found, passed)
         if not set(granted or "rw") & set(bits):
             walls[MODE] = mode_line(found, passed)
-        if passed.nodev:
-            walls[NODEV] = passed.line
         named = self._names.opens(guest.profile, inside)
         if named is not None and not set(granted or "rw") & set(named):
             walls[PROFILE] = f"{guest.profile} refuses {inside}"

@@ -11,6 +11,7 @@ Source: LXC 5.0 and 6.0, src/lxc/cgroups/cgroup2_devices.c and cgfsng.c; measure
 - While all is blocked only allow rules count, while all is allowed only deny rules: `deny c 195:1 rwm`
   behind `allow c 195:* rwm` does nothing.  It takes back an allow rule of the very same text.
 - Without any rule left LXC attaches no program, and everything is open: also after a lone `deny a`.
+- `a *:* rwm` where it counts keeps the container from starting; `a` alone is what is meant.
 - A rule decides on an access that it has all letters of: `deny c 195:1 w` does not stop O_RDWR.
 """
 
@@ -67,6 +68,11 @@ class Rule:
         )
 
     @property
+    def is_of_everything(self) -> bool:
+        """Whether it decides on every access to every device: `a *:* rwm`."""
+        return self.kind == "a" and self.major is self.minor is None and set(self.access) == set(_LETTERS)
+
+    @property
     def _identity(self) -> tuple[str, int | None, int | None, str]:
         return self.kind, self.major, self.minor, self.access
 
@@ -86,7 +92,7 @@ class Program:
     default: str = ""
     """The line that set `blocks`; empty: LXC's own default."""
     fault: str = ""
-    """A line that LXC cannot read: it does not start the container then."""
+    """A line that LXC cannot read, or that the kernel takes no program with: it does not start then."""
 
     def decide(self, number: Number, wanted: int) -> tuple[bool, str]:
         """Whether that access is let through, and the line that decides; empty where no line does."""
@@ -122,6 +128,10 @@ def program(given: Iterable[Given], number_of: Callable[[str], Number | None]) -
         if rule is None:
             return replace(found, fault=one.line)
         found = replace(found, rules=_added(found, rule))
+    for rule in found.rules:
+        if rule.allow is found.blocks and rule.is_of_everything:
+            # What stands behind it in the program is never reached, which the kernel's verifier refuses.
+            return replace(found, fault=rule.line)
     return found
 
 

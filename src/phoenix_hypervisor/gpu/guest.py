@@ -64,7 +64,6 @@ class Passed:
     """Mode, and owner and group as inside, where it is a node made anew (`devN`)."""
     access: str = "rw"
     """What the line itself allows in the device cgroup; `r`: deny-write."""
-    nodev: bool = False
     is_dev: bool = False
     """It is a `devN` line, which brings its own device rule."""
 
@@ -143,7 +142,7 @@ def guest(
         profile=profile,
         unseen=tuple(_unseen(settings)),
         inert=(*inert, *old),
-        fault=f"LXC cannot read `{found.fault}`, so it does not start" if found.fault else None,
+        fault=f"LXC takes no `{found.fault}`: the container does not start" if found.fault else None,
     )
 
 
@@ -248,7 +247,6 @@ def _entry(one: Setting, words: Sequence[str], ctid: str, autodev: bool) -> Pass
         source=posixpath.normpath(source),
         target=inside,
         line=one.line,
-        nodev="nodev" in said and "dev" not in said[said.index("nodev") :],
     )
 
 

@@ -104,6 +104,10 @@ class ContainerSpec:
     """The words of `gpu_assignment`: numbers, UUIDs, MIG slices, `all`; none for `none`."""
     gpus_named: bool = False
     """`gpu_assignment` was declared, and is no default."""
+    scope_gpus: bool = False
+    """Its profile is to refuse other GPUs' nodes by name."""
+    scope: str = ""
+    """What its variant's name ends in then; empty: it has none."""
     manage_gpus: bool = False
     """`devN` lines of an existing container follow `gpu_assignment`."""
     values: Mapping[str, object] = field(default_factory=dict)

@@ -56,4 +56,7 @@ class Fault(Coded):
     SOURCE_CHANGED = _row("source-changed", (B,), "A source was changed while it was being compiled.")
     UNPROVEN = _row("unproven", (B,), "A profile does not compile, or not to what may be loaded.")
     UNPINNED = _row("unpinned", (B,), "A profile is compiled for features that this kernel does not have.")
+    GPU_REACHED = _row(
+        "gpu-reached", (B,), "A scoped profile opens a node of a GPU that another container is assigned."
+    )
     TEST_FAILED = _row("test-failed", (B,), "Compiled policy does not answer as a policy test expects.")

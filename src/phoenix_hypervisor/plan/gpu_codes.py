@@ -62,6 +62,12 @@ class GpuCode(Coded):
     NEXT_START = _row(
         "gpu-next-start", (S,), "The container runs; its devices change with its next start.", "ctid"
     )
+    NOT_SCOPED = _row(
+        "gpu-not-scoped",
+        (W,),
+        "`scope_gpus` is declared, and there is no variant of the container's profile for it.",
+        "profile",
+    )
     NOT_MANAGED = _row(
         "gpu-not-managed", (W,), "`manage_gpus` is declared, and plain LXC has no devN lines.", ""
     )

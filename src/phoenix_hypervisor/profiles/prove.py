@@ -55,7 +55,9 @@ def prove(
     complaining: list[str] = []
     for profile in profiles:
         name, path = profile.name, profile.source
-        processes.append(store.parser.compile_argv(path, optional=optional))
+        argv = store.parser.compile_argv(path, optional=optional)
+        # What is made of another source is compiled from standard input.
+        processes.append(argv[:-1] if name in store.sources.made_of else argv)
         try:
             if (name, profile.closure) not in known:
                 compiled = store.compile(profile)

@@ -65,16 +65,19 @@ class Sources:
     optional: dict[str, bytes] = field(default_factory=dict)
     overlay: str = ""
     """The directory that `accepted` lies in, where that is another one."""
+    made_of: Mapping[str, str] = field(default_factory=dict)
+    """By profile that has no file of its own, the one that it is made of (`profiles.scoped`)."""
 
     def place(self, name: str) -> str:
         """The path of a profile or include, for parsers that do not take the optional files."""
         elsewhere = self.overlay and name.startswith(f"{ACCEPTED}/")
-        return os.path.join(self.overlay if elsewhere else self.directory, name)
+        return os.path.join(self.overlay if elsewhere else self.directory, self.made_of.get(name, name))
 
     def find(self, name: str, *, optional: bool) -> tuple[str, bytes] | None:
         """The path and bytes of a profile or include; `optional`: the parser takes the optional files."""
         if optional and name in self.optional:
-            return os.path.join(self.directory, OPTIONAL, name), self.optional[name]
+            path = os.path.join(self.directory, OPTIONAL, self.made_of.get(name, name))
+            return path, self.optional[name]
         data = self.profiles.get(name, self.includes.get(name))
         return None if data is None else (self.place(name), data)
 
@@ -85,8 +88,13 @@ class Sources:
 
     def files(self) -> dict[str, bytes]:
         """Everything that was read, by path."""
-        plain = {self.place(n): d for n, d in {**self.includes, **self.profiles}.items()}
-        return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional.items()}
+        read = {**self.includes, **self.profiles}
+        plain = {self.place(n): d for n, d in read.items() if n not in self.made_of}
+        return plain | {os.path.join(self.directory, OPTIONAL, n): d for n, d in self.optional_read().items()}
+
+    def optional_read(self) -> dict[str, bytes]:
+        """The optional files that were read, without what is made of them."""
+        return {name: data for name, data in self.optional.items() if name not in self.made_of}
 
 
 def edited_in_vain(sources: Sources) -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ class Store:
     def _ask_about_optional(self) -> tuple[bool, str]:
         key = self._optional_key()
         if self._optional.get("key") != key:
-            accepted, words = self.parser.accepts_optional(*to_probe(self.sources.optional))
+            accepted, words = self.parser.accepts_optional(*to_probe(self.sources.optional_read()))
             self._optional = {"key": key, "accepted": accepted, "words": words}
         return bool(self._optional["accepted"]), str(self._optional["words"])
 
@@ -72,7 +72,7 @@ class Store:
 
     def _optional_key(self) -> str:
         """Changes with the optional files and with the parser's binary."""
-        content = {name: records.digest(data) for name, data in self.sources.optional.items()}
+        content = {name: records.digest(data) for name, data in self.sources.optional_read().items()}
         return records.digest(json.dumps([content, self.parser.identity()], sort_keys=True).encode())
 
     def wanted(self) -> dict[str, tuple[str, bytes]]:
@@ -85,6 +85,9 @@ class Store:
         Raises ProofError with the parser's words, which name file and line.
         """
         optional = self.optional_accepted()[0] and bool(self.sources.optional)
+        if profile.name in self.sources.made_of:
+            text = self.wanted()[profile.name][1]
+            return self.parser.compile_text(text, profile.source, optional=optional), []
         kept = f"{ACCEPTED}/{profile.name}"
         if kept in self.sources.includes or not self.host.exists(f"{APPARMOR_D}/{kept}"):
             return self.parser.compile(profile.source, optional=optional)

@@ -18,15 +18,15 @@ for one in json.load(sys.stdin):
         file.write(one["config"])
     log = f"/tmp/lxc-{name}.log"
     start = ["lxc-start", "-n", name, "-d", "-l", "INFO", "-o", log]
-    if subprocess.run(start, timeout=60, check=False).returncode:
+    if subprocess.run(start, timeout=240, check=False).returncode:
         with open(log) as file:
             errors = [line for line in file if " ERROR " in line]
         found[name] = {"error": "".join(errors)[-600:]}
         continue
     probe = ["lxc-attach", "-n", name, "--clear-env", "--", "/usr/bin/python3", "-I", "-S", "/probe.py"]
     order = json.dumps(one["order"]).encode()
-    done = subprocess.run(probe, input=order, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(probe, input=order, capture_output=True, timeout=240, check=False)
     said = done.stdout.decode()
     found[name] = json.loads(said) if said else {"error": done.stderr.decode()[-600:]}
-    subprocess.run(["lxc-stop", "-n", name, "-k"], timeout=60, check=False)
+    subprocess.run(["lxc-stop", "-n", name, "-k"], timeout=240, check=False)
 print(json.dumps(found))
