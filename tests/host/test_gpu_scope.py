@@ -139,7 +139,7 @@ def test_all_needs_no_variant_and_a_foreign_profile_has_none(four: DirectoryHost
 
 
 def test_a_source_of_another_form_gets_no_variant() -> None:
-    odd = Sources("/x", profiles={"lxc-a": b"profile lxc-a { }\n", "lxc-b": b"# none\n"})
+    odd = Sources(directory="/x", profiles={"lxc-a": b"profile lxc-a { }\n", "lxc-b": b"# none\n"})
     assert dict(with_scoped(odd, [("lxc-a", Scope()), ("lxc-b", Scope())]).made_of) == {}
 
 

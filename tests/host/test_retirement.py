@@ -38,7 +38,7 @@ def found(
     host: LiveHost, deprecated: Mapping[str, str] = DEPRECATED, manifest: Manifest | None = None
 ) -> list[Retirement]:
     parser = Parser(host.host, str(host.sources))
-    store = Store(host.host, Sources(str(host.sources)), parser)
+    store = Store(host.host, Sources(directory=str(host.sources)), parser)
     assert store.manifest == records.Manifest()
     store.manifest = manifest or store.manifest
     return find(store, deprecated)

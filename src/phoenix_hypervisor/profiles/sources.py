@@ -51,7 +51,7 @@ _NO_RULE = re.compile(
 _INCLUDE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """The sources of one directory; keys are names, or paths relative to /etc/apparmor.d.
 
@@ -138,7 +138,7 @@ def read_sources(directory: str, overlay: str = "") -> Sources:
 
     Raises ProblemsError naming every fault at once.
     """
-    sources = Sources(directory, overlay=overlay)
+    sources = Sources(directory=directory, overlay=overlay)
     problems: list[Problem] = []
     if not os.path.isdir(directory):
         raise ProblemsError(
