@@ -203,6 +203,18 @@ def test_a_damaged_packed_log_is_no_short_one(one: DirectoryHost, tmp_path: Path
     assert result.code == 1 and "is damaged" in result.err
 
 
+def test_a_damaged_log_of_the_host_keeps_no_other_from_being_read(one: DirectoryHost) -> None:
+    write(one, AUDIT, auditd(body()))
+    write(one, "/var/log/kern.log", syslog(body(name="/srv/y"), 2))
+    damaged = write(one, "/var/log/kern.log.2.gz", "")
+    damaged.write_bytes(gzip.compress(syslog(body(name="/srv/z"), 3).encode())[:-10])
+    result = one.phoenix("denials", "--json")
+    assert result.code == 3 and {"/srv/x", "/srv/y"} <= {d[2] for d in denials(result)}
+    (failed,) = result.document["failed"]
+    assert failed["where"].endswith("kern.log.2.gz") and "is damaged" in failed["message"]
+    assert "not read to its end" in one.phoenix("denials").out
+
+
 def test_no_name_from_a_container_reaches_the_terminal(one: DirectoryHost) -> None:
     odd = "/srv/\x1b[31mred\r\n\u202e".encode().hex().upper()
     comm = b"\x1b]0;x\x07".hex().upper()
@@ -264,6 +276,14 @@ def test_a_journal_that_cannot_be_read_is_an_error(running: LiveHost) -> None:
     write(running, f"{JOURNAL}/double.fails", "Permission denied\n")
     result = running.phoenix("denials")
     assert result.code == 1 and "journalctl failed: Permission denied" in result.err
+
+
+def test_without_journal_and_auditd_the_kernels_own_buffer_is_read(running: LiveHost) -> None:
+    write(running, "/dev/kmsg", f"5,7,12,-;{printk(body())}\n SUBSYSTEM=x\n13,8,13,-;{printk(body(), 2)}\n")
+    write(running, "/var/log/syslog", syslog(body(name="/srv/y"), 3))
+    result = running.phoenix("denials", "--json")
+    assert result.document["sources"][0] == "/dev/kmsg"
+    assert [(d[2], d[3], d[4]) for d in denials(result)] == [("/srv/x", 2, True), ("/srv/y", 1, False)]
 
 
 def process(live: LiveHost, pid: int, cgroup: str, began: float) -> None:

@@ -45,6 +45,7 @@ def document(found: Denials) -> dict[str, Any]:
         "repeated": found.repeated,
         "left_out": found.left_out,
         "sources": [printable(place) for place in found.places],
+        "failed": [{"where": error.where, "message": error.message} for error in found.failed],
     }
 
 
@@ -118,6 +119,9 @@ def show(settings: Settings, found: Denials, chosen: tuple[str, ...], *, files: 
     if found.unread:
         what = "line looks" if found.unread == 1 else "lines look"
         say(settings, f"{found.unread:,} {what} like AppArmor's and could not be read", "yellow")
+    for error in found.failed:
+        text = f"{error.where or 'a log'} {error.message}" + (f" ({error.hint})" if error.hint else "")
+        say(settings, f"not read to its end: {text}", "yellow")
     if found.left_out:
         say(settings, f"{_count(found.left_out, 'event')} are not shown: too many different ones", "yellow")
     hint = "rules that say `deny` log nothing: `phoenix denials CTID --listen` makes the kernel log them too"

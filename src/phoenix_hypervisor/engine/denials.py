@@ -65,6 +65,8 @@ class Denials:
     """Events of groups that are not shown, because there were too many."""
     places: tuple[str, ...]
     """The logs that were read."""
+    failed: tuple[PhoenixError, ...] = ()
+    """Those of the host's that could not be read to their end."""
 
 
 class Containers:
@@ -155,6 +157,7 @@ class Watch:
         self._readers: list[Reader] = []
         self._chosen = frozenset(session.chosen(request.ctids))
         self.places: list[Place] = []
+        self._failed: list[PhoenixError] = []
 
     def open(self) -> list[Place]:
         """The logs that are asked for.  Raises PhoenixError where there is none."""
@@ -175,11 +178,24 @@ class Watch:
 
     def events(self) -> Iterator[Event]:
         """Every event of the logs that were asked for, each once, by time."""
-        each = [_timed(self.reader(place).read(place.chunks())) for place in self.places]
+        each = [_timed(self.reader(place).read(self._chunks(place))) for place in self.places]
         merged: Iterable[tuple[float, Event]] = (
             each[0] if len(each) == 1 else heapq.merge(*each, key=lambda pair: pair[0])
         )
         return self._wanted(event for _, event in merged)
+
+    def _chunks(self, place: Place) -> Iterator[bytes]:
+        """What is in a log.  One of the host's that cannot be read keeps no other from being read."""
+        try:
+            yield from place.chunks()
+        except PhoenixError as error:
+            self._failed.append(error)
+            if (
+                self._request.files
+                or self._request.piped is not None
+                or len(self._failed) == len(self.places)
+            ):
+                raise
 
     def _wanted(self, events: Iterable[Event]) -> Iterator[Event]:
         since = self._request.since
@@ -229,6 +245,7 @@ class Watch:
             repeated=self._once.repeated,
             left_out=self._groups.left_out,
             places=tuple(place.name for place in self.places),
+            failed=tuple(self._failed),
         )
 
 

@@ -70,13 +70,17 @@ def of_host(host: Host, since: float | None) -> list[Place]:
     found = list(_journal(host, since))
     found += _files(host, AUDIT_LOG, AUDITD if owned_by_us(host.root, AUDIT_LOG) is None else NOTHING, since)
     if not found and host.is_live and host.exists(KERNEL_LOG):
-        path = host.root.locate(KERNEL_LOG)
-        found.append(Place(name=KERNEL_LOG, believes=KMSG, chunks=lambda: kernel_log(path), grows=path))
+        found.append(_buffer(host.root.locate(KERNEL_LOG)))
     for path in SYSLOGS:
         if host.exists(path):
             found += _files(host, path, NOTHING, since)
             break
     return found
+
+
+def _buffer(path: str) -> Place:
+    """What the kernel itself still knows."""
+    return Place(name=KERNEL_LOG, believes=KMSG, chunks=lambda: kernel_log(path), grows=path)
 
 
 def _journal(host: Host, since: float | None) -> Iterator[Place]:
@@ -103,7 +107,12 @@ def _files(host: Host, path: str, believes: frozenset[Transport], since: float |
     folder, name = os.path.split(path)
     names = host.content(folder)
     if not isinstance(names, list):
-        return []
+        hidden = host.exists(folder)
+        return (
+            [Place(name=host.root.shown(path), believes=believes, chunks=_hidden(host, folder))]
+            if hidden
+            else []
+        )
     numbered = []
     for other in names:
         match = re.fullmatch(re.escape(name) + _NUMBERED, other)
@@ -128,6 +137,15 @@ def _files(host: Host, path: str, believes: frozenset[Transport], since: float |
             )
         )
     return found
+
+
+def _hidden(host: Host, folder: str) -> Callable[[], Iterator[bytes]]:
+    """What says that a directory cannot be looked into."""
+
+    def refuse() -> Iterator[bytes]:
+        raise PhoenixError("cannot be looked into", where=host.root.shown(folder), hint="run it as root")
+
+    return refuse
 
 
 def _reading(path: str) -> Callable[[], Iterator[bytes]]:
