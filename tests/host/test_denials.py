@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.denied import BASE, JOURNAL, auditd, body, journald, printk, syslog, with_journal, write
+from support.forged import FORGED
 from support.hosts import DirectoryHost, LiveHost, Result, run, snapshot
 
 AUDIT = "/var/log/audit/audit.log"
@@ -168,6 +169,18 @@ def test_auditds_file_is_believed_where_only_root_writes(one: DirectoryHost) -> 
     assert denials(one.phoenix("denials", "--json"))[0][4] is False
 
 
+def test_a_line_with_the_name_of_another_machine_is_of_no_container_here(one: DirectoryHost) -> None:
+    write(one, "/etc/hostname", "pve1\n")
+    write(
+        one, AUDIT, "node=pve1.example.org " + auditd(body()) + "node=pve2 " + auditd(body(name="/srv/y"), 2)
+    )
+    found = one.phoenix("denials", "--json").document["denials"]
+    assert [(d["object"], d["trusted"], d["code"] == "untrusted") for d in found] == [
+        ("/srv/x", True, False),
+        ("/srv/y", False, True),
+    ]
+
+
 def test_a_file_that_is_named(one: DirectoryHost, tmp_path: Path) -> None:
     path = tmp_path / "log.gz"
     path.write_bytes(gzip.compress(auditd(body()).encode()) + gzip.compress(auditd(body(), 2).encode()))
@@ -224,6 +237,23 @@ def test_no_name_from_a_container_reaches_the_terminal(one: DirectoryHost) -> No
         out = one.phoenix(*words).out
         assert not {"\x1b", "\r", "\u202e", "\x07"} & set(out)
         assert "\\x1b[31mred" in out.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("words", [["denials"], ["denials", "--json"], ["denials", "--replay", "lxc-a"]])
+def test_forged_lines_get_no_proposal_and_reach_no_terminal(
+    one: DirectoryHost, tmp_path: Path, words: list[str]
+) -> None:
+    path = tmp_path / "forged"
+    lines = [line for _, line in FORGED.values()]
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass") + b"\n")
+    result = one.phoenix(*words, "--file", str(path))
+    assert (result.code == 3 and "lxc-forged" in result.out) or "--replay" in words
+    assert [one for one in result.out if not one.isprintable() and one != "\n"] == []
+    if "--json" in words:
+        found = result.document["denials"]
+        assert found and {(d["verdict"], d["code"], d["trusted"]) for d in found} == {
+            ("unknown", "untrusted", False)
+        }
 
 
 def test_replay(one: DirectoryHost, tmp_path: Path) -> None:

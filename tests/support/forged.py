@@ -136,6 +136,7 @@ IN_TEXTS = {
     "three stamps": f"[1.0][2.0][3.0][4.0] {RAW}",
     "an escape after the head": RAW.replace("apparmor", "\x1b[2Kapparmor"),
     "a return after the head": RAW.replace(" operation", "\r operation"),
+    "an operation with an escape": f"type=USER_AVC msg=audit({ID}): pid=5 msg='{BODY.replace('open', chr(27) + '[2J')}'",
     "a packet in dmesg": f"[   12.5] {SHORT} {PACKET}",
     "a user's message in dmesg": f"[   12.5] audit: type=1107 audit({ID}): pid=5 msg='{BODY}'",
 }

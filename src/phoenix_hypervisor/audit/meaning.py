@@ -66,16 +66,21 @@ _SIMPLE = {
 
 
 def means(line: Line, kind: str, object: str, requested: str) -> str:
-    """What was asked, in one clause: `mounting nfs4 10.0.0.1:/x on /mnt/ (rw)`.
+    """What was asked, in one printable clause: `mounting nfs4 10.0.0.1:/x on /mnt/ (rw)`.
 
     `kind`, `object` and `requested` are as `kinds` tells them.
     """
+    # A forged line may call its operation anything.
+    return printable(_clause(line.operation, kind, object, requested))
+
+
+def _clause(operation: str, kind: str, object: str, requested: str) -> str:
     if kind == "file":
-        return f"{_on_file(line.operation, requested)} {object or 'a file without a path'}"
+        return f"{_on_file(operation, requested)} {object or 'a file without a path'}"
     if kind == "mount":
         return f"{_mounting(requested)} {object} ({requested})" if requested else f"mounting {object}"
     if kind == "network":
-        return f"{_on_socket(line.operation)}: {object}"
+        return f"{_on_socket(operation)}: {object}"
     if kind == "ptrace":
         return f"{_TRACES.get(requested, 'tracing')} {_process(object)}"
     if kind == "signal":

@@ -7,6 +7,7 @@ Owns putting that together: logs read as one, the container of each denial, its 
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -149,7 +150,7 @@ class Watch:
     def __init__(self, session: Session, sources: PolicySources, request: DenialsRequest) -> None:
         self._session = session
         self._request = request
-        self._node = (session.runtime.node() if session.host.is_live else None) or ""
+        self._node = _node(session)
         self._containers = Containers(session)
         self._judge: Callable[[Group], Judged] = _judging(sources, session)
         self._groups = Groups()
@@ -172,7 +173,7 @@ class Watch:
 
     def reader(self, place: Place) -> Reader:
         """A reader of one of them, whose lines count."""
-        reader = Reader(place.believes, self._node.encode("utf-8", "surrogateescape") or None)
+        reader = Reader(place.believes, self._node)
         self._readers.append(reader)
         return reader
 
@@ -247,6 +248,14 @@ class Watch:
             places=tuple(place.name for place in self.places),
             failed=tuple(self._failed),
         )
+
+
+def _node(session: Session) -> bytes | None:
+    """What auditd calls this machine, where it is told to: by its host name."""
+    if session.host.root.is_live:
+        return os.uname().nodename.encode("utf-8", "surrogateescape")
+    data = session.host.content("/etc/hostname")
+    return data.strip() or None if isinstance(data, bytes) else None
 
 
 def _timed(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
