@@ -131,8 +131,13 @@ _FILES: tuple[tuple[str, int, bytes], ...] = (
 )
 """Paths of each class, and the access that counts."""
 
-_ALIASES = rb"/|/(.+/)?(proc|sys|dev)/|/(proc|sys)/.+|/(.+/)?sys/(kernel|vm|fs|dev)/.*"
-"""What must not be seen under another name."""
+_ALIASES = (
+    rb"/|/(.+/)?(proc|sys|dev|namespace-.{6})/|/(proc|sys)/.+|/(.+/)?(sysrq-trigger|mtrr|kcore)"
+    rb"|/(.+/)?(btrfs|ext4|f2fs|xfs|sys|irq|acpi|asound|dynamic_debug|scsi|bus|pci|kernel|module|power|class|devices"
+    rb"|firmware|vm|abi|sunrpc)/.*|/(.+/)?(fs|debug|crypto|epoll|fanotify|fuse|inotify|tty)/[^/]*"
+    rb"|/(.+/)?(max_[^/]*_(namespaces|instances|watches|groups|marks)|(default_)?smp_affinity(_list)?)"
+)
+"""What must not be seen under another name: procfs, sysfs, and their parts by the names inside."""
 
 
 def classes(question: Query | RawQuery, profile: str) -> frozenset[str]:

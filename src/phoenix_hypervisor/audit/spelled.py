@@ -14,8 +14,9 @@ from phoenix_hypervisor.values import dataclass
 _PLAIN = re.compile(r"[A-Za-z0-9_./+:-]+")
 _SPECIAL = frozenset("*?[]{}^@,")
 """What the language gives a meaning to, somewhere: with a backslash before it each is itself."""
-_BY_NUMBER = frozenset('"\\')
-"""The parser takes the longest quoted word: a backslash before the last quote would make it go on."""
+_BY_NUMBER = frozenset('"\\#<')
+"""The parser takes the longest quoted word: a backslash before the last quote would make it go on.  And who
+reads a source by less than the parser must see no comment and no include."""
 
 _PROC_ID = re.compile(rb"(?<=^/proc/)[1-9][0-9]{0,6}(?=/|$)|(?<=/task/)[1-9][0-9]{0,6}(?=/|$)")
 _HEX = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9a-f]{64}|[0-9a-f]{32})(?![0-9A-Za-z])")

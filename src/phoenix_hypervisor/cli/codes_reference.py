@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from phoenix_hypervisor.audit.dangers import CAPABILITIES, CLASSES
+from phoenix_hypervisor.audit.verdict import CODES as VERDICTS
 from phoenix_hypervisor.plan.mediation import ASKED
 from phoenix_hypervisor.plan.registries import every
 from phoenix_hypervisor.plan.roles import Role
@@ -53,6 +55,11 @@ def page() -> str:
     )
     lint = [(code, f"{meaning[0].upper()}{meaning[1:]}.") for code, meaning in LINT.items()]
     parts.append(_table("Findings of `policy lint`", ("code", "means"), lint))
+    verdicts = [(code, f"{meaning[0].upper()}{meaning[1:]}.") for code, meaning in VERDICTS.items()]
+    parts.append(_table("Reasons of verdicts (`denials`, `accept`)", ("code", "means"), verdicts))
+    kinds = [(name, f"{why[0].upper()}{why[1:]}.") for name, why in CLASSES.items()]
+    kinds += [(f"capability {name}", f"{why[0].upper()}{why[1:]}.") for name, why in CAPABILITIES.items()]
+    parts.append(_table("Dangers that no accepted rule may open (`danger`)", ("what", "because"), kinds))
     return "\n".join(parts)
 
 

@@ -52,7 +52,8 @@ def moment(text: str) -> float:
         raise UsageError("--since takes a time", where=text, hint=hint) from None
 
 
-def _piped() -> Iterator[bytes]:
+def piped() -> Iterator[bytes]:
+    """Standard input, in pieces."""
     stdin = cast(io.BufferedReader, sys.stdin.buffer)
     while piece := stdin.read1(_CHUNK):
         yield piece
@@ -119,7 +120,7 @@ def denials(
         ctids=ctids,
         since=None if since is None else moment(since),
         files=tuple(file for file in files if file != "-"),
-        piped=_piped() if "-" in files else None,
+        piped=piped() if "-" in files else None,
         trust=trust,
     )
     if replay is not None:

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "phoenix_hypervisor.cli.trial:try_",
         "Try a profile: log what it does not allow, refuse dangers.",
     ),
+    "accept": (
+        "phoenix_hypervisor.cli.accept:accept",
+        "Accept the rule that a denial is offered, as source.",
+    ),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),

@@ -16,6 +16,7 @@ from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine import ask, policy_requests, requests, results
+    from phoenix_hypervisor.engine.accepting import Accepted
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.denials import Denials
     from phoenix_hypervisor.engine.following import Counted
@@ -267,6 +268,24 @@ class Phoenix:
         session, sources = self._watched()
         return replay(Watch(session, sources, request), sources, profile)
 
+    def accept(self, request: requests.AcceptRequest) -> Accepted:
+        """Write the rules that denials are offered into apparmor/accepted beside the configuration."""
+        from phoenix_hypervisor.engine.accepting import accept
+
+        return accept(*self._watched(), request)
+
+    def accepted(self) -> Accepted:
+        """The rules that were accepted; writes nothing."""
+        from phoenix_hypervisor.engine.accepting import listed
+
+        return listed(self._session())
+
+    def remove_accepted(self, ids: Sequence[str]) -> Accepted:
+        """Take accepted rules out again."""
+        from phoenix_hypervisor.engine.accepting import remove
+
+        return remove(self._session(), tuple(ids))
+
     def _watched(self) -> tuple[Session, PolicySources]:
         from phoenix_hypervisor.engine.policy_sources import PolicySources
         from phoenix_hypervisor.engine.recovery import end_listening
@@ -275,7 +294,7 @@ class Phoenix:
         with suppress(PhoenixError):
             # An ordinary user may look all the same; status tells what is left.
             end_listening(session)
-        return session, PolicySources(session)
+        return session, PolicySources(session, session.configuration)
 
     def trials(self) -> Trials:
         """Trials of profiles: beginning one, ending one, looking at them."""

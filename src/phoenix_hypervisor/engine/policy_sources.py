@@ -35,6 +35,7 @@ from phoenix_hypervisor.profiles.sources import (
     INCLUDE_DIRS,
     OPTIONAL,
     Sources,
+    includes_accepted,
     read_sources,
     to_probe,
     without_accepted,
@@ -62,8 +63,10 @@ class Origin:
 class PolicySources:
     """The door from names, files and bytes to compiled policy; every method raises PhoenixError."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, config: str | None = None) -> None:
+        """`config`: the configuration that counts; None: the one that questions about policy are about."""
         self._session = session
+        self._given = config
         self._parsers: dict[tuple[str, str], tuple[Parser, bool]] = {}
         self._of_installed: Parser | None = None
 
@@ -129,7 +132,7 @@ class PolicySources:
 
     @cached_property
     def _config(self) -> str | None:
-        return config_for_policy(self._session.host, self._session.settings.config)
+        return self._given or config_for_policy(self._session.host, self._session.settings.config)
 
     def _beside(self, name: str) -> str:
         """A directory of the operator's, checked to be nobody else's to write; empty for none."""
@@ -271,6 +274,11 @@ class PolicySources:
         if f"{ACCEPTED}/{name}" not in sources.includes:
             return found[0], without_accepted(name, found[1])
         return found
+
+    def takes_accepted(self, name: str) -> bool:
+        """Whether the source of a shipped profile has a place for accepted rules."""
+        found = self._sources
+        return found is not None and includes_accepted(name, found.profiles[name])
 
     def origin(self, path: str, text: bytes) -> Origin:
         """A source of the caller's, or a shipped one."""

@@ -65,6 +65,13 @@ class Judge:
             return Judged(verdict=Verdict.UNKNOWN, reason=_sentence(error), code="not-asked")
         return self._of(name, line.operation, asked.question, answer)
 
+    def refused(self, name: str, rules: Sequence[str]) -> Judged | None:
+        """What speaks against several rules together in a shipped profile; None where nothing does.
+
+        Raises PhoenixError where they do not compile.
+        """
+        return self._prover(name).together(rules)
+
     def _of(self, name: str, operation: str, question: Query, answer: Answer) -> Judged:
         if answer.allowed and not answer.complain:
             reason = (

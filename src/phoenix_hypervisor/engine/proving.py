@@ -91,6 +91,11 @@ class Prover:
         reason = "a rule lets it through, and opens no danger"
         return Judged(verdict=Verdict.OFFERED, reason=reason, code="proposed", proposal=proposal)
 
+    def together(self, lines: Sequence[str]) -> Judged | None:
+        """What speaks against several rules at once.  Raises PhoenixError where they do not compile."""
+        after = read_policy(self.with_rules(lines))
+        return self.refused(after, self.compared(after))
+
     def compared(self, after: Policy) -> Comparison:
         """What a policy with more rules decides otherwise than the profile as it is."""
         return compare_policies(self._policy, after, asks=self._sources.asks())
@@ -128,6 +133,8 @@ class Prover:
                     reason += f" (it would also open: {question})"
                 if counts.test is None:
                     reason += f"; no policy test of {self.name} says that it may"
+                else:
+                    reason += f"; so says the policy test {counts.test.name!r}"
                 where = counts.test.where if counts.test is not None else None
                 return Judged(verdict=Verdict.REFUSED, reason=reason, code="danger", where=where)
         return None

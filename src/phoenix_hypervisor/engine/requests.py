@@ -109,3 +109,15 @@ class EndTrialRequest:
     container: str
     restart: bool = False
     """Restart the container where it runs: else its former profile counts from its next start on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptRequest:
+    """Accept the rules that denials are offered."""
+
+    ids: tuple[str, ...]
+    """Of `Denials.denials`."""
+    by: str
+    """Who accepts them; written beside the rules."""
+    denials: DenialsRequest = DenialsRequest()
+    """Where the denials are looked for."""

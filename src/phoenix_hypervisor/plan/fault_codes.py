@@ -52,6 +52,7 @@ class Fault(Coded):
     ACCEPTED_UNUSABLE = _row(
         "accepted-unusable", (B,), "Accepted rules that no profile takes, or that are more than plain rules."
     )
+    NOT_OFFERED = _row("not-offered", (B,), "A denial is offered no rule that could be accepted.")
     SOURCE_LOOP = _row("source-loop", (B,), "Sources include each other.")
     SOURCE_CHANGED = _row("source-changed", (B,), "A source was changed while it was being compiled.")
     UNPROVEN = _row("unproven", (B,), "A profile does not compile, or not to what may be loaded.")
