@@ -6,6 +6,8 @@ and what may be added is `policy.trial_rules`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
@@ -15,8 +17,10 @@ from phoenix_hypervisor.plan.model import profile as profile_target
 from phoenix_hypervisor.plan.trial_codes import TrialCode
 from phoenix_hypervisor.plan.trials import Trial
 from phoenix_hypervisor.policy import trial_rules as rules
+from phoenix_hypervisor.policy.assertions import PolicyTest
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.reader import read_policy
+from phoenix_hypervisor.policy.sockets import Asks
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, Closures
 from phoenix_hypervisor.values import dataclass
 
@@ -69,29 +73,43 @@ def copied_text(session: Session, trial: Trial) -> bytes:
 
 
 def copies(session: Session, trial: Trial, text: bytes) -> Copies:
-    """Both copies, compiled: the open one has every rule that a trial may add and that opens no danger."""
+    """Both copies of what `session`'s host has installed."""
     parser = session.parser_of_installed()
     where = session.host.root.locate(trial.file)
+    tests = session.policy_tests(optional=session.store.optional_accepted()[0])
 
     def compiled(source: bytes) -> bytes:
         return parser.compile_text(source, where, optional=False)
 
+    return build(text, where, trial.name, compiled, tests, parser.asks)
+
+
+def build(
+    text: bytes,
+    where: str,
+    name: str,
+    compiled: Callable[[bytes], bytes],
+    tests: Sequence[PolicyTest],
+    asks: Asks,
+) -> Copies:
+    """Both copies of the plain one's source `text`: the open one has every rule that a trial may add and that
+    opens no danger.  Raises PhoenixError where the plain one does not compile."""
+
     def the(blob: bytes) -> Profile:
-        return next(one for one in read_policy(blob).profiles if one.label == trial.name)
+        return next(one for one in read_policy(blob).profiles if one.label == name)
 
     closed = compiled(text)
-    tests = session.policy_tests(optional=session.store.optional_accepted()[0])
-    held = rules.dangers(the(closed), tests, parser.asks)
+    held = rules.dangers(the(closed), tests, asks)
     kept: list[rules.Extra] = []
     refused: list[tuple[tuple[str, ...], str]] = []
     opened = closed
-    for extra in rules.missing(the(closed), parser.asks):
+    for extra in rules.missing(the(closed), asks):
         try:
             blob = compiled(rules.opened(text, where, [*kept, extra]))
         except PhoenixError as error:
             refused.append((extra.texts, error.message))
             continue
-        through = rules.opens(the(blob), held, parser.asks)
+        through = rules.opens(the(blob), held, asks)
         if through:
             refused.append((extra.texts, str(through[0])))
         else:
