@@ -180,6 +180,9 @@ def test_a_configuration_that_is_locked_keeps_nothing_open(tried: LiveHost) -> N
     assert (ended.code, told(ended.document["refusals"])) == (1, [("locked", "container 101")])
     assert line(tried) == NAME and not allows(tried, NFS)
     assert codes(tried.phoenix("verify", "--json")) == ["trial-ended"]
+    journals = len(tried.phoenix("history", "--json").document["transactions"])
+    assert tried.phoenix("try", "101", "--end").code == 1, "systemd tries again every minute"
+    assert len(tried.phoenix("history", "--json").document["transactions"]) == journals
     path.write_text(path.read_text().replace("lock: backup\n", ""))
     assert tried.phoenix("try", "101", "--end").code == 0
     assert line(tried) == "lxc-a" and not (tried.installed / NAME).exists()

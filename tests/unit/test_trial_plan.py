@@ -167,6 +167,14 @@ def test_a_configuration_that_cannot_be_written_leaves_the_rest_for_later() -> N
     assert kinds(plan.actions) == ["load"] and plan.refused == (note,)
 
 
+def test_a_second_try_to_end_it_writes_nothing_while_that_lasts() -> None:
+    note = Note(Code.READ_ONLY, "container 950", {"cause": "no-quorum", "command": None})
+    assert decide_end(replace(END, is_closed=True, blocked=(note,))).actions == ()
+    assert kinds(decide_end(replace(END, is_closed=True)).actions) == [
+        "trial-timer", "assign", "remove", "remove", "unload",
+    ]  # fmt: skip
+
+
 def test_lines_that_others_changed_stay() -> None:
     plan = decide_end(replace(END, values={PROFILE_KEY: "lxc-c", SECCOMP_KEY: "/s"}))
     (assign,) = [one for one in plan.actions if isinstance(one, AssignLines)]

@@ -45,8 +45,8 @@ from phoenix_hypervisor.plan.trials import (
     on_trial,
     stamp,
 )
-from phoenix_hypervisor.profiles.drift import known_policy
-from phoenix_hypervisor.profiles.records import digest
+from phoenix_hypervisor.profiles.drift import differing, known_policy
+from phoenix_hypervisor.profiles.records import compiled, digest
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
@@ -256,9 +256,11 @@ def prepare_end(session: Session, trial: Trial, *, restart: bool = False) -> Pla
             text, host.root.locate(trial.file), optional=False
         )
         closure = closure_of(session, text)
+    copy = compiled(host, trial.name)
     facts = EndFacts(
         trial=trial,
         closed=closed,
+        is_closed=closed is not None and closed == copy and differing(host, trial.name, closed) is None,
         closure=closure,
         recorded=session.store.manifest.loaded.get(trial.name),
         record=record or b"",

@@ -281,6 +281,8 @@ class EndFacts:
     trial: Trial
     closed: bytes | None
     """What the plain copy compiles to; None where the kernel has no profile of that name."""
+    is_closed: bool = False
+    """The kernel has just that already: a second try, after the configuration could not be written."""
     closure: str | None = None
     recorded: str | None = None
     """The closure of what Phoenix last loaded of it."""
@@ -317,7 +319,7 @@ def decide_end(facts: EndFacts) -> Plan:
     """
     trial = facts.trial
     actions: list[Action] = []
-    if facts.closed is not None:
+    if facts.closed is not None and not facts.is_closed:
         # `before` is the same: taking this back must not open it again.
         closes = LoadProfile(
             target=trial.name,
