@@ -11,7 +11,7 @@ from phoenix_hypervisor.engine.trial_copy import Copies, build
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.policy import trial_rules as rules
-from phoenix_hypervisor.policy.assertions import PolicyTest, load_tests, run_tests
+from phoenix_hypervisor.policy.assertions import GlobQuery, PolicyTest, load_tests, run_tests
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.profile import Profile
@@ -81,7 +81,7 @@ def test_what_the_profile_allows_stays_allowed_and_is_not_logged(name: str) -> N
     judge = Evaluator(the(made(name).open), PARSER.asks)
     for one in tests:
         for query in one.queries:
-            if not isinstance(query, rules.GlobQuery):
+            if not isinstance(query, GlobQuery):
                 assert judge.ask(query).allowed, query
     for question in (
         {"kind": "file", "path": "/etc/hosts", "access": "r"},
