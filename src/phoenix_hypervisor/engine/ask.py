@@ -259,21 +259,20 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
         raise UsageError(error.message, hint=error.hint) from None
     profile = find(sources, request.policy)(request.profile)
     lists.require_listable(profile)
+    able = abilities(profile, sources.asks()) if under is None else None
     lines = lists.list_lines(
         profile,
         place,
         sources.kernel_names(),
         request.access if request.only else None,
         other=request.other,
-        limit=lists.LINES if request.lines is None else request.lines,
+        limit=lists.room(len(able or ())) if request.lines is None else request.lines,
     )
-    able = None
     found = [lists.list_files(profile, place, request.access, other=request.other, limit=limit)]
     capabilities = None
     if under is None:
         found += [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
         capabilities = tuple(lists.list_capabilities(profile))
-        able = abilities(profile, sources.asks())
     return Listed(
         profile=profile.label,
         under=under,

@@ -26,7 +26,9 @@ _SHORT = 9
 _SEVERAL = 4
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
 _RANGES = (
+    b"0123456789" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper(),
+    b"0123456789" + _LOWER,
     b"0123456789abcdef",
     b"0123456789",
     b"123456789",

@@ -25,7 +25,9 @@ from phoenix_hypervisor.values import dataclass
 _UNASKABLE = re.compile(rb"//|/\.{1,2}(/|$)")
 """No kernel asks for an empty component, nor for `.` and `..`."""
 LINES = 110
-"""Lines about files; what else there is takes the rest of a screenful or four."""
+"""Lines about files, at least."""
+_SCREENFULS = 165
+"""Lines about files and abilities; headings, mounts and capabilities take the rest of two hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ def require_listable(profile: Profile) -> None:
     for database in (profile.file, profile.policy):
         if database is not None and len(database.dfa) > LIMIT:
             raise too_large(len(database.dfa))
+
+
+def room(others: int) -> int:
+    """How many lines about files there are beside so many about other things."""
+    return max(LINES, _SCREENFULS - others)
 
 
 def list_lines(

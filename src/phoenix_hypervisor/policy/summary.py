@@ -23,11 +23,12 @@ from phoenix_hypervisor.values import dataclass, field
 
 SHOWN = perms.READ | perms.WRITE | perms.APPEND | perms.EXEC | perms.MMAP_EXEC | perms.LOCK
 """What is told of a path.  Links are decided by two paths."""
-EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ)
+EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ, perms.MMAP_EXEC, perms.LOCK)
 """The accesses that lines are looked for, the most dangerous first."""
 BUDGET = 12_000_000
 """States that are looked at for one access."""
-SAMPLES = 2000
+SAMPLES = 1000
+"""Random paths of one access; there are twice as many of a line for everything."""
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
 _PLACES = (
@@ -66,8 +67,8 @@ class _Told:
     allows: Callable[[Pattern], int]
     """What all paths of a pattern allow."""
     patterns: list[tuple[Pattern, int]] = field(default_factory=list)
-    weights: dict[Pattern, int] = field(default_factory=dict)
-    """How many random paths a pattern stands for."""
+    samples: list[tuple[int, int, list[str]]] = field(default_factory=list)
+    """For each access: how many random paths it had, and those that no line for everything covers."""
     root: int = 0
     """What is allowed everywhere but for `exceptions`."""
     exceptions: list[tuple[Pattern, int]] = field(default_factory=list)
@@ -157,7 +158,7 @@ def _everywhere(
         if (answer := allowed(path)) is not None:
             (known if answer else refused).append(path)
     places = [path for place in constants.words(_PLACES) for path in _below(paths, place) if allowed(path)]
-    samples = sampled(paths, mask, SAMPLES, start)
+    samples = sampled(paths, mask, 2 * SAMPLES, start)
     exceptions = Exceptions(learner, within, samples, known, places).find(refused)
     if exceptions is not None:
         told.root = mask
@@ -195,10 +196,12 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
         if access & mask == mask:
             union.add(pattern)
         but.add(pattern)
-    everywhere = told.root & mask == mask and told.root
+    everywhere = Shapes(alphabet)
+    if told.root and told.root & mask == mask:
+        everywhere.add(told.patterns[0][0])
 
     def covered(path: list[int]) -> bool:
-        return union.matches(path) or bool(everywhere and not but.matches(path))
+        return union.matches(path) or (everywhere.matches(path) and not but.matches(path))
 
     def take(path: list[int]) -> None:
         if learner.budget > 0 and not covered(path):
@@ -209,7 +212,7 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
     samples = sampled(paths, mask, SAMPLES, head)
     if not samples:
         return
-    if everywhere and sum(map(covered, samples)) >= _ENOUGH * len(samples):
+    if everywhere.ends and sum(map(covered, samples)) >= _ENOUGH * len(samples):
         return
     for one in named:
         path = _instance(learner, one)
@@ -217,17 +220,48 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
             take(path)
     for path in samples:
         take(path)
-    if not everywhere:
+    if not everywhere.ends:
         for state, allow in enumerate(paths.allows):
             if allow != -1 and allow & mask == mask:
                 path = paths.witness(state)
                 if path[: len(head)] == head:
                     take(path)
-    text = "\n".join(map(alphabet.text, samples))
-    for pattern, access in told.patterns[bool(told.root) :]:
-        if access & mask == mask:
-            hits = len(re.findall(f"(?m:^{alphabet.expression(pattern)}$)", text))
-            told.weights[pattern] = told.weights.get(pattern, 0) + hits
+    left = [alphabet.text(path) for path in samples if not everywhere.matches(path) or but.matches(path)]
+    told.samples.append((mask, len(samples), left))
+
+
+def _best_first(
+    alphabet: Alphabet, told: _Told, patterns: list[tuple[Pattern, int]]
+) -> list[tuple[Pattern, int]]:
+    """What stands for most of what is not told yet comes first; an access that lacks more counts more."""
+    hits: dict[Pattern, list[int]] = {pattern: [] for pattern, _ in patterns}
+    missing = []
+    for mask, _, texts in told.samples:
+        places: dict[str, int] = {}
+        for number, path in enumerate(texts):
+            places[path] = places.get(path, 0) | 1 << number
+        text = "\n".join(places)
+        for pattern, access in patterns:
+            found = (
+                re.findall(f"(?m:^{alphabet.expression(pattern)}$)", text) if access & mask == mask else ()
+            )
+            hits[pattern].append(sum(places[path] for path in found))
+        missing.append((1 << len(texts)) - 1)
+    left, out = dict(patterns), []
+    while left and any(missing):
+        weights = [
+            bits.bit_count() / size**2 for (_, size, _), bits in zip(told.samples, missing, strict=True)
+        ]
+        gains = {
+            one: sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
+            for one in left
+        }
+        best = max(gains, key=gains.__getitem__)
+        if not gains[best]:
+            break
+        out.append((best, left.pop(best)))
+        missing = [bits & ~own for bits, own in zip(missing, hits[best], strict=True)]
+    return [*out, *left.items()]
 
 
 # Lines -----------------------------------------------------------------------------
@@ -242,7 +276,7 @@ def _by_pattern(alphabet: Alphabet, told: _Told, limit: int, scale: Scale) -> li
         kept = _lines(alphabet, told.exceptions, scale)
         lines = [Line(alphabet.spelled(region), scale.words(access), tuple(one.pattern for one in kept))]
         lines += kept
-    rest = sorted((one for one in patterns if one[1]), key=lambda one: -told.weights.get(one[0], 0))
+    rest = _best_first(alphabet, told, [one for one in patterns if one[1]])
     more = _lines(alphabet, rest, scale)
     while len(more) > max(limit, 1):
         rest = rest[: len(rest) - max(1, (len(more) - limit) // 2)]
