@@ -29,6 +29,8 @@ BUDGET = 12_000_000
 """States that are looked at for one access."""
 SAMPLES = 1000
 """Random paths of one access; there are twice as many of a line for everything."""
+_BESIDE = 4
+"""How many names of one directory are written for one more line."""
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
 _PLACES = (
@@ -248,17 +250,21 @@ def _best_first(
             hits[pattern].append(sum(places[path] for path in found))
         missing.append((1 << len(texts)) - 1)
     left, out = dict(patterns), []
+    folders = {one: (access, alphabet.spelled(one).rpartition("/")[0]) for one, access in patterns}
+    begun: set[tuple[int, str]] = set()
     while left and any(missing):
         weights = [
             bits.bit_count() / size**2 for (_, size, _), bits in zip(told.samples, missing, strict=True)
         ]
         gains = {
             one: sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
+            * (_BESIDE if folders[one] in begun else 1)
             for one in left
         }
         best = max(gains, key=gains.__getitem__)
         if not gains[best]:
             break
+        begun.add(folders[best])
         out.append((best, left.pop(best)))
         missing = [bits & ~own for bits, own in zip(missing, hits[best], strict=True)]
     return [*out, *left.items()]
