@@ -23,30 +23,30 @@ def merge(rows: Sequence[Sequence[int]], labels: Sequence[int]) -> list[int]:
                 back[target].append(state)
     first: dict[int, int] = {}
     block = [first.setdefault(label, len(first)) for label in labels]
-    groups: list[list[int]] = [[] for _ in first]
+    groups: list[set[int]] = [set() for _ in first]
     for state, number in enumerate(block):
-        groups[number].append(state)
+        groups[number].add(state)
     block.append(DEAD)  # so that block[DEAD] is DEAD
     dirty = set(range(len(rows)))
     while dirty:
-        changed: list[list[int]] = []
-        for number, parts in _splits(narrow, block, groups, dirty):
-            # The largest keeps its number: who leads there need not be looked at again.
-            groups[number] = max(parts, key=len)
-            changed += (part for part in parts if part is not groups[number])
-        for part in changed:
+        changed = _splits(narrow, block, groups, dirty)
+        for number, part in changed:
+            groups[number].difference_update(part)
             for state in part:
                 block[state] = len(groups)
-            groups.append(part)
-        dirty = {one for part in changed for state in part for one in back[state]}
+            groups.append(set(part))
+        dirty = {one for _, part in changed for state in part for one in back[state]}
     order: dict[int, int] = {}
     return [order.setdefault(number, len(order)) for number in block[:-1]]
 
 
 def _splits(
-    rows: Sequence[Sequence[int]], block: list[int], groups: list[list[int]], dirty: set[int]
-) -> list[tuple[int, list[list[int]]]]:
-    """The blocks whose states lead to different ones; only states in `dirty` may differ from the others."""
+    rows: Sequence[Sequence[int]], block: list[int], groups: list[set[int]], dirty: set[int]
+) -> list[tuple[int, list[int]]]:
+    """What leaves its block, as it leads to different ones; only states in `dirty` may differ from others.
+
+    The largest part of a block stays: who leads there need not be looked at again.
+    """
     by_block: dict[int, list[int]] = {}
     for state in dirty:
         by_block.setdefault(block[state], []).append(state)
@@ -55,11 +55,18 @@ def _splits(
         parts: dict[tuple[int, ...], list[int]] = {}
         for state in some:
             parts.setdefault(tuple([block[target] for target in rows[state]]), []).append(state)
-        rest = [state for state in groups[number] if state not in dirty]
+        rest = len(groups[number]) - len(some)
+        alike: list[int] = []
         if rest:
-            parts.setdefault(tuple([block[target] for target in rows[rest[0]]]), []).extend(rest)
-        if len(parts) > 1:
-            found.append((number, list(parts.values())))
+            one = next(state for state in groups[number] if state not in dirty)
+            alike = parts.pop(tuple([block[target] for target in rows[one]]), [])
+        leaving = sorted(parts.values(), key=len)
+        if leaving and len(leaving[-1]) > rest + len(alike):
+            largest = leaving.pop()
+            if rest or alike:
+                gone = {state for part in (*leaving, largest) for state in part}
+                leaving.append([state for state in groups[number] if state not in gone])
+        found += [(number, part) for part in leaving]
     return found
 
 
