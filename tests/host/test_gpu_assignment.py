@@ -315,3 +315,14 @@ def test_a_profile_that_refuses_the_assigned_gpu_is_named(two: DirectoryHost) ->
     two.conf("101", gpus.conf(*OF_ONE, profile="lxc-a"))
     two.declare({"101": {"apparmor_profile": "lxc-a", "start": False, "gpu_assignment": "0"}})
     assert found(two)["gpu-not-open"]["data"] == {"gpu": 0, "walls": ["profile"], "write": None}
+
+
+def test_a_source_that_does_not_compile_leaves_the_look_at_gpus_alone(two: DirectoryHost) -> None:
+    two.source("lxc-a", "this is no rule")
+    two.conf("101", gpus.conf(*OF_ONE, profile="lxc-a"))
+    two.declare({"101": {"apparmor_profile": "lxc-a", "start": False, "gpu_assignment": "0"}})
+    assert two.phoenix("status").code == 0
+    assert two.phoenix("verify", "--json").document["containers"][0]["findings"] == []
+    done = two.phoenix("gpu", "--json").document["containers"]["101"]
+    assert not done["profile_known"] and done["gpus"][0]["can_open"]
+    assert "counts as no wall" in two.phoenix("gpu").out

@@ -6,6 +6,7 @@ Owns that order, and what compiled policy is asked; the verdicts are `gpu.access
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from phoenix_hypervisor.containers.device_lines import Guests
 from phoenix_hypervisor.containers.gpu_nodes import Nodes, hardware
@@ -102,7 +103,10 @@ class Policies:
 
     def _judge(self, profile: str) -> Evaluator | None:
         if profile not in self._judges:
-            self._judges[profile] = judge_of(self._session, profile)
+            self._judges[profile] = None
+            with suppress(PhoenixError):
+                # A source that does not compile is told of elsewhere; here its policy is not known.
+                self._judges[profile] = judge_of(self._session, profile)
         return self._judges[profile]
 
 
