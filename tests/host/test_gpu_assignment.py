@@ -86,12 +86,21 @@ def test_a_stale_major_number_is_told_with_the_new_line(two: DirectoryHost) -> N
     assert "gpu-number-stale" not in found(two)
 
 
-def test_nodes_that_administer_slices_must_reach_no_tenant(host: DirectoryHost) -> None:
+@pytest.mark.parametrize(
+    "name", ["nvidia-caps/nvidia-cap1", "nvidia-caps/nvidia-cap2", "nvidia-nvswitchctl", "nvidia-nvswitch0"]
+)
+def test_nodes_that_administer_the_host_must_reach_no_tenant(host: DirectoryHost, name: str) -> None:
     host.source("lxc-a")
     gpus.nvidia(host.root, 1, slices=(0,))
-    host.conf("101", gpus.conf(*OF_ONE, "dev5: /dev/nvidia-caps/nvidia-cap1"))
+    for switch in ("nvidia-nvswitchctl", "nvidia-nvswitch0"):
+        gpus.node(host.root, f"/dev/{switch}")
+    host.conf("101", gpus.conf(*OF_ONE, f"dev5: /dev/{name}"))
     declare(host, "0")
-    assert found(host)["gpu-admin-node"]["data"]["path"] == "/dev/nvidia-caps/nvidia-cap1"
+    assert found(host)["gpu-admin-node"]["data"]["path"] == f"/dev/{name}"
+    assert (
+        f"{name.replace('/nvidia-cap1', '/config').replace('/nvidia-cap2', '/monitor').rstrip('0')}: 101"
+        in host.phoenix("gpu").out
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ A name is one wall of several: who can make a device node, or move one, can call
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from phoenix_hypervisor.profiles.sources import Sources
 from phoenix_hypervisor.values import dataclass, replace
@@ -98,12 +98,3 @@ def _made(source: bytes, base: str, name: str, rules: bytes) -> bytes | None:
     note = f'# Made by Phoenix of {base}: "scope_gpus" is declared.\n'.encode()
     start = source[: match.start()] + match[1] + name.encode() + match[2]
     return note + start + rules + source[match.end() :]
-
-
-def is_scoped(name: str, base: str) -> bool:
-    """Whether `name` is such a variant of `base`, or of its variant for unprivileged containers."""
-    return re.fullmatch(re.escape(base) + r"(-unprivileged)?-gpus-[0-9.cnoe]+", name) is not None
-
-
-Scopes = Mapping[str, Scope]
-"""By CTID."""
