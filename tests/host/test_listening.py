@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -89,6 +90,22 @@ def append(live: LiveHost, text: str, path: str = AUDIT) -> None:
         file.write(text)
 
 
+def follows(pid: int | str, live: LiveHost) -> bool:
+    """Whether a process has the log open."""
+    with suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == str(live.root / AUDIT.lstrip("/")):
+                    return True
+    return False
+
+
+def append_when_followed(live: LiveHost, text: str) -> None:
+    until(lambda: follows("self", live))
+    time.sleep(0.2)
+    append(live, text)
+
+
 # Following --------------------------------------------------------------------------------------
 
 
@@ -96,9 +113,7 @@ def test_each_denial_is_told_once_and_then_counted(quiet: LiveHost) -> None:
     write(quiet, AUDIT, auditd(body(name="/old"), 1))
     heard = Phoenix(host=quiet.host, config=str(quiet.config)).follow_denials()
     try:
-        import threading
-
-        threading.Timer(0.7, append, (quiet, auditd(body(), 2) + auditd(body(), 3)[:40])).start()
+        Thread(target=append_when_followed, args=(quiet, auditd(body(), 2) + auditd(body(), 3)[:40])).start()
         first = next(heard)
         assert first.new and first.denial.group.object == "/srv/x" and first.denial.ctid == "101"
         assert first.denial.group.count == 1
@@ -119,8 +134,8 @@ def test_since_tells_first_what_there_is(quiet: LiveHost) -> None:
 def test_a_log_that_is_put_away_is_followed_on(quiet: LiveHost) -> None:
     with begun(quiet, "--follow", "--json") as process:
         assert process.stdout is not None
-        append(quiet, auditd(body(), 1))
-        time.sleep(1.5)
+        until(lambda: follows(process.pid, quiet), "the log is open")
+        time.sleep(0.2)
         path = quiet.root / AUDIT.lstrip("/")
         seen = []
         append(quiet, auditd(body(name="/srv/1"), 2))
@@ -140,7 +155,6 @@ def test_the_journal_is_followed(quiet: LiveHost) -> None:
         assert process.stdout is not None
         calls = quiet.root / JOURNAL.lstrip("/") / "double.calls"
         until(lambda: calls.exists() and "--follow" in calls.read_text(), "journalctl follows")
-        time.sleep(0.3)
         append(quiet, journald(body(), 2), f"{JOURNAL}/double.json")
         told = json.loads(process.stdout.readline())
         assert told["version"] == 1 and told["new"] and told["denial"]["object"] == "/srv/x"

@@ -39,7 +39,7 @@ class Doubt(StrEnum):
     FORM = "form"
     """The kernel writes no such line: control characters, fields that it does not know."""
     CUT = "cut"
-    """Its end is missing: the kernel's log takes about 1,000 characters of a line."""
+    """Its end may be missing: the kernel's log takes about 1,000 characters of a line."""
     NODE = "node"
     """Another machine's, by its own words."""
 

@@ -31,7 +31,7 @@ DOUBTS: Mapping[Doubt, str] = {
     Doubt.PLACE: "it was read where others than the kernel can write",
     Doubt.USER: "a program wrote it, not the kernel",
     Doubt.FORM: "the kernel writes no such line",
-    Doubt.CUT: "its end is missing: the kernel's log cuts long lines, auditd's does not",
+    Doubt.CUT: "its end may be missing: the kernel's log cuts long lines, auditd's does not",
     Doubt.NODE: "it names another machine",
 }
 """Why a line is not believed, in one clause."""

@@ -41,13 +41,14 @@ def follow(
     request: DenialsRequest,
     *,
     seconds: float | None = None,
-    watch: Watch | None = None,
 ) -> Generator[Counted]:
     """Each denial as it happens; `seconds`: for so long.  Raises PhoenixError.
 
     What the logs hold already is told first where the request says since when.
     """
-    watch = Watch(session, sources, request) if watch is None else watch
+    # From here on: judging what there is may take a while.
+    until = None if seconds is None else time.monotonic() + seconds
+    watch = Watch(session, sources, request)
     places = watch.open()
     with ExitStack() as stack:
         programs: list[ProgramOutput] = []
@@ -79,7 +80,6 @@ def follow(
             for denial in watch.denials():
                 told[denial.group.id] = 0.0
                 yield Counted(denial=denial, new=True)
-        until = None if seconds is None else time.monotonic() + seconds
         waiting: set[str] = set()
         for number, chunk in following(programs, files, until):
             if chunk:

@@ -24,6 +24,8 @@ CHUNK = 256 * 1024
 """Bytes that are read at once."""
 POLL = 0.5
 """Seconds between two looks at a file that may have grown."""
+PIECES = 256
+"""That are read of one file before the others are looked at."""
 _GZIP = b"\x1f\x8b"
 _TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -203,12 +205,13 @@ def following(
 ) -> Iterator[tuple[int, bytes]]:
     """What comes, as long as it comes: the number of its place (programs first), and a chunk.
 
-    An empty chunk is given where nothing came for a while.  `until` is a time of the monotonic clock.
-    Ends where there are no files, and every program has ended.
+    An empty chunk is given where nothing came for a while.  `until` is a time of the monotonic clock; what
+    has come by then is given.  Ends where there are no files, and every program has ended.
     """
     alive = {program.fd: number for number, program in enumerate(programs)}
-    while until is None or time.monotonic() < until:
-        wait = POLL if until is None else max(0.0, min(POLL, until - time.monotonic()))
+    came = False
+    while True:
+        wait = 0.0 if came else POLL if until is None else max(0.0, min(POLL, until - time.monotonic()))
         if alive:
             ready = select.select(list(alive), [], [], wait)[0]
         elif files:
@@ -225,9 +228,15 @@ def following(
             else:
                 del alive[fd]
         for number, file in enumerate(files, len(programs)):
-            while piece := file.read():
+            # Bounded: what comes faster than it is read must not keep this from ending.
+            for _ in range(PIECES):
+                piece = file.read()
+                if not piece:
+                    break
                 came = True
                 yield number, piece
+        if until is not None and time.monotonic() >= until:
+            return
         if not came:
             yield -1, b""
 
