@@ -142,7 +142,7 @@ def test_where_the_kernel_cuts_a_line(heard: Lab, tell: Callable[[str], None]) -
     lab.put(f"{SOURCES}/lxc-t-heard", PROFILE.replace("/srv/never w", "/srv/d** w"))
     lab.run(["apparmor_parser", "-r", f"{SOURCES}/lxc-t-heard"], check=True)
     names = " ".join("e" * length for length in range(60, 250, 12))
-    script = f"for name in {names}; do : > {deep}/$name; done"
+    script = f"for name in {names}; do echo > {deep}/$name; done"
     lab.run(["lxc-attach", "-n", "301", "--clear-env", "--", "sh", "-c", script])
     texts = [
         one.text for one in lab.kernel_log() if "lxc-t-heard" in one.text and 'operation="mknod"' in one.text
