@@ -74,8 +74,9 @@ faults: apt-test $(STAMP) ## Fail and kill setup, apply, rollback at every call 
 powercut: apt-test $(STAMP) ## Cut the power of the lab's machine at 42 points of an apply, boot, recover (12 minutes; more beside other work)
 	@nice -n 5 $(VENV)/bin/python tools/powercut $(POWERCUT)
 
-fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,000 inputs each
+fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,000 inputs each, of audit lines on 100,000
 	@HYPOTHESIS_PROFILE=fuzz timeout 900 $(VENV)/bin/python -m pytest tests/property/test_readers.py tests/property/test_conf.py
+	@PHOENIX_FUZZ_LINES=100000 timeout 900 $(VENV)/bin/python -m pytest tests/unit/test_audit_forged.py -k any_line
 
 bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; writes bench/results.json
 	@$(VENV)/bin/python bench/run.py
