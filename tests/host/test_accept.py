@@ -143,6 +143,17 @@ def test_a_danger_is_not_accepted(applied: LiveHost, danger: str) -> None:
     assert snapshot(applied.folder, without=("root/double",)) == before
 
 
+def test_under_a_profile_that_only_complains_a_rule_must_let_it_through_by_itself(applied: LiveHost) -> None:
+    text = f"profile lxc-a flags=(complain) {{\n  /etc/hosts r,\n  {INCLUDE}\n}}\n"
+    applied.source("lxc-a", data=text.encode())
+    where = log(applied, reads("/srv/x"), reads("/etc/hosts", serial=8))
+    found = applied.phoenix("denials", "--json", *where).document["denials"]
+    assert {one["object"]: one["verdict"] for one in found} == {
+        "/srv/x": "offered",
+        "/etc/hosts": "allowed-now",
+    }
+
+
 def test_what_a_deny_rule_holds_is_not_accepted(applied: LiveHost) -> None:
     path = applied.source("lxc-a", "/srv/** r,", "deny /srv/x r,", INCLUDE)
     where = log(applied, reads("/srv/x"))

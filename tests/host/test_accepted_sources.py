@@ -169,3 +169,12 @@ def test_what_others_put_in_place_of_accepted_rules_stays(applied: LiveHost) -> 
     file.unlink()
     assert applied.apply().code == 0
     assert installed.read_text() == "/srv/mine r,\n"
+
+
+def test_lint_tells_accepted_rules_that_are_not_needed_any_more(applied: LiveHost) -> None:
+    applied.source("lxc-a", "/srv/app/** r,", INCLUDE)
+    file = accept(applied, "/srv/app/x r,\n/srv/app/** r,\n/srv/other r,\n")
+    found = applied.phoenix("policy", "lint", "lxc-a", "--json").document["findings"]
+    told = [(one["place"], one["code"]) for one in found if "/accepted/" in one["place"]]
+    assert told == [(f"{file}:1", "accepted-not-needed"), (f"{file}:2", "accepted-not-needed")]
+    assert [one["code"] for one in found].count("redundant-rule") == 0

@@ -59,6 +59,19 @@ def test_an_upgrade_keeps_what_was_edited(checkout: Path, tmp_path: Path) -> Non
     assert f"kept {edited[0]}" in _install(checkout, to), "it stays edited"
 
 
+def test_accepted_rules_are_kept_and_never_shipped(checkout: Path, tmp_path: Path) -> None:
+    to = tmp_path / "dest"
+    accepted = to / PREFIX[1:] / "etc/apparmor/accepted"
+    (checkout / "etc/apparmor/accepted").mkdir()
+    (checkout / "etc/apparmor/accepted/lxc-base").write_text("/of/the/checkout r,\n")
+    _install(checkout, to)
+    assert not accepted.exists()
+    accepted.mkdir()
+    (accepted / "lxc-base").write_text("/srv/x r,\n")
+    assert "kept /" not in _install(checkout, to)
+    assert (accepted / "lxc-base").read_text() == "/srv/x r,\n"
+
+
 def test_a_live_configuration_is_never_touched(checkout: Path, tmp_path: Path) -> None:
     """Nor is one made: an example that were live would have Phoenix create its containers."""
     to = tmp_path / "dest"

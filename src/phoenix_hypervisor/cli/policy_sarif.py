@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.policy.lint import Habit
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_NOTES = ("redundant-rule", "covered-by-file", "slow-compile", "large-policy")
+_NOTES = ("redundant-rule", "accepted-not-needed", "covered-by-file", "slow-compile", "large-policy")
 """What costs no safety."""
 
 

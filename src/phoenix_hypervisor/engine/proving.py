@@ -76,10 +76,10 @@ class Prover:
             return _unknown(f"the rule {rule.text} does not compile: {error.message}", "not-compiled")
         judge = Evaluator(after.get(self.name), self._sources.asks())
         try:
-            allowed = judge.ask(question).allowed
+            answer = judge.ask(question)
         except PhoenixError as error:
             return _unknown(error.message, "not-asked")
-        if not allowed:
+        if not answer.allowed or answer.complain:
             return _unknown(f"the rule {rule.text} does not let it through on this parser", "not-compiled")
         found = self.compared(after)
         refused = self.refused(after, found, question)

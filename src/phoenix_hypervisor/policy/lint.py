@@ -23,6 +23,7 @@ from phoenix_hypervisor.values import dataclass
 
 CODES: dict[str, str] = {
     "redundant-rule": "the policy is the same without it, for the features compiled for",
+    "accepted-not-needed": "the profile allows the same without this accepted rule: take it out",
     "left-beside-deny": "the rule denies reading and writing, but not all that other rules allow",
     "unconfined-exec": "the program runs without confinement, or may",
     "bare-all": "`all,` allows everything that no rule denies",
@@ -146,17 +147,26 @@ def _compiled_again(
         # What a widened rule covers by mistake is not superfluous.
         known |= {rule.start for rule in rules if mounts_meant(rule) is not None}
     # From the end on, the source's own rules first: of two that are alike the later one is told.
-    asked = sorted(rules, key=lambda rule: (rule.file != name, -rule.start))
+    # Accepted rules before all others: it is they that are not needed any more.
+    asked = sorted(rules, key=lambda rule: (not _accepted(rule), rule.file != name, -rule.start))
     asked = [rule for rule in asked if rule.start not in known and rule.place not in needed]
     return [*found, *(Hit("redundant-rule", r) for r in redundant(source, compile, policy, alone, asked))]
 
 
+def _accepted(rule: Statement) -> bool:
+    """Whether it stands in a file of accepted rules, `accepted/PROFILE`."""
+    return rule.file.rpartition("/")[0].endswith("/accepted")
+
+
 def _finding(source: Source, hit: Hit, name: str) -> Habit:
-    waiver = waived(source, hit.code, hit.statement)
+    code = hit.code
+    if code in ("redundant-rule", "covered-by-file") and hit.statement and _accepted(hit.statement):
+        code = "accepted-not-needed"
+    waiver = waived(source, code, hit.statement)
     detail = f": {hit.detail}" if hit.detail else ""
     return Habit(
-        hit.code,
-        CODES[hit.code] + detail,
+        code,
+        CODES[code] + detail,
         hit.statement.place if hit.statement is not None else name,
         hit.statement.text if hit.statement is not None else "",
         waiver.reason if waiver is not None else None,
