@@ -57,3 +57,21 @@ def test_the_report_tells_what_the_tried_profile_refuses(tried: LiveHost) -> Non
 def test_no_report_without_a_trial(tried: LiveHost) -> None:
     found = tried.phoenix("try", "101", "--report")
     assert found.code == 1 and "phoenix denials 101" in found.err
+
+
+def test_accept_makes_it_a_rule_of_the_tried_profile(tried: LiveHost) -> None:
+    tried.source("lxc-b", "file,", "capability,", "mount fstype=tmpfs,", "include if exists <accepted/lxc-b>")
+    assert tried.phoenix("setup").code == 0
+    assert tried.phoenix("try", "101", "lxc-b").code == 0
+    logged(tried, mounted("nfs4"))
+    (found,) = tried.phoenix("try", "101", "--report", "--json").document["denials"]
+    assert tried.phoenix("try", "101", "--end").code == 0
+    accepted = tried.phoenix("accept", found["id"])
+    assert accepted.code == 0, accepted.err
+    assert found["proposal"]["rule"] in (tried.sources / "accepted/lxc-b").read_text()
+    assert tried.phoenix("setup").code == 0
+    # The same is let through without a trial now.
+    again = tried.phoenix(
+        "policy", "query", "lxc-b", "mount", "--source", "nfs4", "--target", "/mnt/x/", "--fstype", "nfs4"
+    )
+    assert again.code == 0, again.out

@@ -39,7 +39,7 @@ DANGERS = {
     "second sysfs": "mkdir -p /mnt/s && mount -t sysfs s /mnt/s",
     "bind of /proc": "mkdir -p /mnt/b && mount -o bind /proc /mnt/b",
     "magic key": "echo h > /proc/sysrq-trigger",
-    "clock": "date -s 2001-01-01",
+    "clock": "date -s 2001-01-01; [ $(date +%Y) = 2001 ]",
     "out of the profile": "printf 'changeprofile unconfined' > /proc/self/attr/current",
     "into a hat": "printf 'changehat 0000000000000001^x' > /proc/self/attr/current",
     "under another profile": "printf 'exec unconfined' > /proc/self/attr/exec",
@@ -59,7 +59,9 @@ def trial(lab: Lab, *words: str) -> str:
 def verify(lab: Lab) -> tuple[int, list[str]]:
     done = phoenix(lab, "verify", "950", "--json")
     (container,) = json.loads(done.stdout)["containers"]
-    return done.rc, [finding["code"] for finding in container["findings"]]
+    found = container["findings"]
+    # What is no fault is told of many things; of a trial it is what is asked here.
+    return done.rc, [one["code"] for one in found if one["fault"] or one["code"] == "on-trial"]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from phoenix_hypervisor.plan.actions import (
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.facts import KernelArgv
 from phoenix_hypervisor.plan.inverse import inverse
-from phoenix_hypervisor.plan.model import Note, Plan
+from phoenix_hypervisor.plan.model import Finding, Note, Plan
 from phoenix_hypervisor.plan.trial_codes import TrialCode
 from phoenix_hypervisor.plan.trials import (
     BeginFacts,
@@ -35,6 +35,7 @@ from phoenix_hypervisor.plan.trials import (
     decide_begin,
     decide_end,
     judge_trial,
+    on_trial,
     read_trial,
     stage,
 )
@@ -225,3 +226,92 @@ def test_a_record_that_is_none(wrong: dict[str, Any]) -> None:
     document = {**json.loads(TRIAL.to_bytes()), **wrong}
     with pytest.raises(PhoenixError, match="not a trial's record"):
         read_trial(json.dumps(document).encode(), "/x")
+
+
+RECORD = "/var/lib/phoenix/trials/950.json"
+FILE = f"/etc/apparmor.d/{NAME}"
+LOAD = (("load", f"/compiled/{NAME}"),)
+CLOSES = LoadProfile(
+    target=NAME, before=b"closed", after=b"closed", processes=LOAD, closure="c", old_closure="c", replaces=True,
+    why=LoadWhy.TRIAL_OVER,
+)  # fmt: skip
+
+
+def test_a_beginning_whole() -> None:
+    facts = replace(BEGIN, installed=b"before", old_closure="o")
+    assert decide_begin(facts, Plan(actions=(ASSIGN,), ok=1)) == Plan(
+        actions=(
+            InstallFile(target=RECORD, path=RECORD, before=None, after=TRIAL.to_bytes(), profile=None),
+            InstallFile(target=NAME, path=FILE, before=b"before", after=b"text", profile=NAME),
+            LoadProfile(
+                target=NAME, before=None, after=b"closed", processes=LOAD, closure="c", old_closure="o",
+                replaces=False, why=LoadWhy.NEW,
+            ),
+            TrialTimer(target="950", until="1970-01-01T02:16:40Z", processes=(("stop",), ("start",))),
+            LoadProfile(
+                target=NAME, before=b"closed", after=b"open", processes=LOAD, closure="c", old_closure="c",
+                replaces=True, why=LoadWhy.TRIAL,
+            ),
+            ASSIGN,
+        ),
+        ok=1,
+    )  # fmt: skip
+
+
+def test_notes_of_a_beginning_whole() -> None:
+    other = Note(Code.OLD_KEY, "container 950")
+    restart = Note(
+        Code.RESTART_NEEDED, "container 950", {"ctid": "950", "label": "lxc-a (enforce)"}, blocked_by=(other,)
+    )
+    facts = replace(
+        BEGIN, timer=(), trial=replace(TRIAL, lets=()), stays_closed=((("mount,",), "mount proc"),)
+    )
+    found = decide_begin(facts, Plan(actions=(), skipped=(restart, other), warnings=(other,)))
+    at_start = Note(TrialCode.AT_START, "container 950", restart.data, blocked_by=(other,))
+    assert found.skipped == (at_start, other)
+    assert found.warnings == (
+        other,
+        Note(TrialCode.STAYS_CLOSED, "container 950", {"rules": ("mount,",), "question": "mount proc"}),
+        Note(TrialCode.NOTHING_OPENED, "container 950"),
+        Note(TrialCode.NO_TIMER, "container 950", {"ctid": "950", "until": TRIAL.ends}),
+    )
+    record = found.actions[0]
+    assert isinstance(record, InstallFile) and read_trial(record.after, "x").lines == ()
+
+
+def test_an_end_whole() -> None:
+    back = tuple(one.swapped() for one in LINES)
+    rest = (
+        TrialTimer(target="950", until=None, processes=(("stop",),)),
+        AssignLines(target="950", path="/950.conf", before=b"new", after=b"old", lines=back),
+    )
+    record = RemoveFile(target=RECORD, path=RECORD, before=b"record", profile=None)
+    unload = UnloadProfile(target=NAME, before=b"closed", processes=(("remove",),), old_closure="c")
+    file = RemoveFile(target=NAME, path=FILE, before=b"text", profile=NAME)
+    assert decide_end(END) == Plan(actions=(CLOSES, *rest, file, record, unload))
+    stays = replace(file, profile=None)
+    runs_on = Note(TrialCode.RUNS_ON, "container 950", {"ctid": "950", "profile": "lxc-b"})
+    carried = replace(END, carried=True)
+    assert decide_end(carried) == Plan(actions=(CLOSES, *rest, stays, record), skipped=(runs_on,))
+    restart = RestartContainer(target="950", profile="lxc-a", processes=(("reboot",),))
+    found = decide_end(replace(carried, restart=(("reboot",),)))
+    assert found == Plan(actions=(CLOSES, *rest, restart, stays, record))
+    kept = Note(TrialCode.LINE_STAYS, "container 950", {"assigned": None})
+    found = decide_end(replace(END, values={PROFILE_KEY: None, SECCOMP_KEY: None}))
+    assert found == Plan(actions=(CLOSES, rest[0], file, record, unload), skipped=(kept,))
+
+
+def test_what_is_told_of_a_trial_whole() -> None:
+    data = {"ctid": "950", "profile": "lxc-b"}
+    timed = {**data, "until": "1970-01-01T02:16:40Z"}
+    assert on_trial(TRIAL) == Note(TrialCode.ON_TRIAL, "container 950", timed)
+    assert judge_trial(TRIAL, Stage.OPEN) == Finding(TrialCode.ON_TRIAL, "container 950", timed, fault=False)
+    assert judge_trial(TRIAL, Stage.OVERDUE) == Finding(TrialCode.OVERDUE, "container 950", timed)
+    assert judge_trial(TRIAL, Stage.ENDED) == Finding(TrialCode.ENDED, "container 950", data)
+
+
+def test_a_record_names_its_place_and_the_next_step() -> None:
+    with pytest.raises(PhoenixError) as caught:
+        read_trial(b"{}", "/var/x")
+    assert caught.value.where == "/var/x" and "remove this file" in str(caught.value.hint)
+    assert TRIAL.to_bytes().endswith(b"}\n")
