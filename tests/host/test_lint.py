@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.host.process import find_program
 from phoenix_hypervisor.policy.lint import CODES
+from phoenix_hypervisor.policy.source import Source, Statement
 from support.shipped import takes_optional
 
 PARSER = find_program("apparmor_parser") or ""
@@ -53,6 +55,47 @@ def test_bare_rules(tmp_path: Path) -> None:
 @from_4
 def test_the_rule_all(tmp_path: Path) -> None:
     assert found(tmp_path, "all,") == ["bare-all:2"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "line"),
+    [
+        (("mount fstype=tmpfs -> /b/,", "mount fstype=tmpfs -> /{b,c}/,"), 2),
+        (("signal (send) set=kill peer=x,", "signal (send) peer=x,"), 2),
+        (("capability chown,", "capability chown,"), 3),
+    ],
+)
+def test_what_rules_of_the_same_kind_cover_takes_no_compile_of_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: tuple[str, ...], line: int
+) -> None:
+    wholes: list[Sequence[Statement]] = []
+    without = Source.without
+
+    def counted(self: Source, gone: Sequence[Statement]) -> bytes:
+        wholes.append(list(gone))
+        return without(self, gone)
+
+    monkeypatch.setattr(Source, "without", counted)
+    assert found(tmp_path, *rules) == [f"redundant-rule:{line}"]
+    assert line not in [rule.line for gone in wholes for rule in gone]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ("audit mount fstype=tmpfs -> /b/,", "mount fstype=tmpfs -> /{b,c}/,"),
+        ("mount fstype=tmpfs -> /{b,d}/,", "mount fstype=tmpfs -> /{b,c}/,"),
+        ("mount fstype=tmpfs -> /{b,c}/,", "deny mount fstype=tmpfs -> /c/,"),
+    ],
+)
+def test_what_they_cover_in_part_or_log_otherwise_is_needed(tmp_path: Path, rules: tuple[str, ...]) -> None:
+    assert found(tmp_path, *rules) == []
+
+
+@from_4
+def test_a_rule_of_another_priority_covers_nothing(tmp_path: Path) -> None:
+    rules = ("priority=5 mount fstype=tmpfs -> /b/,", "mount fstype=tmpfs -> /{b,c}/,", "deny mount -> /b/,")
+    assert found(tmp_path, *rules) == []
 
 
 @pytest.mark.parametrize(("flag", "code"), [("complain", "complain-flag"), ("unconfined", "unconfined-flag")])

@@ -14,7 +14,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.profile import Policy, Profile
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import Source, Statement
-from phoenix_hypervisor.values import dataclass
+from phoenix_hypervisor.values import dataclass, replace
 
 Compile = Callable[[bytes], bytes]
 """From the text of a source to its blob; raises PhoenixError where it does not compile."""
@@ -42,10 +42,7 @@ def rules_alone(source: Source, compile: Compile, rules: Sequence[Statement]) ->
     A deny rule loses its `audit`: a compiled policy does not tell an audited one from no rule.
     Raises PhoenixError where not even a profile without rules compiles.
     """
-    preamble = b"".join(
-        source.text[s.start : s.end] + b"\n" for s in source.statements if not s.profile and s.kind != "block"
-    )
-    builder = _Builder(source, compile, preamble)
+    builder = _Builder(source, compile, _preamble(source))
     usable = [rule for rule in rules if _ATTACHMENT not in rule.text]
     found = builder.build(usable)
     if found is None:
@@ -56,6 +53,28 @@ def rules_alone(source: Source, compile: Compile, rules: Sequence[Statement]) ->
         builder.halve(usable, found)
     nothing = found.pop(-1)
     return Alone(nothing, found, builder.compiles)
+
+
+def rules_together(
+    source: Source, compile: Compile, groups: Sequence[Sequence[Statement]]
+) -> list[Policy] | None:
+    """A policy of one profile for each group of rules, in one compile; None where it does not compile."""
+    parts = [_preamble(source)]
+    for number, rules in enumerate(groups):
+        body = b"\n".join(_written(source, rule) for rule in rules)
+        parts += [f"profile {_NAME.format(number)} {{\n".encode(), body, b"\n}\n"]
+    try:
+        policy = read_policy(compile(b"".join(parts)))
+        found = [policy.get(_NAME.format(number)) for number in range(len(groups))]
+    except PhoenixError:
+        return None
+    return [replace(policy, profiles=(profile,)) for profile in found]
+
+
+def _preamble(source: Source) -> bytes:
+    """What stands before the profiles: variables, includes, the abi."""
+    outside = (s for s in source.statements if not s.profile and s.kind != "block")
+    return b"".join(source.text[s.start : s.end] + b"\n" for s in outside)
 
 
 class _Builder:
