@@ -366,7 +366,10 @@ _FINDINGS: Mapping[Coded, Entry] = {
         "only root may read what Phoenix installed and loaded: whether that is as declared is not known",
         "run it as root",
     ),
-    Code.LISTENING: ("`phoenix denials --listen` is at work since {began} (process {pid})", None),
+    Code.LISTENING: (
+        "`phoenix denials --listen` is at work since {began} (process {pid})",
+        "it puts the kernel back when its time is over, or at Ctrl-C",
+    ),
     Code.LISTENING_LEFT: (
         "`phoenix denials --listen` of {began} was killed: the kernel still logs what deny rules refuse",
         "phoenix denials, or the next phoenix setup or apply, puts it back",
