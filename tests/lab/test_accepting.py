@@ -64,7 +64,11 @@ def container(lab: Lab) -> Iterator[Container]:
     lab.install_phoenix()
     keep = " ".join(f"! -name {name}" for name in KEPT)
     places = f"{SOURCES} {SOURCES}/if-parser-accepts"
-    lab.run(f"find {places} -maxdepth 1 -type f {keep} -delete; rm -rf {SOURCES}/accepted", check=True)
+    # What no profile takes any more is tried by itself, where its variables are not known.
+    docker = f"{SOURCES}/if-parser-accepts/abstractions/phoenix/docker-detached"
+    lab.run(
+        f"find {places} -maxdepth 1 -type f {keep} -delete; rm -rf {SOURCES}/accepted {docker}", check=True
+    )
     declare(lab, {"311": "lxc-base"})
     made = box(lab, 311, rootfs="debian", layer="bare")
     done = phoenix(lab, "apply", "311", timeout=LONG)
@@ -112,13 +116,14 @@ def test_from_a_refused_mount_to_one_that_is_let_through(lab: Lab, container: Co
     assert (offered["ctid"], offered["profile"], offered["operation"]) == ("311", "lxc-base", "mount")
     assert offered["proposal"]["rule"] == "mount fstype=nfs4 options=(rw) 10.9.9.9:/x -> /mnt/nas/,"
     refused = {one["operation"]: one["reason"] for one in found.values() if one["verdict"] == "refused"}
-    assert "second procfs" in refused["mount"] or "procfs and sysfs" in refused["mount"], by
+    second = next(one for one in found.values() if "/srv/p" in one["object"])
+    assert second["verdict"] == "refused", by
+    assert "second procfs" in second["reason"] or "procfs and sysfs" in second["reason"], by
     assert "other profiles" in refused["change_profile"] or "no way out" in refused["change_profile"], by
     assert refused["signal"].startswith("other labels"), by
     assert "deny rule" in refused["open"] and "sysrq-trigger" in found["/proc/sysrq-trigger"]["object"], by
 
-    dangerous = [one["id"] for one in found.values() if one["verdict"] == "refused"]
-    failed = phoenix(lab, "accept", dangerous[0], timeout=LONG)
+    failed = phoenix(lab, "accept", second["id"], timeout=LONG)
     assert failed.rc == 1 and "nothing was accepted" in failed.stderr
     done = phoenix(lab, "accept", offered["id"], timeout=LONG)
     assert done.ok, done.stdout + done.stderr
