@@ -49,6 +49,9 @@ def made(*lines: str) -> Program:
         (["deny a", "allow a *:* rw"], "rw"),
         (["deny a", "deny a *:* rwm"], ""),
         (["deny a", "allow b 195:1 rwm"], ""),
+        (["deny a", "allow c 194:1 rwm"], ""),
+        (["deny a", "allow c 2147483647:1 rwm"], ""),
+        (["deny a", "allow c 195:1 rwm", "allow c 195:0 rwm", "deny c 195:0 rwm"], "rw"),
         (["deny a", "allow c *:1 rw"], "rw"),
         (["deny a", "allow c *:* m"], ""),
         (["deny a", "allow /dev/nvidia1 rw"], "rw"),
@@ -70,6 +73,16 @@ def test_making_a_node_is_an_access_of_its_own() -> None:
     assert made("deny a", "allow c 195:1 rw").decide(GPU, MKNOD) == (False, "deny a")
 
 
+def test_a_path_is_for_allow_rules_only() -> None:
+    assert made("deny /dev/nvidia1 rw").fault and not made("allow /dev/nvidia1 rw").fault
+
+
+def test_whose_a_rule_is_goes_with_it() -> None:
+    given = [Given(True, "c 1:1 r", "x", own=False), Given(True, "c 1:2 r", "y")]
+    assert [rule.own for rule in program(given, lambda path: None).rules] == [True, False]
+    assert made().decide(GPU, 3) == (True, "")
+
+
 def test_the_deciding_line_and_those_without_effect_are_named() -> None:
     found = made("deny a", "allow c 195:* rwm", "deny c 195:1 rwm")
     assert found.decide(GPU, 3) == (True, "allow c 195:* rwm")
@@ -85,7 +98,8 @@ def test_what_lxc_cannot_read_keeps_the_container_from_starting(value: str) -> N
 
 
 def test_only_three_letters_are_read() -> None:
-    assert made("deny a", "allow c 195:1 rwm # the GPU").access(GPU) == "rw"
+    found = made("deny a", "allow c 195:1 rwm # the GPU")
+    assert found.access(GPU) == "rw" and not found.fault
     assert made("deny a", "allow c 195:1 rw # the GPU").fault
 
 

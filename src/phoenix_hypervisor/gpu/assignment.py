@@ -69,13 +69,16 @@ def changes(now: Mapping[str, str], meant: Assigned, hardware: Hardware) -> tupl
     for path in list(missing):
         place = next((key for key, old in freed.items() if key not in found and _alike(old, path)), None)
         if place is not None:
-            value = now[place].replace(freed[place], path, 1)
+            value = now[place].replace(freed[place], path)
             found[place] = LineChange(key=place, value=value, old=now[place])
             missing.remove(path)
     spare = [key for key in freed if key not in found]
     spare += [key for number in range(MOST) if (key := f"dev{number}") not in now]
-    for path, key in zip(missing, list(spare), strict=False):
-        found[key] = LineChange(key=key, value=line_for(path), old=now.get(key))
+    free = iter(spare)
+    for path in missing:
+        key = next(free, None)
+        if key is not None:
+            found[key] = LineChange(key=key, value=line_for(path), old=now.get(key))
     for key in freed:
         if key not in found:
             found[key] = LineChange(key=key, value=None, old=now[key])
