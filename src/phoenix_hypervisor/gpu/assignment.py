@@ -76,9 +76,9 @@ def changes(now: Mapping[str, str], meant: Assigned, hardware: Hardware) -> tupl
     spare += [key for number in range(MOST) if (key := f"dev{number}") not in now]
     free = iter(spare)
     for path in missing:
-        key = next(free, None)
-        if key is not None:
-            found[key] = LineChange(key=key, value=line_for(path), old=now.get(key))
+        new = next(free, None)
+        if new is not None:
+            found[new] = LineChange(key=new, value=line_for(path), old=now.get(new))
     for key in freed:
         if key not in found:
             found[key] = LineChange(key=key, value=None, old=now[key])
