@@ -13,6 +13,7 @@ from phoenix_hypervisor.engine.effects import Effect
 from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError, Problem
+from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
 from phoenix_hypervisor.profiles.prove import failed_tests
 from phoenix_hypervisor.values import dataclass
@@ -69,9 +70,8 @@ def recheck(session: Session, progress: Callable[[Stage], None]) -> Rechecked:
             # No sources of ours: includes are looked for where the next boot looks.
             fresh[name] = parser.compile_text(text, session.host.root.locate(path), optional=False)
         except PhoenixError as error:
-            failures.append(
-                Problem(error.message, error.where or session.host.root.shown(path), hint=error.hint)
-            )
+            where = error.where or session.host.root.shown(path)
+            failures.append(Problem(error.message, where, hint=error.hint, code=Fault.UNPROVEN))
             continue
         if before is None:
             unknown.append(name)
