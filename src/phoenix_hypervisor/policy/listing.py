@@ -219,10 +219,11 @@ def _graph(grammar: Grammar, space: Space, mask: int) -> Graph:
         if grammar.reads[state] and space.grants(at).allow & mask == mask:
             final.add(number)
         targets = edges.setdefault(number, {})
+        shapes, row = grammar.rows[state], rows[at]
         for byte in range(256):
-            target = grammar.rows[state][byte]
+            target = shapes[byte]
             if target != DEAD:
-                following = nodes.get((target, rows[at][byte], 0))
+                following = nodes.get((target, row[byte], 0))
                 if following is not None:
                     targets.setdefault(following, set()).add(byte)
     root = nodes.get((grammar.start, space.side.start, 0), -1)
