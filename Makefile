@@ -25,7 +25,7 @@ ALLOWED_SKIPS += test_an_allow_rule_that_outranks test_each_priority_has test_a_
 ALLOWED_SKIPS += test_the_rule_all test_a_rule_that_is_needed_for_its_priority test_a_rule_of_another_priority
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: gpu-table help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ efficacy: apt-test $(STAMP) ## Real operations in real containers under every pr
 
 docker: apt-test $(STAMP) ## Real Docker under our profiles, runc and crun, in the lab (an hour); writes docs/docker.json
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy.docker $(DOCKER)
+
+gpu-table: apt-test $(STAMP) ## `phoenix gpu` beside both kernels on every configuration of its table (half an hour)
+	@PHOENIX_GPU_TABLE=1 $(VENV)/bin/python -m pytest -s $(SIDE_BY_SIDE) tests/lab/test_gpu.py
 
 workloads: apt-test $(STAMP) ## Guests full of ordinary services under every profile, in the lab (an hour a release); writes docs/workloads.md and .json
 	@PYTHONPATH=src:. $(VENV)/bin/python -m workloads $(WORKLOADS)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ STOPPED = (errno.EACCES, errno.EPERM)
 FIRST = 1000
 BATCH = 8
 """Containers that one order to the guest starts, one after the other."""
+USUALLY = 24
+"""Of the configurations; each takes seconds to start under emulation."""
 ROOTS = {True: "990", False: "991"}
 """The container whose root all privileged ones use, and the others."""
 PYTHON = (
@@ -68,6 +72,11 @@ def answers(said: dict[str, list[int]]) -> dict[str, tuple[bool, bool]]:
     return found
 
 
+def chosen(names: list[str]) -> list[str]:
+    """All of them where PHOENIX_GPU_TABLE is set (`make gpu-table`); else some, always the same."""
+    return names if os.environ.get("PHOENIX_GPU_TABLE") else sorted(random.Random(16).sample(names, USUALLY))
+
+
 def test_phoenix_gpu_agrees_with_the_kernel(lab: Lab, tell: Callable[[str], None]) -> None:
     lab.install_phoenix()
     make_nodes(lab)
@@ -75,6 +84,7 @@ def test_phoenix_gpu_agrees_with_the_kernel(lab: Lab, tell: Callable[[str], None
         lab.put(f"/tmp/{name}", (GUEST / name).read_bytes())
     table = {str(FIRST + number): found for number, found in enumerate(cases())}
     assert len(table) >= 80
+    table = {name: table[name] for name in chosen(list(table))}
     declare(lab, {})
     roots = [make_container(lab, ctid, privileged=kind, profile="unconfined") for kind, ctid in ROOTS.items()]
     real: dict[str, Any] = {}
