@@ -11,7 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema python3-rich
 # An ordinary user's build of the lab needs a range of user ids.
 APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring $(if $(SUDO),uidmap)
-APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish mandoc
+APT_DEB := dpkg-dev debhelper dh-python lintian
+APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish mandoc systemd $(APT_DEB)
 # One process a core: a file's tests, or in the lab a release's, stay in one (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 # Tests that may skip under CI, as pytest -k would name them; keep it short.
@@ -25,7 +26,7 @@ ALLOWED_SKIPS += test_an_allow_rule_that_outranks test_each_priority_has test_a_
 ALLOWED_SKIPS += test_the_rule_all test_a_rule_that_is_needed_for_its_priority test_a_rule_of_another_priority
 
 .DEFAULT_GOAL := help
-.PHONY: gpu-table help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -50,13 +51,18 @@ $(STAMP): requirements.lock | apt-venv
 	  -r requirements.lock >$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
+# Prometheus's own judge of metrics and rules; its package would start a server on this machine.
+$(VENV)/bin/promtool: | $(STAMP)
+	@echo "taking promtool out of Debian's package prometheus"
+	@tools/promtool $@
+
 demo: apt-lab ## The documents' three containers on a real AppArmor kernel with real LXC, in QEMU
 	@bin/phoenix lab demo
 
 demo-directory: apt-run ## The same workflow on a host that is only a directory: seconds, no QEMU
 	@tools/demo
 
-test: apt-test $(STAMP) ## Linters and types, then all tests
+test: apt-test $(STAMP) $(VENV)/bin/promtool ## Linters and types, then all tests
 	@ALLOWED_SKIPS="$(ALLOWED_SKIPS)" $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=
 
 unit: apt-run $(STAMP) ## Unit and property tests only: seconds; root only where a package is missing
@@ -81,6 +87,10 @@ fuzz: $(STAMP) ## Readers of configurations, JSON, manifests and journals on 5,0
 bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; writes bench/results.json
 	@$(VENV)/bin/python bench/run.py
 
+deb: ## The Debian package, into dist/
+	@tools/need $(SUDO) $(APT_RUN) $(APT_DEB)
+	@tools/deb
+
 install: ## Into /usr/local/phoenix_hypervisor (PREFIX=DIR: elsewhere), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"
 
@@ -97,6 +107,12 @@ efficacy: apt-test $(STAMP) ## Real operations in real containers under every pr
 
 docker: apt-test $(STAMP) ## Real Docker under our profiles, runc and crun, in the lab (an hour); writes docs/docker.json
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy.docker $(DOCKER)
+
+package-test: apt-test $(STAMP) ## The Debian package in the lab: installed, upgraded, removed, purged, on both kernels
+	@PHOENIX_PACKAGE=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_package.py
+
+corpus-test: apt-test $(STAMP) ## Real denials by every way that a log knows, read again, on both kernels
+	@PHOENIX_CORPUS=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_denials.py
 
 gpu-table: apt-test $(STAMP) ## `phoenix gpu` beside both kernels on every configuration of its table (half an hour)
 	@PHOENIX_GPU_TABLE=1 $(VENV)/bin/python -m pytest -s $(SIDE_BY_SIDE) tests/lab/test_gpu.py

@@ -19,7 +19,7 @@ CONFIG = "phoenix_lxc_configs.json"
 def checkout(tmp_path: Path) -> Path:
     top = tmp_path / "checkout"
     top.mkdir()
-    for name in ("src", "bin", "etc", "tools"):
+    for name in ("src", "bin", "etc", "tools", "units"):
         shutil.copytree(TOP / name, top / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TOP / "requirements.lock", top)
     return top
@@ -120,3 +120,23 @@ def test_man_finds_a_page_for_each_command(checkout: Path, tmp_path: Path) -> No
     pages = {path.name for path in (tmp_path / "dest/usr/local/share/man").rglob("*.[15]")}
     assert "no man pages" not in said, "make test installs what they need"
     assert {"phoenix.1", "phoenix-apply.1", "phoenix_orchestrator.1", "phoenix_lxc_configs.5"} <= pages
+
+
+def test_beside_the_package_nothing_is_installed(checkout: Path, tmp_path: Path) -> None:
+    to = tmp_path / "dest"
+    packaged = to / "usr/share/phoenix-hypervisor/bin/phoenix"
+    packaged.parent.mkdir(parents=True)
+    packaged.touch()
+    done = subprocess.run(
+        [checkout / "tools/install", to, PREFIX], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "apt-get remove phoenix-hypervisor" in done.stderr
+    assert [path for path in to.rglob("*") if path.is_file()] == [packaged]
+
+
+def test_the_timers_call_what_is_installed(checkout: Path, tmp_path: Path) -> None:
+    _install(checkout, tmp_path / "dest")
+    units = tmp_path / "dest/usr/local/lib/systemd/system"
+    assert {path.name for path in units.iterdir()} == {path.name for path in (TOP / "units").iterdir()}
+    for path in units.glob("*.service"):
+        assert f"\nExecStart={PREFIX}/bin/phoenix " in path.read_text()

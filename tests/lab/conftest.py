@@ -13,8 +13,20 @@ from phoenix_hypervisor.lab.recipe import RELEASES
 from support.lab_demand import demand_tools
 from support.lab_host import make_ready
 
+LONG = {"test_every_way_of_every_event": "PHOENIX_CORPUS", "test_package.py": "PHOENIX_PACKAGE"}
+"""Tests that take minutes on each release, and the variable that asks for them (docs/internals/lab.md)."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def _is_wanted(item: pytest.Item) -> bool:
+    names = (item.name.partition("[")[0], item.path.name)
+    return all(os.environ.get(LONG[name]) for name in names if name in LONG)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left = [item for item in items if not _is_wanted(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     for item in items:
         if "/tests/lab/" in str(item.path).replace(os.sep, "/"):
             item.add_marker(pytest.mark.lab)

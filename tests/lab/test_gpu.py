@@ -23,7 +23,7 @@ STOPPED = (errno.EACCES, errno.EPERM)
 FIRST = 1000
 BATCH = 8
 """Containers that one order to the guest starts, one after the other."""
-USUALLY = 24
+USUALLY = 12
 """Of the configurations; each takes seconds to start under emulation."""
 ROOTS = {True: "990", False: "991"}
 """The container whose root all privileged ones use, and the others."""

@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "phoenix_hypervisor.cli.accept:accept",
         "Accept the rule that a denial is offered, as source.",
     ),
+    "metrics": ("phoenix_hypervisor.cli.metrics_text:metrics", "The state of this host, for Prometheus."),
+    "watch": ("phoenix_hypervisor.cli.watch:watch", "Check this host every hour, by timers of systemd."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),

@@ -28,6 +28,7 @@ from phoenix_hypervisor.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
+    from phoenix_hypervisor.engine.requests import ApplyRequest, SetupRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,21 @@ class Request:
             restart=self.restart,
             adopt=self.adopt,
         )
+
+
+def wanted_of(request: ApplyRequest | SetupRequest) -> Request:
+    """What a program asked, in the words of a plan.  Raises UsageError where it names nothing."""
+    from phoenix_hypervisor.engine.requests import SetupRequest
+
+    if isinstance(request, SetupRequest):
+        return Request((), adopt=request.adopt)
+    if request.ctids is None:
+        return Request(None, request.start, request.restart, skip_refused=request.skip_refused)
+    if not request.ctids:
+        raise UsageError("the request names no container", hint="ctids=None asks for all, setup for none")
+    from phoenix_hypervisor.plan.chosen import read
+
+    return Request(read(request.ctids), request.start, request.restart, skip_refused=request.skip_refused)
 
 
 def gather(session: Session, request: Request) -> HostFacts:

@@ -114,6 +114,17 @@ class Journal:
                     found.append(entry)
         return found, unreadable
 
+    def newest(self) -> Entry | None:
+        """The newest transaction that can be read: their numbers count all that ever began."""
+        with self._open() as directory:
+            for number in self._numbers(directory) if directory is not None else ():
+                assert directory is not None
+                with contextlib.suppress(PhoenixError):
+                    entry = self._read(directory, number)
+                    if entry is not None:
+                        return entry
+        return None
+
     def unfinished(self) -> Entry | None:
         """The transaction that neither ended nor was undone: only the newest can be one."""
         with self._open() as directory:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from phoenix_hypervisor.errors import PhoenixError, UsageError
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.denials import Denials
     from phoenix_hypervisor.engine.following import Counted
-    from phoenix_hypervisor.engine.gather import Request
     from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
+    from phoenix_hypervisor.engine.monitoring import Monitoring
     from phoenix_hypervisor.engine.opening import GpuAccesses
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.proposing import Proposed
@@ -56,21 +56,6 @@ def told(session: Session, progress: results.Progress) -> Iterator[None]:
         yield
     finally:
         session.host.waiting = None
-
-
-def _workflow_request(request: requests.ApplyRequest | requests.SetupRequest) -> Request:
-    from phoenix_hypervisor.engine.gather import Request
-    from phoenix_hypervisor.engine.requests import SetupRequest
-
-    if isinstance(request, SetupRequest):
-        return Request((), adopt=request.adopt)
-    if request.ctids is None:
-        return Request(None, request.start, request.restart, skip_refused=request.skip_refused)
-    if not request.ctids:
-        raise UsageError("the request names no container", hint="ctids=None asks for all, setup for none")
-    from phoenix_hypervisor.plan.chosen import read
-
-    return Request(read(request.ctids), request.start, request.restart, skip_refused=request.skip_refused)
 
 
 class Phoenix:
@@ -142,6 +127,7 @@ class Phoenix:
         single containers is in the result's `refusals`, whether or not the request says `skip_refused`.
         """
         from phoenix_hypervisor.engine import requests, workflow
+        from phoenix_hypervisor.engine.gather import wanted_of
         from phoenix_hypervisor.engine.recovery import judge_journal
         from phoenix_hypervisor.engine.results import Planned
 
@@ -154,7 +140,7 @@ class Phoenix:
             entry, plan = undo.prepare(session, request.transaction)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
-        wanted = replace(_workflow_request(request), skip_refused=True)
+        wanted = replace(wanted_of(request), skip_refused=True)
         prepared = workflow.prepare(session, wanted, compare=True)
         return Planned(plan=prepared.plan, effects=prepared.effects, findings=findings)
 
@@ -177,17 +163,17 @@ class Phoenix:
     def _apply(
         self, request: requests.ApplyRequest | requests.SetupRequest, progress: results.Progress
     ) -> results.Applied:
+        from phoenix_hypervisor.engine.gather import wanted_of
         from phoenix_hypervisor.engine.recovery import recover_first
         from phoenix_hypervisor.engine.results import Applied
         from phoenix_hypervisor.engine.workflow import execute, prepare
 
-        wanted = _workflow_request(request)
+        wanted = wanted_of(request)
         session = self._session()
         with told(session, progress):
             recovered = recover_first(session, progress)
             if recovered is not None:
                 progress(recovered)
-            wanted = _workflow_request(request)
             done = execute(session, wanted, prepare(session, wanted), progress)
         if done.recovered is not None:
             recovered = done.recovered
@@ -301,6 +287,12 @@ class Phoenix:
         from phoenix_hypervisor.engine.trial_face import Trials
 
         return Trials(self._session)
+
+    def monitoring(self) -> Monitoring:
+        """Metrics, and the timers that look at this host by themselves."""
+        from phoenix_hypervisor.engine.monitoring import Monitoring
+
+        return Monitoring(self._session)
 
     # Transactions -----------------------------------------------------------------
 

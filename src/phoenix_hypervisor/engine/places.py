@@ -16,6 +16,8 @@ from phoenix_hypervisor.profiles.sources import ACCEPTED, is_passed_over
 CONFIG_NAME = "phoenix_lxc_configs.json"
 HOME_ETC = "/usr/local/phoenix_hypervisor/etc"
 """Where `make install` puts profile sources and policy tests, unless PREFIX says otherwise."""
+SHARE_ETC = "/usr/share/phoenix-hypervisor/etc"
+"""Where the Debian package has them."""
 CLUSTER, OWN = "/etc/pve/phoenix", "/etc/phoenix_hypervisor"
 FOLDERS = (CLUSTER, OWN, HOME_ETC)
 """Where a configuration is looked for, below the root: a cluster's, a host's own, and the documents'."""
@@ -83,6 +85,12 @@ def _is_installed() -> bool:
     return os.path.isdir(os.path.join(_TOP, "shipped"))
 
 
+def _is_checkout() -> bool:
+    """Neither `make install` nor the package takes the Makefile along."""
+    sources = os.path.isdir(os.path.join(_TOP, "etc", "apparmor"))
+    return sources and os.path.isfile(os.path.join(_TOP, "Makefile"))
+
+
 def default_place(host: Host) -> str:
     """The host path where a new configuration goes, its folder perhaps still to be made.
 
@@ -138,8 +146,9 @@ def _only_accepted(folder: str) -> bool:
 
 def _installed(host: Host) -> list[str]:
     """Where what came with Phoenix may lie: with what runs, or on the host that is worked on."""
-    places = [os.path.join(_TOP, "etc"), host.root.locate(HOME_ETC)]
-    return places if host.root.is_live else places[::-1]
+    there = [host.root.locate(SHARE_ETC), host.root.locate(HOME_ETC)]
+    with_us = os.path.join(_TOP, "etc")
+    return [with_us, *there] if host.root.is_live else [*there, with_us]
 
 
 def config_for_policy(host: Host, given: str | None) -> str | None:
@@ -148,7 +157,6 @@ def config_for_policy(host: Host, given: str | None) -> str | None:
     A checkout that Phoenix is run from comes first on `/`: nothing need be installed to ask.
     Raises UsageError for a configuration that was given and is not there.
     """
-    is_checkout = os.path.isdir(os.path.join(_TOP, "etc", "apparmor")) and not _is_installed()
-    if given is None and host.root.is_live and is_checkout:
+    if given is None and host.root.is_live and _is_checkout():
         return None
     return find_config(host, given)

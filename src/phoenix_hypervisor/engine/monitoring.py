@@ -1,0 +1,35 @@
+"""What looks at a host by itself, as programs use it: `Phoenix.monitoring()`.
+
+Owns those methods; each looks at the host anew.  Must not print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from phoenix_hypervisor.engine import watching
+from phoenix_hypervisor.engine.measuring import measure
+from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.report.metrics import Measured
+
+
+class Monitoring:
+    """Metrics and timers of one host."""
+
+    def __init__(self, session: Callable[[], Session]) -> None:
+        """`session` looks at the host anew."""
+        self._session = session
+
+    def measure(self) -> Measured:
+        """The state of the host; `report.metrics.exposition` makes text of it."""
+        from phoenix_hypervisor import __version__
+
+        return measure(self._session(), __version__)
+
+    def timers(self) -> tuple[watching.Timer, ...]:
+        """The timers that look at this host by themselves, as systemd has them."""
+        return watching.timers(self._session())
+
+    def switch(self, on: bool) -> tuple[watching.Timer, ...]:
+        """Switch those timers on or off."""
+        return watching.switch(self._session(), on)
