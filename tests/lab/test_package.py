@@ -18,6 +18,8 @@ from support.lab_host import HOME, box, phoenix
 NAME = "phoenix-hypervisor"
 CONFIG = "/etc/phoenix_hypervisor/phoenix_lxc_configs.json"
 SHARE = "usr/share/phoenix-hypervisor/etc/apparmor"
+BIN, ASIDE = "/usr/local/bin/phoenix", "/root/aside"
+"""The lab's own command."""
 OTHER = "abstractions/of-the-distribution"
 CONTROL = """Package: of-the-distribution
 Version: {version}
@@ -83,13 +85,14 @@ def _distribution(folder: Path, version: int, rule: str) -> Path:
 @pytest.fixture
 def bare(lab: Lab) -> Iterator[Lab]:
     """A guest without Phoenix."""
-    lab.run(f"rm -rf {HOME} /usr/local/bin/phoenix* /var/lib/phoenix /etc/phoenix_hypervisor", check=True)
+    lab.run(f"rm -rf {HOME} /var/lib/phoenix /etc/phoenix_hypervisor; mv {BIN} {ASIDE}", check=True)
     try:
         yield lab
     finally:
         lab.run(
             f"dpkg --purge {NAME} of-the-distribution; rm -rf /etc/phoenix_hypervisor /etc/apparmor.d/local/lxc-base"
         )
+        lab.run(f"test ! -e {ASIDE} || mv {ASIDE} {BIN}", check=True)
         lab.install_phoenix()
 
 
@@ -103,10 +106,9 @@ def _dpkg(lab: Lab, *words: str, path: Path | None = None) -> Result:
 def _ours(lab: Lab) -> list[str]:
     """What of Phoenix lies in the guest."""
     places = "/etc /usr /var /run /lib/systemd"
-    found = lab.run(
-        f"find {places} -path '*hoenix*' -not -path '/usr/lib/phoenix-lab*' 2>/dev/null; ls /etc/apparmor.d"
-    )
-    return [line for line in found.stdout.splitlines() if "hoenix" in line or line.startswith("lxc-base")]
+    found = lab.run(f"find {places} -path '*hoenix*' 2>/dev/null; ls /etc/apparmor.d")
+    lines = [line for line in found.stdout.splitlines() if "phoenix-lab" not in line]
+    return [line for line in lines if line.startswith(("/etc", "/usr", "/var", "/run", "/lib", "lxc-base"))]
 
 
 def test_confined_before_during_and_after(bare: Lab, small: Path, later: Path, tmp_path: Path) -> None:
@@ -178,6 +180,7 @@ def test_confined_before_during_and_after(bare: Lab, small: Path, later: Path, t
 
 
 def test_beside_make_install_it_refuses(bare: Lab, package: Path) -> None:
+    bare.run(["mv", ASIDE, BIN], check=True)
     bare.install_phoenix()
     done = _dpkg(bare, "-i", path=package)
     assert not done.ok and "two installations would fight" in done.stderr.lower()
