@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def _ours(lab: Lab) -> list[str]:
     """What of Phoenix lies in the guest."""
     places = "/etc /usr /var /run /lib/systemd"
     found = lab.run(f"find {places} -path '*hoenix*' 2>/dev/null; ls /etc/apparmor.d")
-    lines = [line for line in found.stdout.splitlines() if "phoenix-lab" not in line]
+    lines = [line for line in found.stdout.splitlines() if not re.search("phoenix-lab|zoneinfo", line)]
     return [line for line in lines if line.startswith(("/etc", "/usr", "/var", "/run", "/lib", "lxc-base"))]
 
 
