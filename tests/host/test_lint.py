@@ -16,6 +16,7 @@ from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.host.process import find_program
 from phoenix_hypervisor.policy.lint import CODES
 from phoenix_hypervisor.policy.source import Source, Statement
+from support.sarif import sarif_faults
 from support.shipped import takes_optional
 
 PARSER = find_program("apparmor_parser") or ""
@@ -148,6 +149,7 @@ def test_sarif(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     log = json.loads(capsys.readouterr().out)
     assert (log["version"], log["$schema"].rpartition("/")[2]) == ("2.1.0", "sarif-schema-2.1.0.json")
+    assert sarif_faults(log) == []
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(CODES)

@@ -313,9 +313,10 @@ def lint(
         found = settings.phoenix().lint(request, busy.step)
     if sarif:
         from phoenix_hypervisor.cli.output import emit
-        from phoenix_hypervisor.cli.policy_sarif import document
+        from phoenix_hypervisor.cli.policy_sarif import run_of
+        from phoenix_hypervisor.report.sarif import document
 
-        emit(document(found))
+        emit(document([run_of(found.sources, found.findings)]))
     else:
         words_of.show_lint(settings, found)
     return EXIT_FAILED if found.open else EXIT_OK

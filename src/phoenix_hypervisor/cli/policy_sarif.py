@@ -1,70 +1,45 @@
-"""Findings of `policy lint` as SARIF 2.1.0, for code scanning.
+"""Findings of `policy lint` for code scanning.
 
-Owns that document.  Must not ask anything.  Source: the standard of OASIS, sections 3.14 (run), 3.27
-(result), 3.29 (physical location), 3.35 (suppression) and 3.49 (rule).
+Owns which of them cost safety; the document is `report.sarif`'s.
 """
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from collections.abc import Iterable, Sequence
 
 from phoenix_hypervisor import __version__
-from phoenix_hypervisor.policy.lint import CODES
+from phoenix_hypervisor.policy.lint import CODES, Habit
+from phoenix_hypervisor.report.sarif import Result, Rule, Run
 
-if TYPE_CHECKING:
-    from phoenix_hypervisor.engine.ask import Linted
-    from phoenix_hypervisor.policy.lint import Habit
-
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _NOTES = ("redundant-rule", "accepted-not-needed", "covered-by-file", "slow-compile", "large-policy")
 """What costs no safety."""
 
 
-def document(found: Linted) -> dict[str, object]:
-    """The log: one run, with a rule for each code that lint knows."""
-    rules = [
-        {
-            "id": code,
-            "shortDescription": {"text": f"{meaning[0].upper()}{meaning[1:]}."},
-            "defaultConfiguration": {"level": _level(code)},
-        }
-        for code, meaning in CODES.items()
-    ]
-    driver = {"name": "phoenix policy lint", "version": __version__, "rules": rules}
-    run = {
-        "tool": {"driver": driver},
-        "artifacts": [{"location": {"uri": _uri(path)}} for path in found.sources],
-        "results": [_result(one) for one in found.findings],
-        "columnKind": "unicodeCodePoints",
-    }
-    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+def run_of(sources: Sequence[str], findings: Iterable[Habit], failed: str = "") -> Run:
+    """What lint found in these files, with a rule for each code that it knows."""
+    return Run(
+        tool="phoenix policy lint",
+        version=__version__,
+        rules={code: Rule(meaning=meaning, level=_level(code)) for code, meaning in CODES.items()},
+        results=[_result(one) for one in findings],
+        looked_at=sources,
+        failed=failed,
+    )
 
 
-def _result(one: Habit) -> dict[str, object]:
+def _result(one: Habit) -> Result:
     file, _, line = one.place.rpartition(":")
-    place: dict[str, object] = {"artifactLocation": {"uri": _uri(file if line.isdigit() else one.place)}}
-    if line.isdigit():
-        place["region"] = {"startLine": int(line)}
-        if one.rule:
-            place["region"] = {"startLine": int(line), "snippet": {"text": one.rule}}
-    result: dict[str, object] = {
-        "ruleId": one.code,
-        "ruleIndex": list(CODES).index(one.code),
-        "level": _level(one.code),
-        "message": {"text": one.message},
-        "locations": [{"physicalLocation": place}],
-    }
-    if one.waived is not None:
-        result["suppressions"] = [{"kind": "inSource", "justification": one.waived}]
-    return result
+    at_line = line.isdigit()
+    return Result(
+        rule=one.code,
+        level=_level(one.code),
+        message=one.message,
+        path=file if at_line else one.place,
+        line=int(line) if at_line else None,
+        snippet=one.rule,
+        waived=one.waived,
+    )
 
 
 def _level(code: str) -> str:
     return "note" if code in _NOTES else "warning"
-
-
-def _uri(path: str) -> str:
-    """The file as a URI: relative ones stay so, for whoever shows them beside the sources."""
-    return f"file://{quote(path)}" if os.path.isabs(path) else quote(path)
