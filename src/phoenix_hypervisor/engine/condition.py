@@ -149,7 +149,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             *(_without_records(session) if hidden else judge_journal(session)),
             *judge_companion(store.companion() if needed and not hidden else None),
         ),
-        unmediated=_unmediated(session),
+        unmediated=unmediated(session),
         without_line=session.runtime.without_line(),
         configuration=session.configuration,
     )
@@ -194,7 +194,7 @@ def _refused(
     return {spec.ctid: refused_now(spec, state, facts, shipped) for spec, state in facts.pairs}
 
 
-def _unmediated(session: Session) -> tuple[Gap, ...] | None:
+def unmediated(session: Session) -> tuple[Gap, ...] | None:
     """None where no kernel says: there is no securityfs below the root."""
     kernel = session.host.kernel.features()
     if kernel is None:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 
 from phoenix_hypervisor.containers.runtimes.registry import kind_of
+from phoenix_hypervisor.engine.debian import packages
 from phoenix_hypervisor.engine.journal import Journal
 from phoenix_hypervisor.engine.places import belonging, find_config
 from phoenix_hypervisor.errors import PhoenixError
@@ -80,7 +81,7 @@ def diagnose(host: Host, config: str | None) -> Machine:
     kind = kind_of(host)
     return Machine(
         system=_system(host),
-        packages=_packages(host),
+        packages=packages(host, PACKAGES),
         runtime=kind.title if kind.found(host) else None,
         release=uname.release,
         holes=open_holes(uname.release, uname.version),
@@ -104,17 +105,6 @@ def _text(host: Host, path: str) -> str:
 def _system(host: Host) -> str:
     match = re.search(r'(?m)^PRETTY_NAME="?([^"\n]*)', _text(host, "/etc/os-release"))
     return match[1] if match is not None else ""
-
-
-def _packages(host: Host) -> dict[str, str]:
-    """From dpkg's own list: `pveversion` and `dpkg-query` take longer than all else here."""
-    found = {}
-    for block in _text(host, "/var/lib/dpkg/status").split("\n\n"):
-        name = block.partition("\n")[0].removeprefix("Package: ")
-        if name in PACKAGES and re.search(r"(?m)^Status: .* installed$", block):
-            match = re.search(r"(?m)^Version: (\S+)", block)
-            found[name] = match[1] if match is not None else ""
-    return found
 
 
 def _unmediated(host: Host, configuration: str | None) -> tuple[Gap, ...] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.accepting import Accepted
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.denials import Denials
+    from phoenix_hypervisor.engine.fleet_face import Fleet
     from phoenix_hypervisor.engine.following import Counted
     from phoenix_hypervisor.engine.importing import Imported
     from phoenix_hypervisor.engine.inspection import Checked
@@ -293,6 +294,12 @@ class Phoenix:
         from phoenix_hypervisor.engine.monitoring import Monitoring
 
         return Monitoring(self._session)
+
+    def fleet(self) -> Fleet:
+        """This node among others: its facts for them, and what their facts say."""
+        from phoenix_hypervisor.engine.fleet_face import Fleet
+
+        return Fleet(self._session)
 
     # Transactions -----------------------------------------------------------------
 

@@ -37,6 +37,16 @@ def loaded_policy(root: Root, name: str) -> list[LoadedPolicy]:
     return [found for folder in _folders(_top(root), name) for found in _gather(folder, name)]
 
 
+def all_hashes(root: Root) -> dict[str, list[LoadedPolicy]]:
+    """Every loaded profile of the host's own namespace and its children, by its name."""
+    found: dict[str, list[LoadedPolicy]] = {}
+    for folder in _folders(_top(root), None):
+        # What the kernel writes otherwise in a folder's name it has in this file as it is.
+        name = _text(f"{folder}/name") or os.path.basename(folder).rpartition(".")[0]
+        found[name] = _gather(folder, name, raw=False)
+    return found
+
+
 def raw_policy(root: Root, name: str, limit: int) -> bytes | None:
     """What the loaded profile `name` was loaded from, at most `limit` bytes; None where that is not shown."""
     for folder in _folders(_top(root), name):
@@ -66,14 +76,14 @@ def _folders(parent: str, name: str | None) -> list[str]:
     ]
 
 
-def _gather(folder: str, name: str) -> list[LoadedPolicy]:
+def _gather(folder: str, name: str, *, raw: bool = True) -> list[LoadedPolicy]:
     hashes = tuple((a, text) for a in _HASHES if (text := _text(f"{folder}/{a}")) is not None)
     raw_hashes = tuple((a, text) for a in _HASHES if (text := _text(f"{folder}/raw_{a}")) is not None)
-    raw = None if hashes or raw_hashes else _read(f"{folder}/raw_data")
-    found = [LoadedPolicy(name, hashes, raw_hashes, raw)]
+    blob = None if hashes or raw_hashes or not raw else _read(f"{folder}/raw_data")
+    found = [LoadedPolicy(name, hashes, raw_hashes, blob)]
     for child in _folders(f"{folder}/profiles", None):
         own = _text(f"{child}/name") or os.path.basename(child).rpartition(".")[0]
-        found += _gather(child, f"{name}//{own.rpartition('//')[2]}")
+        found += _gather(child, f"{name}//{own.rpartition('//')[2]}", raw=raw)
     return found
 
 
