@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("phoenix_hypervisor.cli.metrics_text:metrics", "The state of this host, for Prometheus."),
     "facts": ("phoenix_hypervisor.cli.facts_text:facts", "What this node tells others of itself."),
     "watch": ("phoenix_hypervisor.cli.watch:watch", "Check this host every hour, by timers of systemd."),
+    "hook": ("phoenix_hypervisor.cli.hook:hook", "Ask Phoenix before a container starts."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),
     "rollback": ("phoenix_hypervisor.cli.history:rollback", "Undo a transaction."),
     "check": ("phoenix_hypervisor.cli.check:check", "Check configuration, profiles and policy tests."),

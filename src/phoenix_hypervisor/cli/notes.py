@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.cli.gpu_notes import NOTES as GPU_NOTES
+from phoenix_hypervisor.cli.hook_words import HOOK
 from phoenix_hypervisor.cli.phrases import (
     DECLARE,
     KEPT,
@@ -86,6 +87,7 @@ _NOTES: Mapping[Coded, Entry] = {
     **RISKS,
     **GPU_NOTES,
     **TRIALS,
+    **HOOK,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
         "exists with other content that Phoenix did not install",

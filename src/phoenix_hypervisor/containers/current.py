@@ -100,6 +100,10 @@ class Containers:
         value, lines, kept = self._wanted(spec, desired, conf)
         return bool(lines or kept) or codec.edit(conf, value) is not None
 
+    def profile_line(self, spec: ContainerSpec, desired: Desired, conf: codec.Conf) -> str | None:
+        """The value that Phoenix would write into the profile line; None: no line."""
+        return self._wanted(spec, desired, conf)[0]
+
     def is_running(self, ctid: str) -> bool:
         """Whether the container is known to run."""
         return bool((self._running() or {}).get(ctid))

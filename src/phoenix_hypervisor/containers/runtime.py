@@ -134,6 +134,39 @@ class Found:
     """Why it cannot be read."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookPlace:
+    """Where a script goes that containers may name, to be asked before they start."""
+
+    folder: str
+    """Host path of its directory."""
+    file: str
+    """Its name there."""
+    key: str
+    """The key by which a container's configuration names it."""
+    value: str
+    """What stands there."""
+    shared: bool = False
+    """Other nodes of the cluster see the same file."""
+    name_it: str
+    """What makes a container name it, `{ctid}` in the container's place."""
+    forget_it: str
+    """What takes that out again."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.file}"
+
+
+@runtime_checkable
+class Hooking(Protocol):
+    """A runtime whose containers can name a script that is run before they start."""
+
+    def hook_place(self, storage: str | None) -> HookPlace:
+        """Where it goes; `storage` is the operator's choice.  Raises PhoenixError where there is none."""
+        ...
+
+
 @runtime_checkable
 class Clustered(Protocol):
     """A runtime that sees the configurations of other nodes."""

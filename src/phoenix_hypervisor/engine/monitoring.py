@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from phoenix_hypervisor.engine import watching
-from phoenix_hypervisor.engine.measuring import measure
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.report.metrics import Measured
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.hooking import Hook
+    from phoenix_hypervisor.report.metrics import Measured
 
 
 class Monitoring:
-    """Metrics and timers of one host."""
+    """Metrics, timers and the hook of one host."""
 
     def __init__(self, session: Callable[[], Session]) -> None:
         """`session` looks at the host anew."""
@@ -23,8 +26,15 @@ class Monitoring:
     def measure(self) -> Measured:
         """The state of the host; `report.metrics.exposition` makes text of it."""
         from phoenix_hypervisor import __version__
+        from phoenix_hypervisor.engine.measuring import measure
 
         return measure(self._session(), __version__)
+
+    def hook(self) -> Hook:
+        """The script that containers may name, so that Phoenix is asked before they start."""
+        from phoenix_hypervisor.engine.hooking import Hook
+
+        return Hook(self._session)
 
     def timers(self) -> tuple[watching.Timer, ...]:
         """The timers that look at this host by themselves, as systemd has them."""

@@ -7,6 +7,7 @@ not read what is in them.
 from __future__ import annotations
 
 import os
+import sys
 
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.machine import Host
@@ -160,3 +161,11 @@ def config_for_policy(host: Host, given: str | None) -> str | None:
     if given is None and host.root.is_live and _is_checkout():
         return None
     return find_config(host, given)
+
+
+def program() -> tuple[str, ...]:
+    """This Phoenix, as another process finds it."""
+    path = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    if os.path.basename(path) == "phoenix" and os.access(path, os.X_OK):
+        return (path,)
+    return (sys.executable, "-m", "phoenix_hypervisor")

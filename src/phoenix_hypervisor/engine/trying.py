@@ -7,13 +7,13 @@ Owns reading what each needs and performing it as one transaction; what is to be
 from __future__ import annotations
 
 import os
-import sys
 
 from phoenix_hypervisor.containers import conf as codec
 from phoenix_hypervisor.containers.current import conf_fault
 from phoenix_hypervisor.engine.gather import Request, container_facts
 from phoenix_hypervisor.engine.on_trial import boot_id, desired_for, newest, spec_of, stage_of
 from phoenix_hypervisor.engine.perform import confirm, locked, run, who
+from phoenix_hypervisor.engine.places import program
 from phoenix_hypervisor.engine.recovery import recover, recover_first
 from phoenix_hypervisor.engine.requests import DenialsRequest, EndTrialRequest, TrialRequest
 from phoenix_hypervisor.engine.results import Applied, Refused, TrialEnded
@@ -182,7 +182,7 @@ def _timer(session: Session, trial: Trial) -> Processes:
         "--property=Restart=on-failure",
         "--property=RestartSec=60",
         "--",
-        *_program(),
+        *program(),
         "try",
         trial.ctid,
         "--end",
@@ -193,14 +193,6 @@ def _timer(session: Session, trial: Trial) -> Processes:
 
 def _no_timer(ctid: str) -> Processes:
     return (("systemctl", "stop", f"{unit(ctid)}.timer"),)
-
-
-def _program() -> tuple[str, ...]:
-    """This Phoenix, as another process finds it."""
-    path = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
-    if os.path.basename(path) == "phoenix" and os.access(path, os.X_OK):
-        return (path,)
-    return (sys.executable, "-m", "phoenix_hypervisor")
 
 
 def _lines(session: Session, ctid: str, facts: BeginFacts, *, restart: bool) -> Plan:

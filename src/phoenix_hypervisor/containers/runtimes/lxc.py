@@ -16,14 +16,19 @@ from phoenix_hypervisor.containers.gpu_nodes import Nodes
 from phoenix_hypervisor.containers.runtimes.liblxc import LXC_DIR, LibLxc
 from phoenix_hypervisor.containers.runtimes.lxc_devices import device_problems, mount_lines, network_lines
 from phoenix_hypervisor.containers.runtimes.registry import RuntimeKind
-from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory, temporary_name
 from phoenix_hypervisor.host.trust import writable_by_others
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec, is_ctid
 from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Note, ReadOnly
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.containers.runtime import HookPlace
 
 CREATE_DIR = "/var/lib/phoenix/create"
+HOOK_DIR = "/etc/lxc"
 _SUBID = re.compile(rb"^root:(\d+):(\d+)", re.M)
 
 
@@ -177,6 +182,22 @@ class PlainLxc(LibLxc):
 
     def start_argv(self, ctid: str) -> tuple[str, ...]:
         return ("lxc-start", "-n", ctid, "-o", f"/var/log/lxc/{ctid}.log", "-l", "INFO")
+
+    def hook_place(self, storage: str | None) -> HookPlace:
+        """LXC runs `lxc.hook.pre-start` on the host, before anything of the container is there."""
+        from phoenix_hypervisor.containers.runtime import HookPlace
+
+        if storage is not None:
+            raise UsageError("plain LXC has no storages", where="--storage")
+        line = f"lxc.hook.pre-start = {HOOK_DIR}/phoenix-hook"
+        return HookPlace(
+            folder=HOOK_DIR,
+            file="phoenix-hook",
+            key="lxc.hook.pre-start",
+            value=f"{HOOK_DIR}/phoenix-hook",
+            name_it=f"put the line `{line}` into {LXC_DIR}/{{ctid}}/config",
+            forget_it=f"take the line `{line}` out of {LXC_DIR}/{{ctid}}/config",
+        )
 
     def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
         return (("lxc-stop", "-n", ctid, "-t", "60"), self.start_argv(ctid))

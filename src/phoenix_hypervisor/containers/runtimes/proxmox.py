@@ -25,7 +25,7 @@ from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Manager, Note, Read
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.containers.runtime import Found
+    from phoenix_hypervisor.containers.runtime import Found, HookPlace
 
 CONF_DIR = "/etc/pve/lxc"
 LOCK_DIR = "/run/lock/lxc"
@@ -257,6 +257,23 @@ class Proxmox(LibLxc):
 
     def start_argv(self, ctid: str) -> tuple[str, ...]:
         return ("pct", "start", ctid)
+
+    def hook_place(self, storage: str | None) -> HookPlace:
+        """A snippet: Proxmox runs a container's `hookscript` from a storage (PVE::GuestHelpers)."""
+        from phoenix_hypervisor.containers.runtime import HookPlace
+        from phoenix_hypervisor.containers.runtimes.storages import snippets
+
+        found = snippets(self._host, storage, self.node())
+        value = f"{found.storage}:snippets/phoenix"
+        return HookPlace(
+            folder=found.folder,
+            file="phoenix",
+            key="hookscript",
+            value=value,
+            shared=found.shared,
+            name_it=f"pct set {{ctid}} --hookscript {value}",
+            forget_it="pct set {ctid} --delete hookscript",
+        )
 
     def restart_argv(self, ctid: str) -> tuple[tuple[str, ...], ...]:
         # `pct restart` does not exist; reboot is stop and start, with a new configuration.

@@ -1,7 +1,7 @@
-"""Proxmox's storages: what a container that is to be created names, and this node does not have.
+"""Proxmox's storages: what a container that is to be created names, and this node does not have; snippets.
 
 Owns reading /etc/pve/storage.cfg (PVE::SectionConfig, PVE::Storage::Plugin of libpve-storage-perl 8 and 9)
-for that.  `pct create` would say the same, after profiles are installed and other containers created.
+for these.  `pct create` would say the same, after profiles are installed and other containers created.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import ContainerSpec
@@ -21,6 +22,8 @@ _HEADER = re.compile(r"([a-z][a-z0-9]*):\s*(\S+)\s*")
 _VOLUME = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]):(.*)")
 _ALWAYS = "local"
 """Proxmox has it whether the file names it or not."""
+_OWN, _MOUNTED = ("dir", "btrfs"), ("nfs", "cifs", "cephfs", "glusterfs")
+"""Kinds of storages with a directory: on the host's own disks, and mounted by Proxmox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class Storage:
         if content is not None and "content" in self.settings:
             return None if content in _words(self.settings["content"]) else content
         return None
+
+
+_LOCAL = Storage("dir", {"path": "/var/lib/vz"})
 
 
 def read_storages(data: bytes) -> dict[str, Storage]:
@@ -66,7 +72,7 @@ def storage_problems(host: Host, spec: ContainerSpec, node: str | None, place: s
     data = host.content(STORAGES)
     if not isinstance(data, bytes):
         return []
-    known = {_ALWAYS: Storage("dir", {"path": "/var/lib/vz"}), **read_storages(data)}
+    known = {_ALWAYS: _LOCAL, **read_storages(data)}
     problems = []
     for where, name, content in _named(spec):
         storage = known.get(name)
@@ -104,6 +110,50 @@ def _template(storage: Storage | None, name: str) -> str | None:
     kind, _, file = name.partition("/")
     plain = kind == "vztmpl" and file and "/" not in file and "path" in storage.settings
     return f"{storage.settings['path'].rstrip('/')}/template/cache/{file}" if plain else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snippets:
+    """Where a storage has its snippets on this node."""
+
+    storage: str
+    folder: str
+    """Host path."""
+    shared: bool
+
+
+def snippets(host: Host, chosen: str | None, node: str | None) -> Snippets:
+    """The snippets of the storage that was chosen; else of the first that is meant for them, else of `local`.
+
+    Proxmox runs a hook from any storage with a directory, whatever `content` says (PVE::GuestHelpers,
+    check_hookscript).  Raises PhoenixError where that storage has none on this node.
+    """
+    data = host.content(STORAGES)
+    known = {_ALWAYS: _LOCAL, **(read_storages(data) if isinstance(data, bytes) else {})}
+    if chosen is not None and chosen not in known:
+        raise PhoenixError(f"storage {chosen!r:.60} is not known", hint="known: " + ", ".join(sorted(known)))
+    ready = [
+        name
+        for name, storage in known.items()
+        if "snippets" in _words(storage.settings.get("content", ""))
+        and storage.lacks(node, "snippets") is None
+        and storage.kind in (*_OWN, *_MOUNTED)
+    ]
+    name = chosen or (_ALWAYS if _ALWAYS in ready or not ready else ready[0])
+    storage = known[name]
+    if storage.kind not in (*_OWN, *_MOUNTED) or storage.lacks(node, None) is not None:
+        text = f"storage {name} has no directory on this node"
+        raise PhoenixError(text, where=STORAGES, hint="choose another one with --storage NAME")
+    top = storage.settings.get("path", f"/mnt/pve/{name}").rstrip("/")
+    folders = dict(word.partition("=")[::2] for word in _words(storage.settings.get("content-dirs", "")))
+    folder = f"{top}/{folders.get('snippets', 'snippets').strip('/')}"
+    # Beneath a mount that is away it would land on the host's own disk.
+    if not host.exists(folder if storage.kind in _MOUNTED else top):
+        raise PhoenixError(
+            "is not there", where=host.root.shown(folder), hint=f"pvesm status --storage {name}"
+        )
+    shared = storage.kind in _MOUNTED or storage.settings.get("shared", "0") != "0"
+    return Snippets(name, folder, shared)
 
 
 def _words(text: str) -> list[str]:
