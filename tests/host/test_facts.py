@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -96,7 +95,7 @@ def test_the_features_are_called_by_the_packed_kernel_that_has_them(two: LiveHos
 def test_gpus_and_their_nodes(two: LiveHost) -> None:
     (two.root / "dev").mkdir(exist_ok=True)
     for number in (0, 1):
-        os.mknod(two.root / f"dev/nvidia{number}", 0o20666, os.makedev(195, number))
+        (two.root / f"dev/nvidia{number}").touch()
     found = two.phoenix("facts", "--json").document
     assert [one["number"] for one in found["gpus"]] == [0, 1]
     assert found["devices"]["/dev/nvidia1"] == ["c", 195, 1]

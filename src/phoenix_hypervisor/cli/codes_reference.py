@@ -37,6 +37,7 @@ _ROLES = {
     Role.WARNING: "Warnings: done all the same, but look at it",
     Role.FAULT: "Faults of the configuration and of profile sources (exit 1)",
     Role.FINDING: "Findings of `status` and `verify`",
+    Role.AGAINST: "`migrate-check`: what speaks against moving a container (exit 3)",
     Role.FAILURE: "A transaction failed: where, why, and how that left the host (exit 1)",
     Role.PROGRESS: "Told while a run waits",
     Role.STAYED: "A transaction was rolled back, and this stays: `left` of `history`",

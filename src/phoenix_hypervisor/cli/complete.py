@@ -122,6 +122,11 @@ def _containers(
     return items
 
 
+def complete_nodes(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
+    """Nodes of the cluster."""
+    return _items(_settings(context).phoenix().fleet().known_nodes(), word)
+
+
 def complete_profiles(context: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Profiles, and files where the word looks like a path."""
     if "/" in word or word.startswith("."):

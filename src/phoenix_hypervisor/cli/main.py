@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "metrics": ("phoenix_hypervisor.cli.metrics_text:metrics", "The state of this host, for Prometheus."),
     "facts": ("phoenix_hypervisor.cli.facts_text:facts", "What this node tells others of itself."),
+    "migrate-check": (
+        "phoenix_hypervisor.cli.migrate:migrate_check",
+        "What speaks against moving a container to another node.",
+    ),
     "watch": ("phoenix_hypervisor.cli.watch:watch", "Check this host every hour, by timers of systemd."),
     "hook": ("phoenix_hypervisor.cli.hook:hook", "Ask Phoenix before a container starts."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),

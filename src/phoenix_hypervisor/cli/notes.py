@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from phoenix_hypervisor.cli.gpu_notes import NOTES as GPU_NOTES
 from phoenix_hypervisor.cli.hook_words import HOOK
+from phoenix_hypervisor.cli.moving_words import MOVING
 from phoenix_hypervisor.cli.phrases import (
     DECLARE,
     KEPT,
@@ -88,6 +89,7 @@ _NOTES: Mapping[Coded, Entry] = {
     **GPU_NOTES,
     **TRIALS,
     **HOOK,
+    **MOVING,
     Code.FILE_UNUSABLE: ("{why}", "move it away, or remove the source"),
     Code.FILE_FOREIGN: (
         "exists with other content that Phoenix did not install",

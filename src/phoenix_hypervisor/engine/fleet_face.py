@@ -11,6 +11,11 @@ from collections.abc import Callable
 from phoenix_hypervisor.engine import bundling
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.bundle import Bundle
+from phoenix_hypervisor.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phoenix_hypervisor.engine.moving import Checked
+    from phoenix_hypervisor.engine.requests import MoveRequest
 
 
 class Fleet:
@@ -27,3 +32,15 @@ class Fleet:
     def publish_facts(self) -> tuple[Bundle, str]:
         """The same, written where the cluster keeps it; and that place.  Raises Refused without quorum."""
         return bundling.publish(self._session())
+
+    def migrate_check(self, request: MoveRequest) -> Checked:
+        """What speaks against moving a container to another node; writes nothing."""
+        from phoenix_hypervisor.engine.moving import check
+
+        return check(self._session(), request)
+
+    def known_nodes(self) -> dict[str, str]:
+        """The nodes of this cluster, for the completion of words."""
+        from phoenix_hypervisor.engine.known import nodes
+
+        return nodes(self._session().host)

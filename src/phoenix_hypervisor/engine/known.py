@@ -65,6 +65,12 @@ def profiles(host: Host, settings: HostSettings) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def nodes(host: Host) -> dict[str, str]:
+    """The nodes of the cluster; none where there is no cluster."""
+    found = host.content("/etc/pve/nodes")
+    return dict.fromkeys(sorted(found), "") if isinstance(found, list) else {}
+
+
 def transactions(host: Host) -> dict[str, str]:
     """Transactions that are kept, newest first: time and command by number."""
     from phoenix_hypervisor.engine.journal import Journal

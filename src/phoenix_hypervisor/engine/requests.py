@@ -41,6 +41,19 @@ class RollbackRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRequest:
+    """Ask what speaks against moving a container to another node."""
+
+    container: str
+    """A CTID or a name."""
+    node: str
+    facts: str | None = None
+    """The file with that node's facts; None: where the cluster keeps them."""
+    max_age: float = 24 * 3600.0
+    """Seconds; older facts are a reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRequest:
     """Look at containers and profiles."""
 

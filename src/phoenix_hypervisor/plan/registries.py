@@ -11,10 +11,11 @@ from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.fault_codes import Fault
 from phoenix_hypervisor.plan.gpu_codes import GpuCode
 from phoenix_hypervisor.plan.hook_codes import HookCode
+from phoenix_hypervisor.plan.migration_codes import MoveCode
 from phoenix_hypervisor.plan.roles import Coded
 from phoenix_hypervisor.plan.trial_codes import TrialCode
 
-REGISTRIES: tuple[type[Coded], ...] = (Code, Fault, GpuCode, HookCode, TrialCode)
+REGISTRIES: tuple[type[Coded], ...] = (Code, Fault, GpuCode, HookCode, TrialCode, MoveCode)
 
 
 def every() -> Iterator[Coded]:

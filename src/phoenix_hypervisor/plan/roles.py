@@ -28,6 +28,8 @@ class Role(Enum):
     """`status` and `verify`: something is not as declared, or worth knowing."""
     FAILURE = "failure"
     """A transaction failed: where, why, and how that left the host."""
+    AGAINST = "against"
+    """`migrate-check`: it speaks against moving a container to another node."""
     PROGRESS = "progress"
     """Told while a run waits."""
     STAYED = "stayed"
