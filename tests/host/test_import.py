@@ -426,3 +426,25 @@ def test_merge_through_a_link(one: DirectoryHost) -> None:
     one.conf("101")
     assert one.phoenix("import", "--merge").code == 0
     assert one.config.is_symlink() and "101" in json.loads(real.read_text())["lxc_configs"]
+
+
+def test_a_dry_run_says_the_very_bytes_and_writes_nothing(host: DirectoryHost) -> None:
+    host.conf("101", "arch: amd64\nhostname: web\n")
+    host.config.unlink(missing_ok=True)
+    before = contents(host.folder)
+    planned = host.phoenix("import", "--merge", "--dry-run", "--json").document
+    assert contents(host.folder) == before
+    assert (planned["dry_run"], planned["written"], planned["before"]) == (True, False, None)
+    done = host.phoenix("import", "--merge", "--json").document
+    assert done["written"] and done["after"] == planned["after"] == host.config.read_bytes().decode()
+    host.conf("102")
+    standing = host.config.read_text()
+    planned = host.phoenix("import", "--merge", "--dry-run", "--json").document
+    assert planned["before"] == standing and '"102"' in planned["after"]
+    assert "nothing written" in host.phoenix("import", "--merge", "--dry-run").out
+    assert host.phoenix("import", "--dry-run").code == 1, "as without it: the file is there"
+    assert host.config.read_text() == standing
+    host.phoenix("import", "--merge")
+    assert host.config.read_text() == planned["after"]
+    again = host.phoenix("import", "--merge", "--dry-run", "--json").document
+    assert again["before"] == again["after"] and again["containers"] == []

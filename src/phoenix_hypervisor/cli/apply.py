@@ -155,6 +155,7 @@ def _finish(
                 **document,
                 "changed": changed,
                 "failed": failed,
+                "transaction": None if applied is None else applied.transaction,
                 "recovered": None if recovered is None else recovered_document(recovered),
                 "unconfirmed": notes(unconfirmed),
             }

@@ -29,8 +29,8 @@ from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.cli.tables import Form, Row, table
 from phoenix_hypervisor.cli.words import past, summary
 from phoenix_hypervisor.engine.requests import RollbackRequest
-from phoenix_hypervisor.engine.results import RollbackRefused
-from phoenix_hypervisor.errors import EXIT_OK, UsageError
+from phoenix_hypervisor.engine.results import Applied, RollbackRefused
+from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_OK, UsageError
 from phoenix_hypervisor.plan.actions import path_of
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.entries import COMMITTED
@@ -39,9 +39,9 @@ from phoenix_hypervisor.values import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from phoenix_hypervisor.engine.results import Event, Recovered, TransactionRecord
+    from phoenix_hypervisor.engine.results import Event, TransactionRecord
     from phoenix_hypervisor.plan.entries import Entry
-    from phoenix_hypervisor.plan.model import Conflict, Plan
+    from phoenix_hypervisor.plan.model import Conflict
 
 
 def summary_of(entry: Entry) -> str:
@@ -111,22 +111,23 @@ def _document(one: TransactionRecord) -> dict[str, Any]:
 
 @click.command()
 @click.argument("number", required=False, metavar="[ID]", shell_complete=complete_transactions)
+@click.option("--restart", is_flag=True, help="Restart the containers that it had started, where they run.")
 @click.option("--dry-run", is_flag=True, help="Show what would be undone and do nothing.")
 @global_options
 @click.pass_obj
-def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
+def rollback(settings: Settings, number: str | None, restart: bool, dry_run: bool) -> int:
     """Undo a transaction: without ID, the newest setup or apply that was not undone.
 
     A rollback is a transaction too: `rollback` with its ID does again what it undid.
     """
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 8):
         raise UsageError(f"{number!r} is not a transaction", hint="`phoenix history` lists their numbers")
-    request = RollbackRequest(transaction=None if number is None else int(number))
+    request = RollbackRequest(transaction=None if number is None else int(number), restart=restart)
     try:
         if dry_run:
             planned = settings.phoenix().plan(request)
             show_planned(settings, planned)
-            return _finish(settings, planned.plan, planned.undoes, None, dry_run=True)
+            return _finish(settings, Applied(plan=planned.plan, undoes=planned.undoes), dry_run=True)
         settings.begin_writing()
         with Busy(settings, "working") as busy:
 
@@ -140,25 +141,28 @@ def rollback(settings: Settings, number: str | None, dry_run: bool) -> int:
             click.echo(printable("\n".join(_three_states(conflict, error.transaction))), err=True)
         raise
     show_notes(settings, "skipped", applied.plan.skipped, "cyan")
-    return _finish(settings, applied.plan, applied.undoes, applied.recovered, dry_run=False)
+    return _finish(settings, applied, dry_run=False)
 
 
-def _finish(
-    settings: Settings, plan: Plan, undoes: int | None, recovered: Recovered | None, *, dry_run: bool
-) -> int:
+def _finish(settings: Settings, applied: Applied, *, dry_run: bool) -> int:
+    plan, recovered, failed = applied.plan, applied.recovered, len(applied.unconfirmed)
+    show_notes(settings, "undone, but", applied.unconfirmed, "red")
     if settings.json:
         emit(
             {
                 "dry_run": dry_run,
-                "undoes": undoes,
+                "undoes": applied.undoes,
+                "transaction": applied.transaction,
                 **plan_document(plan),
                 "changed": len(plan.actions),
+                "failed": failed,
+                "unconfirmed": notes(applied.unconfirmed),
                 "recovered": None if recovered is None else recovered_document(recovered),
             }
         )
-    if undoes is not None:
-        recap(settings, ok=plan.ok, changed=len(plan.actions), skipped=len(plan.skipped))
-    return EXIT_OK
+    if applied.undoes is not None:
+        recap(settings, ok=plan.ok, changed=len(plan.actions), skipped=len(plan.skipped), failed=failed)
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _three_states(conflict: Conflict, number: int) -> list[str]:

@@ -11,7 +11,7 @@ import click
 
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.options import global_options
-from phoenix_hypervisor.cli.output import echo, emit, notes, printable, recap, say, show_notes
+from phoenix_hypervisor.cli.output import echo, emit, exact, notes, printable, recap, say, show_notes
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.engine.requests import ImportRequest
 from phoenix_hypervisor.errors import EXIT_NO, EXIT_OK, UsageError
@@ -35,46 +35,56 @@ MAX_LINES = 40
 )
 @click.option("--merge", is_flag=True, help="Add to a file that is there the containers that it lacks.")
 @click.option("--all-nodes", is_flag=True, help="The containers of the cluster's other nodes too.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option("--propose", is_flag=True, help="Show which profile fits each container, and write nothing.")
 @global_options
 @click.pass_obj
-def import_(settings: Settings, output: str | None, merge: bool, all_nodes: bool, propose: bool) -> int:
+def import_(
+    settings: Settings, output: str | None, merge: bool, all_nodes: bool, dry_run: bool, propose: bool
+) -> int:
     """Write the configuration of the containers that stand; they stay as they are.
 
     Planning right after it finds nothing to do. A container that cannot be read is named and left
     out (exit 3).
     """
     if propose:
-        if output is not None or merge or all_nodes:
+        if output is not None or merge or all_nodes or dry_run:
             raise UsageError("--propose writes nothing and looks at this node: it goes alone")
         from phoenix_hypervisor.cli.proposed import run_propose
 
         return run_propose(settings)
     prints = output == "-"
     request = ImportRequest(
-        output=None if prints else output, merge=merge, all_nodes=all_nodes, write=not prints
+        output=None if prints else output,
+        merge=merge,
+        all_nodes=all_nodes,
+        write=not prints,
+        dry_run=dry_run,
     )
     with Busy(settings, "reading containers"):
         found = settings.phoenix().import_(request)
     if settings.json:
-        emit(_document(found, prints))
+        emit(_document(found, prints, dry_run=dry_run))
     elif prints:
         echo(found.data.decode().removesuffix("\n"))
         for one in notes(found.left_out):
             echo(printable(f"left out {one['target']}: {one['text']}"), err=True)
     else:
-        _show(settings, found)
+        _show(settings, found, dry_run=dry_run)
     return EXIT_NO if found.left_out else EXIT_OK
 
 
-def _document(found: Imported, prints: bool) -> dict[str, Any]:
+def _document(found: Imported, prints: bool, *, dry_run: bool) -> dict[str, Any]:
     containers = [
         {"ctid": one.ctid, "declared": dict(one.entry), "not_written": list(one.not_written)}
         for one in found.containers
     ]
     text: dict[str, object] = {"configuration": json.loads(found.data.decode("utf-8-sig"))} if prints else {}
     return {
+        "dry_run": dry_run,
         "path": found.path,
+        "before": exact(found.before),
+        "after": exact(found.data),
         "written": found.written,
         "containers": containers,
         "declared_already": found.declared,
@@ -83,7 +93,7 @@ def _document(found: Imported, prints: bool) -> dict[str, Any]:
     }
 
 
-def _show(settings: Settings, found: Imported) -> None:
+def _show(settings: Settings, found: Imported, *, dry_run: bool) -> None:
     shown = found.containers if settings.verbose else found.containers[:MAX_LINES]
     for one in shown:
         say(settings, _line(one, settings.verbose), "red" if _unconfined(one) else None)
@@ -99,7 +109,9 @@ def _show(settings: Settings, found: Imported) -> None:
     unconfined = [one.ctid for one in found.containers if _unconfined(one)]
     if unconfined:
         say(settings, f"unconfined by a line of their own: {_listed(unconfined)}", "red")
-    if found.written:
+    if dry_run and found.data != found.before:
+        say(settings, f"{found.path}: nothing written; --dry-run only shows what would be")
+    elif found.written:
         say(
             settings,
             f"{found.path}: containers added {len(found.containers)}, there already {found.declared}",

@@ -254,7 +254,10 @@ _NOTES: Mapping[Coded, Entry] = {
         "assign another profile first",
     ),
     Code.PERHAPS_ASSIGNED: ("would be removed, but container {containers} may be assigned to it", NOT_READ),
-    Code.CARRIED: ("would be unloaded, but PID {pids} runs under it", "stop the container first"),
+    Code.CARRIED: (
+        "would be unloaded, but PID {pids} runs under it",
+        "stop it first, or use --restart",
+    ),
     Code.INCLUDED: (
         "would be removed, but profile {profiles} includes it",
         "roll back the transaction that installed that profile first",

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Sequence
 
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.errors import PhoenixError, Problem, ProblemsError
-from phoenix_hypervisor.plan.actions import Action, AssignLines, InstallFile, path_of, processes_of
+from phoenix_hypervisor.plan.actions import (
+    Action,
+    AssignLines,
+    InstallFile,
+    RemoveFile,
+    path_of,
+    processes_of,
+)
 from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.declared import is_ctid
 from phoenix_hypervisor.plan.model import Finding, Note, Plan
@@ -265,8 +272,28 @@ def _action_document(action: Action) -> dict[str, Any]:
         "summary": summary(action),
         "path": path_of(action),
         "diff": diff_lines(action),
+        **_states(action),
         "processes": [list(argv) for argv in processes_of(action)],
     }
+
+
+def _states(action: Action) -> dict[str, Any]:
+    """What a file holds before and after, byte for byte; None: no file, or of no file is it known."""
+    match action:
+        case InstallFile():
+            return {"before": exact(action.before), "after": exact(action.after)}
+        case RemoveFile():
+            return {"before": exact(action.before), "after": None}
+        case AssignLines():
+            lines = [{"key": one.key, "value": one.value, "old": one.old} for one in action.lines]
+            return {"before": exact(action.before), "after": exact(action.after), "lines": lines}
+        case _:
+            return {}
+
+
+def exact(data: bytes | None) -> str | None:
+    """Bytes as text that gives them back with `surrogateescape`."""
+    return None if data is None else data.decode("utf-8", "surrogateescape")
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:

@@ -17,14 +17,17 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.actions import (
     MANAGED_KEYS,
     SECCOMP_KEY,
+    Action,
     AssignLines,
     InstallFile,
     LoadProfile,
     RemoveFile,
+    RestartContainer,
+    StartContainer,
     UnloadProfile,
 )
 from phoenix_hypervisor.plan.inverse import Step
-from phoenix_hypervisor.plan.rollback import Line, RollbackFacts
+from phoenix_hypervisor.plan.rollback import Line, Restart, RollbackFacts
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.drift import known_policy
 from phoenix_hypervisor.profiles.includes import APPARMOR_D
@@ -32,9 +35,15 @@ from phoenix_hypervisor.profiles.installed import closure_with, includers
 
 
 def gather_rollback(
-    session: Session, runtime: Runtime, steps: Sequence[Step], earlier: int | None = None
+    session: Session,
+    runtime: Runtime,
+    steps: Sequence[Step],
+    earlier: int | None = None,
+    begun: Sequence[Action] = (),
 ) -> RollbackFacts:
     """What undoing `steps` decides from; `earlier` is what could be undone in their place.
+
+    The containers that `begun` started are to be started again.
 
     Raises PhoenixError for a host that cannot be read.
     """
@@ -65,8 +74,20 @@ def gather_rollback(
         naming={COMPANION: _naming(runtime, manifest)} if COMPANION in changed else {},
         closures={name: closure_with(host, name, changed) for name in again},
         earlier=earlier,
+        restarts=_restarts(runtime, begun),
         argv=session.kernel_argv(),
     )
+
+
+def _restarts(runtime: Runtime, done: Sequence[Action]) -> dict[str, Restart]:
+    """What restarts each container that `done` started and that runs now."""
+    started = [one.target for one in done if isinstance(one, StartContainer | RestartContainer)]
+    running = (runtime.processes() or {}) if started else {}
+    return {
+        ctid: Restart(runtime.restart_argv(ctid), frozenset(process.pid for process in running[ctid]))
+        for ctid in dict.fromkeys(started)
+        if ctid in running
+    }
 
 
 def _naming(runtime: Runtime, manifest: records.Manifest) -> tuple[str, ...]:

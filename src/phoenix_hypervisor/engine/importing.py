@@ -56,6 +56,8 @@ class Imported:
     """What an import found, and the configuration that says it."""
 
     path: str
+    before: bytes | None
+    """The configuration as it was; None where there was none."""
     data: bytes
     """The whole configuration."""
     written: bool
@@ -116,11 +118,13 @@ def run(session: Session, request: ImportRequest) -> Imported:
     changed = request.write and data != before
     if changed:
         _check(session, target, data, shipped)
+    if changed and not request.dry_run:
         _write(session, request, target, data, before)
     return Imported(
         path=target,
+        before=before,
         data=data,
-        written=changed,
+        written=changed and not request.dry_run,
         containers=tuple(added.values()),
         declared=len(work.here & desired.containers.keys()),
         left_out=tuple(work.left_out),

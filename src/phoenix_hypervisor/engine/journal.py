@@ -42,7 +42,8 @@ def now() -> str:
 class Recorder:
     """The `Log` of one transaction that is under way."""
 
-    def __init__(self, appender: Appender, actions: Sequence[Action]) -> None:
+    def __init__(self, appender: Appender, number: int, actions: Sequence[Action]) -> None:
+        self.number = number
         self._appender = appender
         self._actions = actions
 
@@ -189,7 +190,7 @@ class Journal:
             # Not before: where the new one cannot be made, the old ones are still all there is.
             self._prune(directory, numbers)
             try:
-                yield Recorder(appender, header.actions)
+                yield Recorder(appender, number, header.actions)
             finally:
                 appender.close()
 
@@ -201,7 +202,7 @@ class Journal:
             assert directory is not None
             appender = Appender.open(directory, _name(entry.id))
             try:
-                Recorder(appender, entry.header.actions).end(state, left)
+                Recorder(appender, entry.id, entry.header.actions).end(state, left)
             finally:
                 appender.close()
 

@@ -21,10 +21,20 @@ from phoenix_hypervisor.plan.model import Finding, Note, Plan
 from phoenix_hypervisor.plan.transaction import Performer, Transaction
 from phoenix_hypervisor.profiles import records
 from phoenix_hypervisor.profiles.install import ProfileSteps
+from phoenix_hypervisor.values import dataclass, replace
 
 LOCK = "/run/phoenix/lock"
 """Not in /run/lock, which is open to all: whoever may open a lock file may hold it."""
 LOCK_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """A transaction that was committed."""
+
+    number: int
+    plan: Plan
+    """The plan, with each action as it was really done."""
 
 
 def locked(session: Session) -> AbstractContextManager[None]:
@@ -57,9 +67,10 @@ def performer(
     return perform
 
 
-def confirm(session: Session, plan: Plan) -> tuple[Finding, ...]:
+def confirm(session: Session, plan: Plan, runtime: Runtime | None = None) -> tuple[Finding, ...]:
     """What the starts of a plan that was performed have not brought about; waits for it for a while."""
-    return ContainerSteps(session.host, session.runtime, session.declared).unconfirmed(plan.actions)
+    runtime = session.runtime if runtime is None else runtime
+    return ContainerSteps(session.host, runtime, Desired(containers={})).unconfirmed(plan.actions)
 
 
 def back(session: Session, actions: Sequence[Action]) -> list[Step]:
@@ -74,7 +85,7 @@ def run(
     *,
     undoes: int | None = None,
     runtime: Runtime | None = None,
-) -> None:
+) -> Performed:
     """Apply a plan as one journaled transaction; Phoenix's lock must be held.  Raises PhoenixError."""
     if undoes is None:
         manifest, data = session.store.to_record(), session.store.manifest_bytes
@@ -100,3 +111,4 @@ def run(
             look=ContainerSteps(session.host, runtime, desired).left_behind,
         )
         transaction.execute(plan, progress, lambda: keeper.announce(plan.actions))
+        return Performed(log.number, replace(plan, actions=tuple(transaction.done)))

@@ -138,7 +138,7 @@ class Phoenix:
             from phoenix_hypervisor.engine import undo
 
             session.refuse_if_writable()
-            entry, plan = undo.prepare(session, request.transaction)
+            entry, plan = undo.prepare(session, request)
             return Planned(plan=plan, undoes=entry.id, findings=findings)
         request = requests.ApplyRequest() if request is None else request
         wanted = replace(wanted_of(request), skip_refused=True)
@@ -166,7 +166,6 @@ class Phoenix:
     ) -> results.Applied:
         from phoenix_hypervisor.engine.gather import wanted_of
         from phoenix_hypervisor.engine.recovery import recover_first
-        from phoenix_hypervisor.engine.results import Applied
         from phoenix_hypervisor.engine.workflow import execute, prepare
 
         wanted = wanted_of(request)
@@ -179,7 +178,7 @@ class Phoenix:
         if done.recovered is not None:
             recovered = done.recovered
             progress(recovered)
-        return Applied(plan=done.plan, recovered=recovered, unconfirmed=done.unconfirmed)
+        return done.applied(recovered)
 
     def status(self, request: requests.StatusRequest | None = None) -> Status:
         """What is declared, assigned and running; `as_declared` says whether they agree."""
@@ -316,11 +315,12 @@ class Phoenix:
 
         Raises RollbackRefused, with the three states of each file, where something was changed since.
         """
+        from phoenix_hypervisor.engine.requests import RollbackRequest
         from phoenix_hypervisor.engine.undo import undo
 
         session = self._session()
         with told(session, progress):
-            return undo(session, None if request is None else request.transaction, progress)
+            return undo(session, RollbackRequest() if request is None else request, progress)
 
     def recover(self) -> Recovered | None:
         """Undo what a killed run left; None where there is nothing.  The other methods do it first."""

@@ -38,6 +38,8 @@ class RollbackRequest:
 
     transaction: int | None = None
     """Its number; None: the newest setup or apply that is not undone."""
+    restart: bool = False
+    """Restart the containers that it had started or restarted and whose lines go back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ class ImportRequest:
     """Those of the cluster's other nodes too."""
     write: bool = True
     """False: only make the text."""
+    dry_run: bool = False
+    """Refuse what a run that writes refuses, and write nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,9 @@ class Applied:
     """What was done."""
 
     plan: Plan
+    """Each action as it was really done."""
+    transaction: int | None = None
+    """Its number, which `rollback` takes; None where there was nothing to do."""
     undoes: int | None = None
     """The transaction that a rollback has undone."""
     recovered: Recovered | None = None

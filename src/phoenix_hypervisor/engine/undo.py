@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.engine.gather_rollback import gather_rollback
 from phoenix_hypervisor.engine.journal import Journal
-from phoenix_hypervisor.engine.perform import back, locked, run
+from phoenix_hypervisor.engine.perform import back, confirm, locked, run
 from phoenix_hypervisor.engine.recovery import judge_journal, recover, recover_first
+from phoenix_hypervisor.engine.requests import RollbackRequest
 from phoenix_hypervisor.engine.results import Applied, History, RollbackRefused, TransactionRecord
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.plan.entries import COMMITTED, Entry
 from phoenix_hypervisor.plan.model import Plan
 from phoenix_hypervisor.plan.rollback import decide_rollback, undone_by
+from phoenix_hypervisor.values import replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.results import Progress
@@ -72,34 +74,35 @@ def _chosen(session: Session, entries: Sequence[Entry], number: int | None) -> E
     raise PhoenixError(f"there is no transaction {number}", hint="`phoenix history` lists all that are kept")
 
 
-def prepare(session: Session, number: int | None) -> tuple[Entry, Plan]:
-    """The transaction of that number, or the newest that is not undone, and what undoes it.
+def prepare(session: Session, request: RollbackRequest) -> tuple[Entry, Plan]:
+    """The transaction that is asked for, or the newest that is not undone, and what undoes it.
 
     Nothing is written.  Raises RollbackRefused where something stands in the way.
     """
     entries, _ = Journal(session.host).entries()
-    entry = _chosen(session, entries, number)
+    entry = _chosen(session, entries, request.transaction)
     runtime = session.runtime_named(entry.header.runtime)
     earlier = _next(session, entries, before=entry.id)
     steps = back(session, entry.actions)
-    facts = gather_rollback(session, runtime, steps, None if earlier is None else earlier.id)
+    begun = tuple(entry.actions) if request.restart else ()
+    facts = gather_rollback(session, runtime, steps, None if earlier is None else earlier.id, begun)
     plan = decide_rollback(facts, Plan())
     if plan.conflicts or plan.refusals:
         raise RollbackRefused(entry.id, plan)
     return entry, plan
 
 
-def undo(session: Session, number: int | None, progress: Progress) -> Applied:
+def undo(session: Session, request: RollbackRequest, progress: Progress) -> Applied:
     """Undo a transaction as one transaction.  Raises PhoenixError."""
     session.refuse_if_writable()
     recovered = recover_first(session, progress)
     if recovered is not None:
         progress(recovered)
-        if number in (None, recovered.entry.id):
+        if request.transaction in (None, recovered.entry.id):
             # Without a number the newest was meant: that is this one, and no older one goes as well.
             return Applied(plan=Plan(), recovered=recovered)
     # Without the lock: what is refused writes nothing, not even that.
-    entry, plan = prepare(session, number)
+    entry, plan = prepare(session, request)
     if not plan.actions:
         # Nothing is written, so nothing counts as undone.
         return Applied(plan=plan, recovered=recovered)
@@ -109,9 +112,16 @@ def undo(session: Session, number: int | None, progress: Progress) -> Applied:
                 "another run was interrupted meanwhile; it has been rolled back", hint="run it again"
             )
         # The transaction that was chosen, whatever others have done or undone since.
-        entry, plan = prepare(session, entry.id)
+        entry, plan = prepare(session, replace(request, transaction=entry.id))
         if not plan.actions:
             return Applied(plan=plan, recovered=recovered)
         runtime = session.runtime_named(entry.header.runtime)
-        run(session, plan, progress, undoes=entry.id, runtime=runtime)
-    return Applied(plan=plan, undoes=entry.id, recovered=recovered)
+        done = run(session, plan, progress, undoes=entry.id, runtime=runtime)
+    return Applied(
+        plan=done.plan,
+        transaction=done.number,
+        undoes=entry.id,
+        recovered=recovered,
+        # Not under the lock: it may wait.
+        unconfirmed=confirm(session, done.plan, runtime),
+    )

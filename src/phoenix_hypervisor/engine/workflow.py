@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from phoenix_hypervisor.engine.gather import Request, gather
-from phoenix_hypervisor.engine.results import Recovered, Refused
+from phoenix_hypervisor.engine.results import Applied, Recovered, Refused
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.plan.actions import Action
 from phoenix_hypervisor.plan.decide import decide
@@ -31,8 +31,19 @@ class Prepared:
     """What the policy of changed profiles would allow otherwise, by profile; where it was asked for."""
     recovered: Recovered | None = None
     """What a run that was killed meanwhile had left, and is undone now."""
+    transaction: int | None = None
+    """The number of what was applied."""
     unconfirmed: tuple[Finding, ...] = ()
     """What was applied and is not as declared nevertheless."""
+
+    def applied(self, recovered: Recovered | None) -> Applied:
+        """The answer to who asked for it; `recovered` is what was undone before or meanwhile."""
+        return Applied(
+            plan=self.plan,
+            transaction=self.transaction,
+            recovered=recovered,
+            unconfirmed=self.unconfirmed,
+        )
 
 
 def prepare(session: Session, request: Request, *, compare: bool = False) -> Prepared:
@@ -89,6 +100,7 @@ def execute(
         recovered = recover(fresh)
         prepared = replace(prepare(fresh, request), recovered=recovered)
         if prepared.plan.actions:
-            run(fresh, prepared.plan, progress)
+            done = run(fresh, prepared.plan, progress)
+            prepared = replace(prepared, plan=done.plan, transaction=done.number)
     # Not under the lock: it may wait.
     return replace(prepared, unconfirmed=confirm(fresh, prepared.plan))

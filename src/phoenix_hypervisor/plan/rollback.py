@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from phoenix_hypervisor.plan.actions import (
+    PROFILE_KEY,
     SECCOMP_KEY,
     Action,
     AssignLines,
@@ -18,6 +19,7 @@ from phoenix_hypervisor.plan.actions import (
     LoadWhy,
     ReloadService,
     RemoveFile,
+    RestartContainer,
     Stays,
     UnloadProfile,
 )
@@ -55,6 +57,15 @@ class Line:
     """Why it cannot be edited."""
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """How a container that runs is restarted."""
+
+    processes: tuple[tuple[str, ...], ...]
+    pids: frozenset[int]
+    """Those that end with it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackFacts:
     """The host now, as far as a rollback of `steps` asks."""
@@ -87,6 +98,8 @@ class RollbackFacts:
     """By profile that pulls in a file of `steps`: its closure once all of them are back."""
     earlier: int | None = None
     """The transaction before this one that can be undone."""
+    restarts: Mapping[str, Restart] = field(default_factory=dict)
+    """By container that the transaction started and that runs: how it is restarted."""
     argv: KernelArgv
 
 
@@ -130,6 +143,7 @@ def decide_rollback(facts: RollbackFacts, so_far: Plan) -> Plan:
         _step(step, facts, result)
     if facts.kernel:
         _includers(facts, result)
+    _restarts(facts, result)
     _in_use(facts, result)
     if not result.actions and not result.refusals and not result.conflicts:
         result.skipped.append(Note(Code.NOTHING_TO_UNDO, "rollback", {"earlier": facts.earlier}))
@@ -259,10 +273,28 @@ def _includers(facts: RollbackFacts, result: _Result) -> None:
         )
 
 
+def _restarts(facts: RollbackFacts, result: _Result) -> None:
+    """Restart what runs under the lines that go back: after the loads, before anything is unloaded."""
+    found: list[Action] = []
+    for back in result.actions:
+        how = facts.restarts.get(back.target) if isinstance(back, AssignLines) else None
+        if how is None or not isinstance(back, AssignLines):
+            continue
+        line = back.change(PROFILE_KEY)
+        value = facts.lines[back.target].values.get(PROFILE_KEY) if line is None else line.value
+        found.append(RestartContainer(target=back.target, profile=value, processes=how.processes))
+    if found:
+        unloads = [action for action in result.actions if isinstance(action, UnloadProfile)]
+        others = [action for action in result.actions if not isinstance(action, UnloadProfile)]
+        result.actions = [*others, *found, *unloads]
+
+
 def _in_use(facts: RollbackFacts, result: _Result) -> None:
     """Nothing goes that somebody still needs: a process, a container, another profile."""
     assigned = facts.assignments.after(result.actions)
     removed = {a.path for a in result.actions if isinstance(a, RemoveFile)}
+    restarted = [a.target for a in result.actions if isinstance(a, RestartContainer)]
+    ending = {pid for ctid in restarted for pid in facts.restarts[ctid].pids}
     leaving: dict[str, bool] = {}
     for action in result.actions:
         if isinstance(action, UnloadProfile):
@@ -276,7 +308,7 @@ def _in_use(facts: RollbackFacts, result: _Result) -> None:
         elif assigned.unknown:
             data = {"containers": assigned.unknown}
             result.refusals.append(Note(Code.PERHAPS_ASSIGNED, profile(name), data))
-        pids = carriers(facts.labels, name) if unloads else ()
+        pids = tuple(pid for pid in carriers(facts.labels, name) if pid not in ending) if unloads else ()
         if pids:
             result.refusals.append(Note(Code.CARRIED, profile(name), {"pids": pids[:5]}))
     for action in result.actions:
