@@ -26,7 +26,7 @@ ALLOWED_SKIPS += test_an_allow_rule_that_outranks test_each_priority_has test_a_
 ALLOWED_SKIPS += test_the_rule_all test_a_rule_that_is_needed_for_its_priority test_a_rule_of_another_priority
 
 .DEFAULT_GOAL := help
-.PHONY: gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: moving-test gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ package-test: apt-test $(STAMP) ## The Debian package in the lab: installed, upg
 
 corpus-test: apt-test $(STAMP) ## Real denials by every way that a log knows, read again, on both kernels
 	@PHOENIX_CORPUS=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_denials.py
+
+moving-test: apt-test $(STAMP) ## Debian's releases in the making, all of them (`make test` asks the newest)
+	@PHOENIX_MOVING=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_moving.py
 
 gpu-table: apt-test $(STAMP) ## `phoenix gpu` beside both kernels on every configuration of its table (half an hour)
 	@PHOENIX_GPU_TABLE=1 $(VENV)/bin/python -m pytest -s $(SIDE_BY_SIDE) tests/lab/test_gpu.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -43,7 +44,7 @@ rm -rf if-parser-accepts
 cp -r /etc/apparmor.d /run/apparmor.d.before
 for d in "$optional"/*/; do cp -r "$d" /etc/apparmor.d/; done
 chosen=$optional
-for p in "$optional"/lxc-*; do
+for p in "$optional"/$wanted; do
   apparmor_parser -QK "$p" >/dev/null 2>&1 || { chosen=/run/profiles; break; }
 done
 if [ "$chosen" = /run/profiles ]; then
@@ -52,11 +53,11 @@ if [ "$chosen" = /run/profiles ]; then
   for d in */; do cp -r "$d" /etc/apparmor.d/; done
 fi
 cd "$chosen"
-for p in lxc-*; do
+for p in $wanted; do
   start=$(date +%s%N)
   apparmor_parser -QK -o /run/blob "$p" 2>/run/err || { cat /run/err >&2; exit 1; }
   end=$(date +%s%N)
-  apparmor_parser -rK "$p"
+  apparmor_parser -rB /run/blob
   echo "$p $(( (end - start) / 1000000 )) $(stat -c %s /run/blob) $(sha256sum < /run/blob)"
 done
 """
@@ -73,14 +74,17 @@ def lab_answers(lab: Guest) -> bool:
         return False
 
 
-def install_profiles(lab: Guest) -> dict[str, Any]:
-    """Our profiles into the guest's kernel by the guest's own parser; milliseconds, bytes and hash of each."""
+def install_profiles(lab: Guest, wanted: str = "lxc-*") -> dict[str, Any]:
+    """Our profiles into the guest's kernel by the guest's own parser; milliseconds, bytes and hash of each.
+
+    `wanted` is a shell pattern of profile names: the emulated compiler is slow.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(SOURCES, ".")
     lab.run(["rm", "-rf", "/run/profiles"], check=True)
     lab.put_tar("/run/profiles", buffer.getvalue())
-    said = lab.run(COMPILE, timeout=300, check=True).stdout
+    said = lab.run(f"wanted={shlex.quote(wanted)}\n{COMPILE}", timeout=300, check=True).stdout
     found = {}
     for line in said.splitlines():
         name, took, size, digest, _ = line.split()

@@ -87,14 +87,18 @@ def add_programs(lab: Guest, device: str) -> list[str]:
     return missing
 
 
-def install(lab: Guest, sources: list[Path], includes: list[Path], seccomp: Path | None) -> list[str]:
+def install(
+    lab: Guest, sources: list[Path], includes: list[Path], seccomp: Path | None, wanted: str = "lxc-*"
+) -> list[str]:
     """The shipped profiles into the kernel, then further sources; names of the profiles that are loaded.
+
+    `wanted` is a shell pattern of the shipped ones to take.
 
     `seccomp` stands in for the companion that Phoenix renders for privileged containers.
     `includes` are directories whose files become abstractions/phoenix/ for `sources`; PhoenixError where a
     source does not compile.
     """
-    install_profiles(lab)
+    install_profiles(lab, wanted)
     for directory in includes:
         for path in sorted(directory.iterdir()):
             lab.put(f"/etc/apparmor.d/abstractions/phoenix/{path.name}", path.read_bytes())

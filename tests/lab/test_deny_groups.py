@@ -84,9 +84,8 @@ def load(lab: Lab, without: tuple[str, list[int]] | None) -> Profile:
     include = " ".join(f"-I /tmp/deny/{folder}" for folder in folders(lab))
     source = f"/tmp/deny/{place(lab, PROFILE)}"
     lab.run(
-        f"apparmor_parser -QKS {include} {source} > /tmp/deny.bin"
-        f" && sed -i 's/profile {PROFILE} /profile lxc-t-deny /' {source}"
-        f" && apparmor_parser -r -K {include} {source}",
+        f"sed -i 's/profile {PROFILE} /profile lxc-t-deny /' {source}"
+        f" && apparmor_parser -QKS {include} {source} > /tmp/deny.bin && apparmor_parser -r -B /tmp/deny.bin",
         check=True,
         timeout=120,
     )

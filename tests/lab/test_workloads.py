@@ -27,7 +27,7 @@ def test_an_ordinary_guest_runs_under_the_default_profile(
     said: list[str] = []
     with Lab("trixie", memory=1536, more_disks=[made.disk]) as lab:
         prepare(lab)
-        install(lab, [], [], None)
+        install(lab, [], [], None, wanted=f"{checks.BASE}*")
         place = Place("trixie", "unprivileged", checks.BASE)
         outcome = run_cell(lab, 901, place, "/dev/vdb", rows, seccomp=False, say=said.append)
     assert outcome.label.startswith(f"{outcome.assigned} (")

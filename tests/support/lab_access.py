@@ -25,7 +25,7 @@ def compile_and_load(lab: Guest, paths: Sequence[str]) -> list[Profile]:
     for path in paths:
         lab.run(f"apparmor_parser -QKS {path} > /tmp/blob", check=True, timeout=120)
         found += read_policy(lab.get("/tmp/blob")).profiles
-        lab.run(["apparmor_parser", "-r", path], check=True, timeout=120)
+        lab.run(["apparmor_parser", "-r", "-B", "/tmp/blob"], check=True)
     return found
 
 
