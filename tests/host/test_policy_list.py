@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_hypervisor.policy import listing
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.summary import Line
@@ -79,3 +80,26 @@ def test_of_a_shipped_profile_nine_of_ten_random_allowed_paths_are_told(name: st
         assert all(judge.file(path, letter).allowed for path in paths)
         fit = [line for line in lines if letter in line.access]
         assert sum(any(covers(line, path) for line in fit) for path in paths) >= 0.9 * len(paths)
+
+
+@pytest.mark.parametrize("flags", ["", "complain", "unconfined"])
+def test_names_that_can_be_written_are_those_that_single_questions_allow(flags: str, tmp_path: Path) -> None:
+    """A name that stands for several is one of them as soon as one of its files can be written."""
+    source = tmp_path / "t"
+    rules = "/proc/** rw,\ndeny /proc/sys/kernel/** w,\nallow /proc/sys/kernel/pid_max w,\ndeny /proc/[2-9]*/mem w,\n"
+    source.write_text(
+        f"profile t {f'flags=({flags}) ' * bool(flags)}{{\n{rules}/sys/fs/cgroup/a/** rw,\n}}\n"
+    )
+    blob = tmp_path / "blob"
+    assert run(["--features", "debian-13", "policy", "compile", str(source), "-o", str(blob)]).code == 0
+    profile = read_policy(blob.read_bytes()).get("t")
+    judge = Evaluator(profile)
+    kernel = Path(listing.__file__).parents[1] / "data/names/kernel"
+    names = [name for name in kernel.read_text().split() if name.startswith(("/proc/", "/sys/"))]
+    found = set(listing.list_names(profile, names))
+    for name in names:
+        instances = [name.replace("[0-9]*", digit).replace("*", word) for digit in "12" for word in "ab"]
+        assert (name in found) is any(judge.file(one.encode(), "w").allowed for one in instances), name
+    if not flags:
+        assert {"/proc/[0-9]*/mem", "/sys/fs/cgroup/*/cgroup.procs"} <= found
+        assert "/proc/sys/kernel/core_pattern" not in found and len(found) > 100

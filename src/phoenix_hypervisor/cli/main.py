@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "phoenix_hypervisor.cli.migrate:migrate_check",
         "What speaks against moving a container to another node.",
     ),
+    "report": ("phoenix_hypervisor.cli.report_command:report", "A page about this host, or JSON, or SARIF."),
     "watch": ("phoenix_hypervisor.cli.watch:watch", "Check this host every hour, by timers of systemd."),
     "hook": ("phoenix_hypervisor.cli.hook:hook", "Ask Phoenix before a container starts."),
     "history": ("phoenix_hypervisor.cli.history:history", "Transactions: who, when, what."),

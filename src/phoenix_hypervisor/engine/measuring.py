@@ -40,13 +40,21 @@ def measure(session: Session, version: str) -> Measured:
     )
 
 
-def put(path: str, data: bytes) -> None:
-    """Replace the file at `path`, of the caller's: readers see the old or the new text, never a part.
-
-    Raises UsageError where its directory does not exist, PhoenixError where it cannot be written.
-    """
+def place_of(path: str) -> tuple[str, str]:
+    """Directory and name of a file that is to be replaced.  Raises UsageError where there can be none."""
     parent, name = os.path.split(os.path.abspath(path))
     if not os.path.isdir(parent):
         raise UsageError("parent directory does not exist", where=path, hint=f"mkdir -p {parent}")
+    if os.path.isdir(path):
+        raise UsageError("is a directory", where=path, hint="name a file in it")
+    return parent, name
+
+
+def put(path: str, data: bytes) -> None:
+    """Replace the file at `path`, of the caller's: readers see the old or the new text, never a part.
+
+    Raises UsageError as `place_of`, PhoenixError where it cannot be written.
+    """
+    parent, name = place_of(path)
     with Directory(parent, parent, parent) as directory:
         directory.replace(name, data, before=directory.read(name, MAX_TEXT), mode=0o644)

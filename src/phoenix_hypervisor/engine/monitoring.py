@@ -1,4 +1,4 @@
-"""What looks at a host by itself, as programs use it: `Phoenix.monitoring()`.
+"""What looks at a host and tells others, as programs use it: `Phoenix.monitoring()`.
 
 Owns those methods; each looks at the host anew.  Must not print.
 """
@@ -13,11 +13,12 @@ from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.hooking import Hook
+    from phoenix_hypervisor.report import report_facts
     from phoenix_hypervisor.report.metrics import Measured
 
 
 class Monitoring:
-    """Metrics, timers and the hook of one host."""
+    """Metrics, reports, timers and the hook of one host."""
 
     def __init__(self, session: Callable[[], Session]) -> None:
         """`session` looks at the host anew."""
@@ -35,6 +36,16 @@ class Monitoring:
         from phoenix_hypervisor.engine.hooking import Hook
 
         return Hook(self._session)
+
+    def report(self, words: report_facts.Words, *, keep: bool = False) -> report_facts.Report:
+        """All that a report says; `report.page` and its neighbours make text of it.
+
+        `words` says what codes and transactions mean.  With `keep` the next report is compared with this one.
+        """
+        from phoenix_hypervisor import __version__
+        from phoenix_hypervisor.engine.reporting import look
+
+        return look(self._session(), __version__, words, keep=keep)
 
     def timers(self) -> tuple[watching.Timer, ...]:
         """The timers that look at this host by themselves, as systemd has them."""
