@@ -9,6 +9,7 @@ import pytest
 
 from phoenix_hypervisor import Phoenix
 from phoenix_hypervisor.engine.policy_requests import ExplainRequest, QueryRequest
+from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.process import find_program
 from phoenix_hypervisor.policy.explain import Explanation
 from phoenix_hypervisor.policy.queries import Query, RawQuery, parse_query
@@ -70,6 +71,37 @@ def source(tmp_path: Path, *rules: str, head: str = "profile t {") -> Path:
     path = tmp_path / "t"
     path.write_text("\n".join([head, *rules, "}", ""]))
     return path
+
+
+def test_a_file_may_stand_where_a_profile_is_named(tmp_path: Path) -> None:
+    """As for `query`: the file's one profile, whatever it is called, or the one that is called as the file."""
+    path = source(tmp_path, "/etc/shadow r,", head="profile another {")
+    request = ExplainRequest(question=question(**SHADOW), profile=str(path))
+    assert lines(phoenix().explain(request).explanation) == [2]
+    path.write_text(f"profile {path} {{\n/etc/shadow r,\n}}\nprofile second {{\n}}\n")
+    assert lines(phoenix().explain(request).explanation) == [2]
+    path.write_text("profile first {\n}\nprofile second {\n}\n")
+    with pytest.raises(PhoenixError, match="it holds 2 profiles: first, second"):
+        phoenix().explain(request)
+
+
+def test_a_script_that_a_profile_is_called_after_is_no_source(tmp_path: Path) -> None:
+    script = tmp_path / "usr/bin/tool"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\nexit 0\n")
+    installed = tmp_path / "etc/apparmor.d" / str(script)[1:].replace("/", ".")
+    installed.parent.mkdir(parents=True)
+    (installed.parent / "tunables").mkdir()
+    installed.write_text(f"profile {script} {{\n/etc/shadow r,\n}}\n")
+    host = Phoenix(root=str(tmp_path), parser=PARSER, features="debian-12")
+    answer = host.query(QueryRequest(question=question(**SHADOW), profile=str(script))).answer  # type: ignore[union-attr]
+    assert answer.allowed
+    found = host.explain(ExplainRequest(question=question(**SHADOW), profile=str(script))).explanation
+    assert lines(found) == [2]
+    # A source may begin like a script: the line is a comment to the parser.
+    own = tmp_path / "own"
+    own.write_text("#!/sbin/apparmor_parser\nprofile own {\n/etc/shadow r,\n}\n")
+    assert host.query(QueryRequest(question=question(**SHADOW), profile=str(own))).answer.allowed  # type: ignore[union-attr]
 
 
 @from_4

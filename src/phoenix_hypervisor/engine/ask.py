@@ -176,15 +176,27 @@ def load_policy(sources: PolicySources, operand: Operand) -> Policy:
     from phoenix_hypervisor.engine.policy_files import shown
     from phoenix_hypervisor.policy.reader import looks_compiled, read_policy
 
-    if isinstance(operand, Given) or sources.is_file(operand):
-        data = sources.read(operand)
-        if looks_compiled(data):
-            return _read_compiled(data, shown(_name(operand)))
-        if b"\0" not in data or isinstance(operand, Given):
-            return read_policy(sources.compile(data, _name(operand)))
-        # A program then: profiles are often called after the one that they confine.
-    assert isinstance(operand, str)
-    return read_policy(sources.blob(sources.profile_named(operand)))
+    file = operand if isinstance(operand, Given) else as_file(sources, operand)
+    if file is None:
+        assert isinstance(operand, str)
+        return read_policy(sources.blob(sources.profile_named(operand)))
+    data = sources.read(file)
+    if looks_compiled(data):
+        return _read_compiled(data, shown(file.name))
+    return read_policy(sources.compile(data, file.name))
+
+
+def as_file(sources: PolicySources, word: str) -> Given | None:
+    """The file with policy that a word names; None where it is a profile's name.
+
+    Read once: it may be a pipe.
+    """
+    from phoenix_hypervisor.policy.reader import looks_compiled
+
+    if not sources.is_file(word):
+        return None
+    data = sources.read(word)
+    return None if sources.is_program(word, data) and not looks_compiled(data) else Given(word, data)
 
 
 def _read_compiled(data: bytes, where: str) -> Policy:

@@ -90,6 +90,13 @@ class PolicySources:
         # A pipe counts as well: a shell's <(apparmor_parser ...) is one.
         return os.path.exists(path) and not os.path.isdir(path)
 
+    def is_program(self, path: str, data: bytes) -> bool:
+        """Whether a file is a program rather than a source: profiles are often called after one.
+
+        A script's first line is a comment to the parser as well, so a profile of that name must be there.
+        """
+        return b"\0" in data or (data.startswith(b"#!") and self._is_profile(path))
+
     def write(self, path: str, data: bytes) -> None:
         """Replace a file of the caller's by compiled policy."""
         parent, name = os.path.split(os.path.abspath(path))

@@ -13,6 +13,7 @@ from phoenix_hypervisor.engine.ask import (
     AnsweredEach,
     Explained,
     RawAnswered,
+    as_file,
     find,
     load_source,
 )
@@ -80,19 +81,23 @@ def explain(sources: PolicySources, request: ExplainRequest | DenialRequest) -> 
     from phoenix_hypervisor.audit.line import parse_line
     from phoenix_hypervisor.policy.explain import Explanation
     from phoenix_hypervisor.policy.explain import explain as find_rule
-    from phoenix_hypervisor.policy.reader import read_policy
+    from phoenix_hypervisor.policy.reader import profile_names, read_policy
     from phoenix_hypervisor.policy.source import read_source
 
     line = parse_line(request.line) if isinstance(request, DenialRequest) else None
     name = whose(line) if line is not None and request.profile is None else request.profile
     if request.policy is not None:
         origin = sources.origin(*load_source(sources, request.policy))
+    elif name is not None and line is None and (file := as_file(sources, name)) is not None:
+        origin = sources.origin(*load_source(sources, file))
     elif name is not None:
         name = sources.profile_named(name)
         origin, name = sources.origin_of(name), bare_name(name)
     else:
         raise UsageError("name a profile, or a source with --policy")
     whole = origin.compile(origin.text)
+    if name is not None and name == origin.path and name not in profile_names(whole):
+        name = None  # a file was named: its one profile is meant
     if isinstance(request, DenialRequest):
         assert line is not None
         profile = read_policy(whole).get(name)
