@@ -34,7 +34,7 @@ class Chromium:
         own_read, to_write = os.pipe()
         # It reads from 3 and writes to 4.
         argv = [
-            "sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", program, "--headless",
+            "bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", program, "--headless",
             "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
             f"--user-data-dir={home}", "--no-first-run", "--disable-background-networking", "about:blank",
         ]  # fmt: skip
@@ -49,13 +49,20 @@ class Chromium:
         self._number = 0
         self._session: str | None = None
         self._loaded = False
+        self.asked_for: list[str] = []
+        """What pages wanted to load."""
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            raise
+
+    def _begin(self) -> None:
         (target,) = [t for t in self._ask("Target.getTargets")["targetInfos"] if t["type"] == "page"][:1]
         given = {"targetId": target["targetId"], "flatten": True}
         self._session = self._ask("Target.attachToTarget", **given)["sessionId"]
         self._ask("Page.enable")
         self._ask("Runtime.enable")
-        self.asked_for: list[str] = []
-        """What pages wanted to load."""
         self._ask("Network.enable")
 
     def __enter__(self) -> Chromium:
@@ -64,6 +71,9 @@ class Chromium:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         os.close(self._write)
         os.close(self._read)
         self._process.terminate()
@@ -73,13 +83,17 @@ class Chromium:
         """Show a file in a window of so many pixels, for people who prefer that scheme."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", **size)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._ask("Emulation.setEmulatedMedia", media="screen", features=features)
+        self.media("screen", scheme)
         self.asked_for = []
         self._loaded = False
         self._ask("Page.navigate", url=path.as_uri())
         while not self._loaded:
             self._message()
+
+    def media(self, media: str, scheme: str) -> None:
+        """Show it as on a screen or on paper (`screen`, `print`)."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", media=media, features=features)
 
     def run(self, script: str) -> Any:
         """What an expression in the page comes to; a promise is waited for."""

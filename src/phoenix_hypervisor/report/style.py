@@ -87,6 +87,7 @@ footer{margin-top:3rem;padding-top:1.1rem;border-top:1px solid var(--line);color
 footer dt{color:var(--ink);font-weight:600;margin-top:.8rem}footer dd{margin:.1rem 0;max-width:50rem}
 """
 _CARDS = """
+body{overflow-wrap:anywhere}
 table,tbody,tr,td{display:block;width:auto}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 tr{border:1px solid var(--line);border-radius:8px;padding:.5rem .8rem;margin:.7rem 0;background:var(--panel)}
