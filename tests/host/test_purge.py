@@ -26,7 +26,7 @@ class Removed:
             self.put(name, text)
         noted = [f"{hashlib.sha256(t.encode()).hexdigest()} {root / n}\n" for n, t in self.ours.items()]
         self.put("var/lib/phoenix/installed-files", "".join(noted))
-        self.put("var/lib/phoenix/manifest.json", "{}")
+        self.put("var/lib/phoenix/manifest.json", '{"files": {}}')
         (root / "run/phoenix").mkdir(parents=True)
 
     def put(self, name: str, text: str) -> None:
@@ -34,13 +34,24 @@ class Removed:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+    told = ""
+    """What the removal said."""
+
+    def prerm(self) -> None:
+        done = self._run("prerm", "remove")
+        assert done.returncode == 0, done.stderr
+        self.told = done.stdout
+
     def purge(self) -> subprocess.CompletedProcess[str]:
-        text = (TOP / "debian/phoenix-hypervisor.postrm").read_text()
+        return self._run("postrm", "purge")
+
+    def _run(self, script: str, word: str) -> subprocess.CompletedProcess[str]:
+        text = (TOP / f"debian/phoenix-hypervisor.{script}").read_text()
         for top in ("etc", "var", "run", "proc", "sys"):
             text = text.replace(f"/{top}/", f"{self.root}/{top}/")
         text = text.replace("find /etc", f"find {self.root}/etc")
         return subprocess.run(
-            ["sh", "-c", text, "postrm", "purge"], capture_output=True, text=True, timeout=60, check=False
+            ["sh", "-c", text, script, word], capture_output=True, text=True, timeout=60, check=False
         )
 
     def left(self) -> set[str]:
@@ -76,6 +87,49 @@ def test_an_edited_profile_stays_with_what_it_includes(removed: Removed) -> None
     removed.put("etc/apparmor.d/lxc-a", PROFILE + "# mine\n")
     assert removed.purge().returncode == 0
     assert removed.left() == set(removed.ours)
+
+
+HOOK = "var/lib/vz/snippets/phoenix"
+
+
+@pytest.mark.parametrize(
+    ("conf", "text", "kept"),
+    [
+        ("etc/pve/lxc/101.conf", "memory: 512\n", False),
+        ("etc/pve/lxc/101.conf", "hookscript: local:snippets/mine\n", False),
+        ("etc/pve/lxc/101.conf", "hookscript: local:snippets/phoenix\n", True),
+        ("etc/pve/lxc/101.conf", "memory: 512\n\n[snap]\nhookscript: local:snippets/phoenix\n", True),
+        ("var/lib/lxc/101/config", "lxc.hook.pre-start = /etc/lxc/phoenix-hook\n", True),
+        ("var/lib/lxc/101/config", "lxc.hook.pre-start = /etc/lxc/another\n", False),
+        ("etc/pve/nowhere", "", True),
+    ],
+    ids=["unnamed", "another", "named", "snapshot", "lxc", "lxc another", "no cluster"],
+)
+def test_the_hook_stays_while_a_container_names_it(removed: Removed, conf: str, text: str, kept: bool) -> None:
+    """Without it that container would not start, and without Phoenix it lets every start through."""
+    value = "/etc/lxc/phoenix-hook" if "lxc/101/" in conf else "local:snippets/phoenix"
+    place = value[1:] if value.startswith("/") else HOOK
+    removed.put(place, "#!/bin/sh\n")
+    known = hashlib.sha256(b"#!/bin/sh\n").hexdigest()
+    removed.put("var/lib/phoenix/hook", f"{known} {value} {removed.root / place}\n")
+    removed.put(conf, text.replace("/etc/lxc", f"{removed.root}/etc/lxc") if kept else text)
+    if value.startswith("/"):
+        removed.put("var/lib/phoenix/hook", f"{known} {removed.root}{value} {removed.root / place}\n")
+    removed.prerm()
+    done = removed.purge()
+    assert done.returncode == 0, done.stderr
+    assert (removed.root / place).exists() is kept
+    assert (place in done.stderr) is kept
+    if kept and text:
+        assert str(removed.root / conf) in done.stderr and str(removed.root / conf) in removed.told
+    assert not (removed.root / "var/lib/phoenix").exists()
+
+
+def test_an_edited_hook_stays(removed: Removed) -> None:
+    removed.put(HOOK, "#!/bin/sh\n# mine\n")
+    removed.put("etc/pve/lxc/101.conf", "")
+    removed.put("var/lib/phoenix/hook", f"{'0' * 64} local:snippets/phoenix {removed.root / HOOK}\n")
+    assert removed.purge().returncode == 0 and (removed.root / HOOK).exists()
 
 
 def test_what_phoenix_once_replaced_stays(removed: Removed) -> None:
