@@ -26,7 +26,7 @@ ALLOWED_SKIPS += test_an_allow_rule_that_outranks test_each_priority_has test_a_
 ALLOWED_SKIPS += test_the_rule_all test_a_rule_that_is_needed_for_its_priority test_a_rule_of_another_priority
 
 .DEFAULT_GOAL := help
-.PHONY: moving-test gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install reference lock apt-run apt-lab apt-venv apt-test
+.PHONY: moving-test gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install pictures reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ deb: ## The Debian package, into dist/
 
 install: ## Into /usr/local/phoenix_hypervisor (PREFIX=DIR: elsewhere), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"
+
+pictures: apt-run $(STAMP) ## The pictures of the README, from what `phoenix plan` and `status` print; writes docs/pictures
+	@$(VENV)/bin/python tools/pictures
 
 reference: $(STAMP) ## Write docs/configuration.md and docs/codes.md anew from the code
 	@$(VENV)/bin/python tools/reference
