@@ -105,7 +105,9 @@ HOOK = "var/lib/vz/snippets/phoenix"
     ],
     ids=["unnamed", "another", "named", "snapshot", "lxc", "lxc another", "no cluster"],
 )
-def test_the_hook_stays_while_a_container_names_it(removed: Removed, conf: str, text: str, kept: bool) -> None:
+def test_the_hook_stays_while_a_container_names_it(
+    removed: Removed, conf: str, text: str, kept: bool
+) -> None:
     """Without it that container would not start, and without Phoenix it lets every start through."""
     value = "/etc/lxc/phoenix-hook" if "lxc/101/" in conf else "local:snippets/phoenix"
     place = value[1:] if value.startswith("/") else HOOK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,13 @@ from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.recipe import RELEASES
 from support.lab_demand import demand_tools
 from support.lab_host import make_ready
+from support.packages import make_deb, only_base
 
-LONG = {"test_every_way_of_every_event": "PHOENIX_CORPUS", "test_package.py": "PHOENIX_PACKAGE"}
+LONG = {
+    "test_every_way_of_every_event": "PHOENIX_CORPUS",
+    "test_package.py": "PHOENIX_PACKAGE",
+    "test_timers.py": "PHOENIX_PACKAGE",
+}
 """Tests that take minutes on each release, and the variable that asks for them (docs/internals/lab.md)."""
 
 
@@ -71,3 +77,15 @@ def lab(request: pytest.FixtureRequest, labs: Callable[[str], Lab]) -> Lab:
 def ready(lab: Lab) -> Lab:
     """A guest with the shipped profiles loaded by Phoenix and nothing declared."""
     return make_ready(lab)
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package."""
+    return make_deb(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def small(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with few profiles."""
+    return only_base(package, tmp_path_factory.mktemp("small") / "tree")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,11 @@ import pytest
 
 from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.guestlink import Result
-from support.hosts import TOP
 from support.lab_host import HOME, box, phoenix
+from support.packages import SHARE, built
 
 NAME = "phoenix-hypervisor"
 CONFIG = "/etc/phoenix_hypervisor/phoenix_lxc_configs.json"
-SHARE = "usr/share/phoenix-hypervisor/etc/apparmor"
 BIN, ASIDE = "/usr/local/bin/phoenix", "/root/aside"
 """The lab's own command."""
 OTHER = "abstractions/of-the-distribution"
@@ -31,31 +29,6 @@ Description: an abstraction that the operator's site rules include
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as `make deb` builds it: lintian must have nothing to say."""
-    assert shutil.which("dpkg-buildpackage") and shutil.which("dh") and shutil.which("lintian"), (
-        "make apt-test"
-    )
-    out = tmp_path_factory.mktemp("deb")
-    done = subprocess.run([TOP / "tools/deb", out], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("built "), f"lintian: {done.stdout}"
-    (built,) = out.glob("*.deb")
-    return built
-
-
-@pytest.fixture(scope="session")
-def small(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the profiles for ordinary containers alone: under emulation each takes seconds to compile."""
-    top = tmp_path_factory.mktemp("small") / "tree"
-    subprocess.run(["dpkg-deb", "-R", package, top], check=True, timeout=60)
-    for path in [*(top / SHARE).glob("lxc-*"), *(top / SHARE / "if-parser-accepts").glob("lxc-*")]:
-        if not path.name.startswith("lxc-base"):
-            path.unlink()
-    return _built(top)
-
-
-@pytest.fixture(scope="session")
 def later(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A later version, in which lxc-base says something else."""
     top = tmp_path_factory.mktemp("later") / "tree"
@@ -64,14 +37,7 @@ def later(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     control.write_text(control.read_text().replace("Version: ", "Version: 99."))
     for path in (top / SHARE / "lxc-base", top / SHARE / "if-parser-accepts/lxc-base"):
         path.write_text(path.read_text().replace("\n}\n", "\n  deny /etc/of-a-later-version w,\n}\n"))
-    return _built(top)
-
-
-def _built(top: Path) -> Path:
-    out = top.parent / f"{top.name}.deb"
-    command = ["dpkg-deb", "--root-owner-group", "-b", str(top), str(out)]
-    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
-    return out
+    return built(top)
 
 
 def _distribution(folder: Path, version: int, rule: str) -> Path:
@@ -80,7 +46,7 @@ def _distribution(folder: Path, version: int, rule: str) -> Path:
     (top / "DEBIAN/control").write_text(CONTROL.format(version=version))
     (top / "etc/apparmor.d/abstractions").mkdir(parents=True)
     (top / "etc/apparmor.d" / OTHER).write_text(rule)
-    return _built(top)
+    return built(top)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-#!/bin/sh
 # Written by `phoenix hook install`; `phoenix hook remove` takes it away again. Do not remove it by hand while a
 # container names it: Proxmox and LXC start no container whose hook is missing.
 #
@@ -7,11 +6,17 @@
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 name=${1:-${LXC_NAME:-}}
 case ${2:-} in
-    pre-start) ;;                                         # Proxmox: CTID PHASE
+    pre-start) proxmox=yes ;;                             # Proxmox: CTID PHASE
     lxc) [ "${3:-}" = pre-start ] || exit 0 ;;            # LXC: NAME lxc TYPE
     '') [ "${LXC_HOOK_TYPE:-}" = pre-start ] || exit 0 ;; # LXC with lxc.hook.version = 1
     *) exit 0 ;;
 esac
+
+# Proxmox shows it in the task's log. LXC keeps it in its own log, at level DEBUG only.
+tell() {
+    echo "$1" >&2
+    [ -n "${proxmox:-}" ] || logger -t phoenix-hook -- "${1#phoenix: }" 2>/dev/null || true
+}
 
 ask() {
     if [ -x @FILE@ ]; then
@@ -31,11 +36,11 @@ newline='
 '
 case $code:$said in
     0:) exit 0 ;;
-    0:*) echo "$said" >&2; exit 0 ;;
-    3:"phoenix: "*) echo "$said" >&2; exit 1 ;;
+    0:*) tell "$said"; exit 0 ;;
+    3:"phoenix: "*) tell "$said"; exit 1 ;;
     124:*|137:*) said="no answer within 10 s" ;;
     *:Traceback*) said=${said##*"$newline"} ;;
 esac
 said=${said#phoenix: }
-echo "phoenix: container $name cannot be judged (${said%%"$newline"*}); it starts under what is assigned" >&2
+tell "phoenix: container $name cannot be judged (${said%%"$newline"*}); it starts under what is assigned"
 exit 0

@@ -193,7 +193,7 @@ def _script(session: Session) -> bytes:
     """The script for this host: where Phoenix is, and the options that it is to be called with."""
     path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "hook.sh")
     with open(path, encoding="utf-8") as file:
-        text = file.read()
+        text = "#!/bin/sh\n" + file.read()
     words, settings = program(), session.settings
     given = (("--config", settings.config), ("--runtime", settings.runtime))
     options = [

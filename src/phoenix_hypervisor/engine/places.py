@@ -164,8 +164,9 @@ def config_for_policy(host: Host, given: str | None) -> str | None:
 
 
 def program() -> tuple[str, ...]:
-    """This Phoenix, as another process finds it."""
-    path = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
-    if os.path.basename(path) == "phoenix" and os.access(path, os.X_OK):
-        return (path,)
+    """This Phoenix, as another process finds it that knows nothing of our environment."""
+    called = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    for path in (called, os.path.join(_TOP, "bin", "phoenix")):
+        if os.path.basename(path) == "phoenix" and os.access(path, os.X_OK):
+            return (path,)
     return (sys.executable, "-m", "phoenix_hypervisor")
