@@ -262,7 +262,7 @@ def test_a_broken_phoenix_stops_nothing(hooked: LiveHost, what: str) -> None:
     elif what == "hung":
         program.write_text("#!/bin/sh\nexec sleep 60\n")
         snippet = hooked.root / SNIPPET
-        snippet.write_text(snippet.read_text().replace("timeout -k 1 10 ", "timeout -k 1 0.3 "))
+        snippet.write_text(snippet.read_text().replace("timeout -k 1 30 ", "timeout -k 1 0.3 "))
     done = script(hooked, "101", "pre-start")
     (line,) = lines(done)
     if what == "records":

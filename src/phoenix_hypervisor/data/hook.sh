@@ -20,11 +20,11 @@ tell() {
 
 ask() {
     if [ -x @FILE@ ]; then
-        timeout -k 1 10 @PROGRAM@ hook judge @OPTIONS@-- "$name"
+        timeout -k 1 30 @PROGRAM@ hook judge @OPTIONS@-- "$name"
     elif [ -x /usr/bin/phoenix ]; then
-        timeout -k 1 10 /usr/bin/phoenix hook judge @OPTIONS@-- "$name"
+        timeout -k 1 30 /usr/bin/phoenix hook judge @OPTIONS@-- "$name"
     elif [ -x /usr/local/bin/phoenix ]; then
-        timeout -k 1 10 /usr/local/bin/phoenix hook judge @OPTIONS@-- "$name"
+        timeout -k 1 30 /usr/local/bin/phoenix hook judge @OPTIONS@-- "$name"
     else
         echo "Phoenix is not installed here"
         return 1
@@ -38,7 +38,7 @@ case $code:$said in
     0:) exit 0 ;;
     0:*) tell "$said"; exit 0 ;;
     3:"phoenix: "*) tell "$said"; exit 1 ;;
-    124:*|137:*) said="no answer within 10 s" ;;
+    124:*|137:*) said="no answer within 30 s" ;;
     *:Traceback*) said=${said##*"$newline"} ;;
 esac
 said=${said#phoenix: }
