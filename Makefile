@@ -111,8 +111,8 @@ efficacy: apt-test $(STAMP) ## Real operations in real containers under every pr
 docker: apt-test $(STAMP) ## Real Docker under our profiles, runc and crun, in the lab (an hour); writes docs/docker.json
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy.docker $(DOCKER)
 
-package-test: apt-test $(STAMP) ## The Debian package in the lab: installed, upgraded, removed, purged, on both kernels
-	@PHOENIX_PACKAGE=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_package.py
+package-test: apt-test $(STAMP) ## The Debian package in the lab: installed, upgraded, removed, purged; its timers under systemd; on both kernels
+	@PHOENIX_PACKAGE=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_package.py tests/lab/test_timers.py
 
 corpus-test: apt-test $(STAMP) ## Real denials by every way that a log knows, read again, on both kernels
 	@PHOENIX_CORPUS=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_denials.py

@@ -15,7 +15,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def test_a_picture_shows_what_is_printed_today(tmp_path: Path) -> None:
-    command = [sys.executable, TOP / "tools/pictures", tmp_path]
+    command = [sys.executable, str(TOP / "tools/pictures"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {path.name: path.read_text() for path in tmp_path.iterdir()}

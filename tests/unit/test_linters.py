@@ -42,7 +42,7 @@ def test_types() -> None:
 
 def test_types_outside_the_package() -> None:
     scripts = ["tools/faults", "tools/kernel_lists.py", "tools/powercut", "tools/reference"]
-    scripts.append("tools/mutants/__main__.py")
+    scripts += ["tools/pictures", "tools/mutants/__main__.py"]
     done = run("mypy", "--scripts-are-modules", "tests", "bench", "workloads", "efficacy", *scripts)
     assert done.returncode == 0, done.stdout
 
