@@ -285,6 +285,7 @@ def test_an_id_that_a_nodes_directory_holds(live: LiveHost, node: str, kind: str
 @pytest.mark.parametrize("node", ["pve1", "pve2"])
 def test_the_node_that_is_declared_creates_a_container(live: LiveHost, node: str) -> None:
     live.source("lxc-a")
+    (live.root / "etc/pve/nodes/pve2").mkdir()
     live.declare({"950": {**CREATION, "gpu_assignment": "none", "node": node}})
     result = live.apply("950", "--no-start", "--json")
     assert result.code == 0

@@ -56,7 +56,10 @@ def show_plan(settings: Settings, plan: Plan) -> None:
 
 
 def _show_left_out(settings: Settings, plan: Plan) -> None:
-    show_notes(settings, "skipped", plan.skipped, "cyan")
+    if plan.skipped:
+        from phoenix_hypervisor.cli.nodes_words import show_skipped
+
+        show_skipped(settings, plan.skipped)
     show_notes(settings, "warning", plan.warnings, "magenta")
 
 
@@ -197,16 +200,24 @@ def plan(
     restart: bool,
     detailed_exitcode: bool,
     skip_refused: bool,
+    all_nodes: bool = False,
 ) -> int:
     """Show exactly what apply with the same arguments would do; without CTID, for all."""
     check_start(no_start, restart)
     request = ApplyRequest(ctids=tuple(ctids) or None, start=not no_start, restart=restart)
     with Busy(settings, "planning"):
         planned = settings.phoenix().plan(request)
+        nodes = settings.phoenix().fleet().nodes(ctids) if all_nodes else ()
     effects = show_planned(settings, planned)
     changes = len(planned.plan.actions)
+    document = {**plan_document(planned.plan), "effects": effects}
+    if all_nodes:
+        from phoenix_hypervisor.cli.nodes_words import plan_nodes, show_changes
+
+        document["nodes"] = plan_nodes(nodes)
+        show_changes(settings, nodes)
     if settings.json:
-        emit({**plan_document(planned.plan), "effects": effects})
+        emit(document)
     text = f"{changes} to change" if changes else "nothing to change"
     if planned.refusals:
         text += f", {len(planned.refusals)} refused"

@@ -56,6 +56,7 @@ def apply(settings: Settings, /, **given: Any) -> int:
 @click.option("--no-start", is_flag=True, help="Plan `apply --no-start`.")
 @click.option("--restart", is_flag=True, help="Plan `apply --restart`.")
 @click.option("--skip-refused", is_flag=True, help="Plan `apply --skip-refused`.")
+@click.option("--all-nodes", is_flag=True, help="Also what apply would change on the cluster's other nodes.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 if something would change.")
 @global_options
 @click.pass_obj

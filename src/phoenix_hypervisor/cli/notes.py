@@ -154,6 +154,10 @@ _NOTES: Mapping[Coded, Entry] = {
     ),
     Code.ON_ANOTHER_NODE: lambda note: (f"is a {{kind}} on {where_words(note)}", "run phoenix on that node"),
     Code.MADE_ELSEWHERE: made_elsewhere,
+    Code.NODE_UNKNOWN: (
+        "is to be created by node {node}, and the cluster has no such node",
+        "correct `node` in the configuration; there is: {known}",
+    ),
     Code.PROFILE_UNKNOWN: (
         "profile {profile} is neither shipped nor installed here, so no line of it is written",
         "correct apparmor_profile; phoenix policy query names the profiles that there are",

@@ -34,6 +34,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "--no-start": "no_start",
         "--restart": "restart",
         "--skip-refused": "skip_refused",
+        "--all-nodes": "all_nodes",
         "--detailed-exitcode": "detailed_exitcode",
     },
     "apply": {

@@ -93,26 +93,38 @@ def document(found: Status) -> dict[str, Any]:
     }
 
 
-def _run(settings: Settings, ctids: tuple[str, ...], wide: bool, *, strict: bool = False) -> bool:
+def _run(
+    settings: Settings, ctids: tuple[str, ...], wide: bool, *, strict: bool = False, all_nodes: bool = False
+) -> bool:
     found = settings.phoenix().status(StatusRequest(ctids=ctids, strict=strict))
+    told: dict[str, Any] = {}
     if settings.json:
-        emit(document(found))
+        told = document(found)
     else:
         show(settings, found, named=bool(ctids), wide=wide)
+    if all_nodes:
+        from phoenix_hypervisor.cli.nodes_words import show_nodes, status_document
+
+        nodes = settings.phoenix().fleet().nodes(ctids)
+        told["nodes"] = status_document(nodes)
+        show_nodes(settings, nodes, whole=wide or bool(ctids))
+    if settings.json:
+        emit(told)
     return found.as_declared
 
 
 @click.command()
 @click.argument("ctids", nargs=-1, metavar="[CONTAINER]...", shell_complete=complete_present)
 @_WIDE
+@click.option("--all-nodes", is_flag=True, help="Also what the files of the cluster's other nodes say.")
 @global_options
 @click.pass_obj
-def status(settings: Settings, ctids: tuple[str, ...], wide: bool) -> int:
+def status(settings: Settings, ctids: tuple[str, ...], wide: bool, all_nodes: bool) -> int:
     """Show what is declared, assigned and running, container by container.
 
     CONTAINER is a CTID, a name, a list (103,104) or a range (103-110); of each that is named, all is shown.
     """
-    _run(settings, ctids, wide)
+    _run(settings, ctids, wide, all_nodes=all_nodes)
     return EXIT_OK
 
 

@@ -14,6 +14,7 @@ from phoenix_hypervisor.cli.notes import words
 from phoenix_hypervisor.cli.output import say, show_findings
 from phoenix_hypervisor.cli.tables import Form, Row, block, table
 from phoenix_hypervisor.plan.chosen import shortest
+from phoenix_hypervisor.plan.codes import Code
 from phoenix_hypervisor.plan.lines import UNPRIVILEGED
 from phoenix_hypervisor.values import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.plan.model import Finding, Note
     from phoenix_hypervisor.plan.verify import ContainerVerdict, ProfileVerdict
 
+_ELSEWHERE = (Code.ON_ANOTHER_NODE, Code.MADE_ELSEWHERE)
 FEW = 12
 """Containers that one line names."""
 
 
 def headline(found: Status) -> str:
     """`N of M containers confined`, counting what runs and not what is declared."""
-    verdicts = found.containers
+    verdicts = of_this_node(found)
     text = f"{found.confined} of {len(verdicts)} containers confined"
     stopped = sum(1 for v in verdicts if v.running is False)
     unknown = sum(1 for v in verdicts if v.running is None or (v.running and v.confined is None))
@@ -36,6 +38,11 @@ def headline(found: Status) -> str:
     counts = ((loose, "unconfined"), (stopped, "not running"), (unknown, "label unknown"))
     more = [f"{n} {word}" for n, word in counts if n]
     return text + (f" ({', '.join(more)})" if more else "")
+
+
+def of_this_node(found: Status) -> list[ContainerVerdict]:
+    """Without the containers that another node looks after, or is to create."""
+    return [v for v in found.containers if not any(finding.code in _ELSEWHERE for finding in v.findings)]
 
 
 def effect(found: Status, verdict: ContainerVerdict) -> str | None:
@@ -67,7 +74,10 @@ def show(settings: Settings, found: Status, *, named: bool, wide: bool) -> None:
     if not found.containers:
         say(settings, "no container is declared or on this host")
         return
-    rows = [_Cells(v) for v in found.containers]
+    rows = [_Cells(v) for v in of_this_node(found)]
+    if not rows:
+        say(settings, "no container is on this node")
+        return
     table(
         settings,
         "Containers",

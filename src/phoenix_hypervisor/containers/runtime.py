@@ -171,8 +171,37 @@ class Hooking(Protocol):
 class Clustered(Protocol):
     """A runtime that sees the configurations of other nodes."""
 
+    shared_dir: str
+    """Host path of what the nodes have in common."""
+
     def node(self) -> str | None: ...
+
+    def read_only(self) -> ReadOnly | None: ...
+
+    def shared_lock(self) -> AbstractContextManager[None]:
+        """A lock of the whole cluster, to be held for less than a minute."""
+        ...
+
+    def ctids(self) -> list[str]: ...
+
+    def elsewhere(self) -> Mapping[str, Elsewhere]: ...
+
+    def other_nodes(self) -> list[str]:
+        """The names of the other nodes, sorted."""
+        ...
+
+    def on_node(self, node: str) -> Neighbouring:
+        """Another node's containers, to read."""
+        ...
 
     def on_other_nodes(self) -> Iterator[Found]:
         """Every configuration of the other nodes, node by node and in numeric order."""
+        ...
+
+
+class Neighbouring(Runtime, Protocol):
+    """Another node's containers, to read; what runs there is not known."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
         ...

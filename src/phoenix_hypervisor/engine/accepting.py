@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
     from phoenix_hypervisor.engine.requests import AcceptRequest
     from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.shared import writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +74,9 @@ def accept(session: Session, sources: PolicySources, request: AcceptRequest) -> 
     for profile, some in by_profile.items():
         new = [_entry(denial, request.by) for denial in _once(some)]
         path = os.path.join(folder, profile)
-        before = _read(folder, profile)
-        _write(session, folder, profile, added(before, profile, new), before)
+        with writing(session, path):
+            before = _read(folder, profile)
+            _write(session, folder, profile, added(before, profile, new), before)
         rules += [AcceptedRule(profile=profile, path=path, entry=entry) for entry in new]
     opens = {one.group.id: one.judged.proposal.opens for one in found if one.judged.proposal is not None}
     return Accepted(rules=tuple(rules), already=already, opens=opens)
@@ -95,9 +97,10 @@ def remove(session: Session, ids: Sequence[str]) -> Accepted:
         raise UsageError(f"no rule was accepted for {missing[0]}", hint="`phoenix accept --list` lists them")
     gone = [rule for rule in standing if rule.entry.id in ids]
     for profile in dict.fromkeys(rule.profile for rule in gone):
-        before = _read(folder, profile)
-        assert before is not None  # it was just listed
-        _write(session, folder, profile, removed(before, ids), before)
+        with writing(session, os.path.join(folder, profile)):
+            before = _read(folder, profile)
+            if before is not None:
+                _write(session, folder, profile, removed(before, ids), before)
     return Accepted(rules=tuple(gone))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from phoenix_hypervisor.engine.gather import Request, container_facts
+from phoenix_hypervisor.engine.gather import Request, cluster_nodes, container_facts
 from phoenix_hypervisor.engine.losses import told
 from phoenix_hypervisor.engine.places import no_configuration
 from phoenix_hypervisor.engine.recovery import judge_journal
@@ -109,7 +109,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             hint=AS_ROOT,
         )
     live = session.host.is_live
-    node = containers.runtime.node()
+    node, nodes = containers.runtime.node(), cluster_nodes(containers.runtime, specs)
     details = containers.details(states.values())
     gpus = _gpus(session, specs, states)
     verdicts = [
@@ -119,6 +119,7 @@ def gather(session: Session, words: tuple[str, ...], *, strict: bool = False) ->
             details.get(c),
             live=live,
             node=node,
+            nodes=nodes,
             undeclared=desired.undeclared,
             refused=refused.get(c, ()),
             gpus=gpus.get(c, ()),

@@ -14,7 +14,10 @@ from phoenix_hypervisor.plan.bundle import Bundle
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from phoenix_hypervisor.engine.moving import Checked
+    from phoenix_hypervisor.engine.neighbours import NodeView
     from phoenix_hypervisor.engine.requests import MoveRequest
 
 
@@ -38,6 +41,16 @@ class Fleet:
         from phoenix_hypervisor.engine.moving import check
 
         return check(self._session(), request)
+
+    def nodes(self, ctids: Sequence[str] = ()) -> tuple[NodeView, ...]:
+        """What the files of the cluster's other nodes say of their containers; nothing is verified there.
+
+        `ctids` as in `ApplyRequest`; empty: all.  Raises UsageError where there is no cluster.
+        """
+        from phoenix_hypervisor.engine.neighbours import see
+        from phoenix_hypervisor.plan.chosen import read
+
+        return see(self._session(), read(ctids))
 
     def known_nodes(self) -> dict[str, str]:
         """The nodes of this cluster, for the completion of words."""

@@ -207,6 +207,7 @@ def container_facts(
         wish=wish,
         live=live,
         node=runtime.node(),
+        nodes=cluster_nodes(runtime, specs),
         no_runtime=session.no_runtime,
         read_only=runtime.read_only(),
         pairs=pairs,
@@ -224,6 +225,18 @@ def container_facts(
         loaded=session.store.loaded,
         trials=session.trials,
     )
+
+
+def cluster_nodes(runtime: Runtime, specs: Sequence[ContainerSpec]) -> tuple[str, ...] | None:
+    """The nodes of the cluster, where a declaration names one; None: there is no cluster, or none does."""
+    if not any(spec.node for spec in specs):
+        return None
+    from phoenix_hypervisor.containers.runtime import Clustered
+
+    own = runtime.node()
+    if own is None or not isinstance(runtime, Clustered):
+        return None
+    return tuple(sorted({own, *runtime.other_nodes()}))
 
 
 def _creation(runtime: Runtime, spec: ContainerSpec) -> Creation:

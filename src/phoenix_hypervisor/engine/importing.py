@@ -25,6 +25,7 @@ from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
 from phoenix_hypervisor.engine.places import beside, default_place
 from phoenix_hypervisor.engine.requests import ImportRequest
 from phoenix_hypervisor.engine.session import Session
+from phoenix_hypervisor.engine.shared import writing
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.host.files import Directory
 from phoenix_hypervisor.plan.codes import Code
@@ -119,7 +120,8 @@ def run(session: Session, request: ImportRequest) -> Imported:
     if changed:
         _check(session, target, data, shipped)
     if changed and not request.dry_run:
-        _write(session, request, target, data, before)
+        with writing(session, target):
+            _write(session, request, target, data, before)
     return Imported(
         path=target,
         before=before,

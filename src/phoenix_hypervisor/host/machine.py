@@ -123,6 +123,16 @@ class Host:
 
         return exclusive(real, timeout=timeout, what=what, private=private, waiting=waiting)
 
+    def cluster_lock(self, path: str, *, what: str) -> AbstractContextManager[None]:
+        """Hold the lock directory at host path `path`, which all nodes of a cluster see."""
+        from phoenix_hypervisor.host.dirlock import TIMEOUT, held
+
+        def waiting() -> None:
+            if self.waiting is not None:
+                self.waiting(path, TIMEOUT)
+
+        return held(self.root.locate(path), what=what, timeout=TIMEOUT, waiting=waiting)
+
     def is_locked(self, path: str) -> bool:
         """Whether somebody holds that lock now; for reports only."""
         from phoenix_hypervisor.host.locks import is_held

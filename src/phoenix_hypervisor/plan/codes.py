@@ -99,6 +99,12 @@ class Code(Coded):
     MADE_ELSEWHERE = _row(
         "made-elsewhere", (S, F), "The configuration says that another node creates it.", "node here"
     )
+    NODE_UNKNOWN = _row(
+        "node-unknown",
+        (S, F),
+        "The configuration says that a node creates it which the cluster does not have, so that nobody does.",
+        "node known",
+    )
     NO_CONFIGURATION = _row(
         "no-configuration", (R, S), "A directory host has no configuration of it; nothing creates it there."
     )

@@ -206,6 +206,8 @@ def _absent(spec: ContainerSpec, state: ContainerState, facts: ContainerFacts) -
         code = Code.ON_ANOTHER_NODE if other.is_container else Code.IS_VM
         return Note(code, target, {"kind": other.kind, "node": other.node})
     if spec.node is not None and spec.node != facts.node:
+        if facts.nodes is not None and spec.node not in facts.nodes:
+            return Note(Code.NODE_UNKNOWN, target, {"node": spec.node, "known": facts.nodes})
         return Note(Code.MADE_ELSEWHERE, target, {"node": spec.node, "here": facts.node})
     if not facts.live:
         return Note(Code.NO_CONFIGURATION, target)
@@ -218,7 +220,7 @@ def _refuses(note: Note, facts: ContainerFacts) -> bool:
     """Whether a container that is not created ends the run: where it was named, it was meant."""
     if note.code in (Code.ON_ANOTHER_NODE, Code.NO_CONFIGURATION):
         return facts.wish.named
-    return note.code is not Code.MADE_ELSEWHERE
+    return note.code not in (Code.MADE_ELSEWHERE, Code.NODE_UNKNOWN)
 
 
 def _assign(state: ContainerState) -> AssignLines:

@@ -140,6 +140,8 @@ class ContainerFacts:
     live: bool
     node: str | None = None
     """What this node is called; None: not known."""
+    nodes: tuple[str, ...] | None = None
+    """Every node of the cluster; None: there is none, or nothing asks for it."""
     refused: Answers | None = None
     """As in `Proof`; None: compiled policy has not been asked yet."""
     no_runtime: tuple[str, ...] = ()

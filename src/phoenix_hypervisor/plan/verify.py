@@ -98,6 +98,7 @@ def judge_container(
     *,
     live: bool,
     node: str | None = None,
+    nodes: tuple[str, ...] | None = None,
     undeclared: Undeclared = Undeclared.NOTE,
     refused: tuple[Note, ...] = (),
     gpus: Sequence[Finding] = (),
@@ -107,7 +108,9 @@ def judge_container(
     `refused` is what `apply` of it would be refused for, `gpus` what of its GPUs is not as assigned.
     """
     details = Details() if details is None else details
-    findings = _undeclared(state, undeclared) if spec is None else _container(spec, state, live, node)
+    findings = (
+        _undeclared(state, undeclared) if spec is None else _container(spec, state, live, (node, nodes))
+    )
     findings += gpus
     if refused:
         findings = [
@@ -164,9 +167,9 @@ def _undeclared(state: ContainerState, undeclared: Undeclared) -> list[Finding]:
     return findings
 
 
-def _container(spec: ContainerSpec, state: ContainerState, live: bool, node: str | None) -> list[Finding]:
+def _container(spec: ContainerSpec, state: ContainerState, live: bool, here: Here) -> list[Finding]:
     """All that is not as declared."""
-    findings = _configured(spec, state, node)
+    findings = _configured(spec, state, here)
     if live and spec.start and state.data is not None:
         findings += _stopped(state)
     findings += _running(state)
@@ -176,18 +179,24 @@ def _container(spec: ContainerSpec, state: ContainerState, live: bool, node: str
     return findings
 
 
-def _configured(spec: ContainerSpec, state: ContainerState, node: str | None) -> list[Finding]:
+Here = tuple[str | None, tuple[str, ...] | None]
+"""What this node is called, and all nodes of its cluster; None: not known."""
+
+
+def _configured(spec: ContainerSpec, state: ContainerState, here: Here) -> list[Finding]:
     """What the configuration says, where there is one."""
     if state.fault is not None:
         return [Finding(Code.CONF_UNUSABLE, container(state.ctid), cause_data(state.fault))]
     if state.data is None:
-        return [_missing(spec, state, node)]
+        return [_missing(spec, state, *here)]
     if state.assigned != state.wanted or state.after is not state.data:
         return [_not_assigned(state)]
     return []
 
 
-def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Finding:
+def _missing(
+    spec: ContainerSpec, state: ContainerState, node: str | None, nodes: tuple[str, ...] | None
+) -> Finding:
     """There is no container of that id here: whose it is, or who creates it."""
     target, other = container(state.ctid), state.elsewhere
     if other is not None:
@@ -195,6 +204,8 @@ def _missing(spec: ContainerSpec, state: ContainerState, node: str | None) -> Fi
         if not other.is_container:
             return Finding(Code.IS_VM, target, data)
         return Finding(Code.ON_ANOTHER_NODE, target, data, fault=False)
+    if spec.node is not None and nodes is not None and spec.node not in nodes:
+        return Finding(Code.NODE_UNKNOWN, target, {"node": spec.node, "known": nodes})
     if spec.node is not None and spec.node != node:
         return Finding(Code.MADE_ELSEWHERE, target, {"node": spec.node, "here": node}, fault=False)
     return Finding(Code.MISSING, target, {"ctid": state.ctid})

@@ -8,10 +8,11 @@ and `containers.steps` do.
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 from phoenix_hypervisor.containers.conf import MAX_CONF, Dialect
 from phoenix_hypervisor.containers.runtimes.liblxc import LibLxc
@@ -25,13 +26,15 @@ from phoenix_hypervisor.plan.model import AtWork, Elsewhere, Manager, Note, Read
 from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.containers.runtime import Found, HookPlace
+    from phoenix_hypervisor.containers.runtime import Found, HookPlace, Neighbouring
 
 CONF_DIR = "/etc/pve/lxc"
+NODES = "/etc/pve/nodes"
 LOCK_DIR = "/run/lock/lxc"
 SIGNS = ("/etc/pve", "/usr/sbin/pct", "/usr/bin/pct", "/usr/share/perl5/PVE/LXC.pm")
 """Any of these says Proxmox: /etc/pve/lxc is there only while pve-cluster runs."""
 HA_RESOURCES = "/etc/pve/ha/resources.cfg"
+SHARED_LOCKS = "/etc/pve/priv/lock"
 LOCK_TIMEOUT = 10.0
 """Seconds; what PVE::Tools::lock_file waits."""
 
@@ -44,6 +47,7 @@ class Proxmox(LibLxc):
     name = "proxmox"
     dialect = Dialect.PVE
     conf_dir = CONF_DIR
+    shared_dir = "/etc/pve"
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -94,7 +98,13 @@ class Proxmox(LibLxc):
         directory = self._conf_dir()
         if directory is None:
             raise PhoenixError("is gone", where=CONF_DIR, hint="is pve-cluster running?")
-        directory.replace(f"{ctid}.conf", data, before=before)
+        try:
+            directory.replace(f"{ctid}.conf", data, before=before)
+        except PhoenixError as error:
+            if isinstance(error.__cause__, PermissionError) and self.read_only() is not None:
+                hint = "the cluster lost its quorum meanwhile: `pvecm status`"
+                raise PhoenixError(error.message, where=error.where, hint=hint) from error
+            raise
 
     def leftovers(self) -> list[str]:
         directory = self._conf_dir()
@@ -120,13 +130,13 @@ class Proxmox(LibLxc):
 
     def _from_nodes(self) -> dict[str, Elsewhere]:
         found: dict[str, Elsewhere] = {}
-        nodes = self._host.directory("/etc/pve/nodes")
+        nodes = self._host.directory(NODES)
         names: list[str] = []
         if nodes is not None:
             with nodes:
                 names = sorted(nodes.names())
         places: list[tuple[str, str, str | None]] = [("/etc/pve/qemu-server", "qemu", None)]
-        places += [(f"/etc/pve/nodes/{n}/{d}", t, n) for n in names for d, t in _GUESTS.items()]
+        places += [(f"{NODES}/{n}/{d}", t, n) for n in names for d, t in _GUESTS.items()]
         for path, kind, node in places:
             directory = self._host.directory(path)
             if directory is None:
@@ -138,17 +148,24 @@ class Proxmox(LibLxc):
                         found.setdefault(match[1], _elsewhere(kind, node))
         return found
 
+    def other_nodes(self) -> list[str]:
+        nodes = self._host.directory(NODES)
+        if nodes is None:
+            return []
+        with nodes:
+            return sorted(set(nodes.names()) - {self.node()})
+
+    def on_node(self, node: str) -> Neighbouring:
+        from phoenix_hypervisor.containers.runtimes.neighbour import Neighbour
+
+        return Neighbour(self._host, node)
+
     def on_other_nodes(self) -> Iterator[Found]:
         """From the nodes' directories; this node's own is the one that /etc/pve/lxc is a link to."""
         from phoenix_hypervisor.containers.runtime import Found
 
-        nodes = self._host.directory("/etc/pve/nodes")
-        if nodes is None:
-            return
-        with nodes:
-            others = sorted(set(nodes.names()) - {self.node()})
-        for node in others:
-            directory = self._host.directory(f"/etc/pve/nodes/{node}/lxc")
+        for node in self.other_nodes():
+            directory = self._host.directory(f"{NODES}/{node}/lxc")
             if directory is None:
                 continue
             with directory:
@@ -159,7 +176,7 @@ class Proxmox(LibLxc):
                         data = directory.read(f"{name}.conf", MAX_CONF)
                     except PhoenixError as fault:
                         error = fault
-                    path = f"/etc/pve/nodes/{node}/lxc/{name}.conf"
+                    path = f"{NODES}/{node}/lxc/{name}.conf"
                     yield Found(name=name, path=path, node=node, here=False, data=data, error=error)
 
     def read_only(self) -> ReadOnly | None:
@@ -203,6 +220,12 @@ class Proxmox(LibLxc):
     def lock(self, ctid: str) -> AbstractContextManager[None]:
         path = f"{LOCK_DIR}/pve-config-{ctid}.lock"
         return self._host.lock(path, timeout=LOCK_TIMEOUT, what=f"the configuration lock of container {ctid}")
+
+    def shared_lock(self) -> AbstractContextManager[None]:
+        """As PVE::Cluster cfs_lock; a directory that holds a host's files has no cluster."""
+        if not (self._host.is_live and self._host.exists(os.path.dirname(SHARED_LOCKS))):
+            return nullcontext()
+        return self._host.cluster_lock(f"{SHARED_LOCKS}/phoenix", what="the cluster's lock of Phoenix")
 
     def creation_problems(self, spec: ContainerSpec) -> list[Note]:
         from phoenix_hypervisor.containers.gpu import device_nodes
