@@ -71,6 +71,11 @@ def too_large(folder: Path) -> None:
         os.close(fd)
 
 
+def twice(folder: Path) -> str:
+    os.mkdir(folder / "d")
+    return str(folder / "d")
+
+
 OPERATIONS: list[tuple[str, Callable[[Path], object], int]] = [
     ("chmod 0600", lambda f: os.chmod(file(f), 0o600), errno.EPERM),
     ("chmod 0644", lambda f: os.chmod(file(f), 0o644), errno.EPERM),
@@ -83,7 +88,7 @@ OPERATIONS: list[tuple[str, Callable[[Path], object], int]] = [
     ("attribute", lambda f: os.setxattr(file(f), "user.a", b"b"), errno.EOPNOTSUPP),
     ("rename in place", lambda f: os.replace(file(f), f / "b"), 0),
     ("rename from elsewhere", lambda f: os.replace(file(f.parent.parent), f / "b"), errno.EXDEV),
-    ("a directory twice", lambda f: (os.mkdir(f / "d"), os.mkdir(f / "d")), errno.EEXIST),
+    ("a directory twice", lambda f: os.mkdir(twice(f)), errno.EEXIST),
     ("a file of over 1 MiB", too_large, errno.EFBIG),
 ]
 
