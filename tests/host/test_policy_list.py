@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.policy import listing
+from phoenix_hypervisor.policy import many_names
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.summary import Line
@@ -94,9 +94,9 @@ def test_names_that_can_be_written_are_those_that_single_questions_allow(flags: 
     assert run(["--features", "debian-13", "policy", "compile", str(source), "-o", str(blob)]).code == 0
     profile = read_policy(blob.read_bytes()).get("t")
     judge = Evaluator(profile)
-    kernel = Path(listing.__file__).parents[1] / "data/names/kernel"
+    kernel = Path(many_names.__file__).parents[1] / "data/names/kernel"
     names = [name for name in kernel.read_text().split() if name.startswith(("/proc/", "/sys/"))]
-    found = set(listing.list_names(profile, names))
+    found = many_names.Names(names).allowed(profile)
     for name in names:
         instances = [name.replace("[0-9]*", digit).replace("*", word) for digit in "12" for word in "ab"]
         assert (name in found) is any(judge.file(one.encode(), "w").allowed for one in instances), name

@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 
 from phoenix_hypervisor.engine.reporting import NAME
+from phoenix_hypervisor.policy.many_names import Names
+from phoenix_hypervisor.policy.profile import Profile
 from support.hosts import TOP, DirectoryHost, LiveHost, Result, snapshot, temporary_files
 from support.reported import EVIL, HOSTILE, busy
 from support.sarif import sarif_faults
@@ -81,16 +83,14 @@ def test_what_a_profile_lets_be_written_is_what_policy_answers(reported: LiveHos
 def test_a_profile_is_asked_once_for_all_its_containers(
     reported: LiveHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from phoenix_hypervisor.policy import listing
-
     asked: list[str] = []
-    real = listing.list_names
+    real = Names.allowed
 
-    def counted(profile: Any, names: Any, access: str = "w") -> Any:
+    def counted(names: Names, profile: Profile, access: str = "w") -> frozenset[str]:
         asked.append(profile.label)
-        return real(profile, names, access)
+        return real(names, profile, access)
 
-    monkeypatch.setattr(listing, "list_names", counted)
+    monkeypatch.setattr(Names, "allowed", counted)
     for number in range(110, 130):
         reported.conf(str(number), "arch: amd64\nlxc.apparmor.profile: lxc-a\n")
     facts(reported)

@@ -256,6 +256,23 @@ def test_what_a_profile_may_write_now_is_told_by_name() -> None:
     assert many.details[0].endswith("n7 and 2 more")
 
 
+def test_a_profile_that_comes_into_use_has_not_changed() -> None:
+    unused = report_facts.Profile(
+        name="lxc-a",
+        ours=True,
+        installed="same",
+        loaded="enforce",
+        used_by=(),
+        findings=(),
+        mode=None,
+        places=(),
+    )
+    place = report_facts.Place(path="/proc", known=2, writable=1, names=("a",))
+    used = replace(unused, mode="enforce", places=(place,))
+    assert differences(_facts(profiles=(unused,)), _facts(profiles=(used,))) == ()
+    assert differences(_facts(profiles=(used,)), _facts(profiles=(replace(used, places=()),))) != ()
+
+
 def test_what_is_kept_comes_back() -> None:
     found = (Changes(since="a", until="b", changes=(Change(of="x", what="y", how="new", details=("z",)),)),)
     kept = Kept(

@@ -105,6 +105,12 @@ def judge_of(session: Session, name: str) -> Evaluator | None:
     """The compiled policy of a profile: as it was loaded, else as its source compiles; None: not ours."""
     if name not in session.sources.profiles:
         return None
+    if name not in session.judges:
+        session.judges[name] = _judge_of(session, name)
+    return session.judges[name]
+
+
+def _judge_of(session: Session, name: str) -> Evaluator:
     from phoenix_hypervisor.policy.evaluate import Evaluator
     from phoenix_hypervisor.policy.reader import read_policy
     from phoenix_hypervisor.profiles.prove import prove

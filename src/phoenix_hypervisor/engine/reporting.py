@@ -32,6 +32,7 @@ from phoenix_hypervisor.plan.actions import SECCOMP_KEY
 from phoenix_hypervisor.plan.lines import names_a_profile
 from phoenix_hypervisor.plan.model import Finding
 from phoenix_hypervisor.plan.verify import ContainerVerdict
+from phoenix_hypervisor.policy.many_names import Names
 from phoenix_hypervisor.profiles.records import STATE_DIR
 from phoenix_hypervisor.report import report_changes, report_facts
 from phoenix_hypervisor.values import dataclass, replace
@@ -186,7 +187,7 @@ class _Look:
     def _profiles(self, status: Status) -> tuple[report_facts.Profile, ...]:
         """Those that are shipped, then others that containers are assigned."""
         sources = PolicySources(self._session, self._session.configuration)
-        names = [one for one in sources.kernel_names() if one.startswith(TREES)]
+        names = Names(one for one in sources.kernel_names() if one.startswith(TREES))
         users: dict[str, list[str]] = {}
         for container in status.containers:
             for part in (container.assigned or "").split("//&"):
@@ -195,7 +196,9 @@ class _Look:
         found = []
         for verdict in status.profiles:
             users.pop(verdict.name, None)
-            mode, places = self._writes(names, partial(self._ours, verdict.name))
+            # One that nobody uses would have to be compiled for this, where it is not loaded.
+            asked = partial(self._ours, verdict.name) if verdict.used_by else None
+            mode, places = self._writes(names, asked)
             found.append(
                 report_facts.Profile(
                     name=verdict.name,
@@ -230,16 +233,14 @@ class _Look:
         return None if judge is None else judge.profile
 
     def _writes(
-        self, names: Sequence[str], compiled: Callable[[], Profile | None]
+        self, names: Names, compiled: Callable[[], Profile | None] | None
     ) -> tuple[str | None, tuple[report_facts.Place, ...]]:
         """The mode of a profile, and where it lets anything be written; None where it is not known."""
-        from phoenix_hypervisor.policy.listing import list_names
-
         try:
-            profile = compiled()
+            profile = None if compiled is None else compiled()
             if profile is None:
                 return None, ()
-            return profile.mode.name.lower(), _places(names, frozenset(list_names(profile, names)))
+            return profile.mode.name.lower(), _places(names.all, names.allowed(profile))
         except PhoenixError:
             # What does not compile has a finding; what is another's may not be shown by the kernel.
             return None, ()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
     from phoenix_hypervisor.plan.trials import Trial
     from phoenix_hypervisor.policy.assertions import PolicyTest
+    from phoenix_hypervisor.policy.evaluate import Evaluator
     from phoenix_hypervisor.profiles.prove import Proven
 
 MAX_CONFIG = 64 * 1024 * 1024
@@ -51,6 +52,8 @@ class Session:
         self.settings = settings
         self.host = Host(settings.root) if host is None else host
         self.proven: Proven = {}
+        self.judges: dict[str, Evaluator] = {}
+        """Compiled policy that was asked already, by profile."""
         self._store: Store | None = None
 
     def again(self) -> Session:

@@ -14,12 +14,10 @@ from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 from phoenix_hypervisor.policy.grants import Space
-from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.paths import LIMIT, Paths, too_large
 from phoenix_hypervisor.policy.patterns import Graph, patterns
 from phoenix_hypervisor.policy.product import Node, Search, Side
 from phoenix_hypervisor.policy.profile import Mode, Profile
-from phoenix_hypervisor.policy.shapes import Alphabet
 from phoenix_hypervisor.policy.spaces import kind
 from phoenix_hypervisor.policy.summary import EACH, FILES, SHOWN, Line, Scale, summarise
 from phoenix_hypervisor.values import dataclass
@@ -103,29 +101,6 @@ def list_lines(
     below = [name for name in names if name.startswith(os.fsdecode(top) + "/")]
     scale = Scale(SHOWN | masks[0]) if access is not None else FILES
     return summarise(paths, top, below, masks, limit, scale)
-
-
-def list_names(profile: Profile, names: Iterable[str], access: str = "w") -> tuple[str, ...]:
-    """Those of `names` by which some file can be used so; they may hold `*` and sets in brackets.
-
-    In complain mode: what no rule denies.  Raises PolicyError for too large an automaton.
-    """
-    database = profile.file
-    if profile.mode is Mode.UNCONFINED:
-        return tuple(names)
-    if database is None:
-        return ()
-    mask = constants.file_access(access)
-    found = [database.file_perms(state, owner=True) for state in range(len(database.dfa))]
-    allows = [one.allow & ~one.deny for one in found]
-    if profile.mode is Mode.COMPLAIN:
-        # As Evaluator.by_file_rules: what is denied quietly is refused all the same.
-        refused = [one.kill if profile.audit else one.kill | one.quiet for one in found]
-        allows = [allow | mask & ~refuse for allow, refuse in zip(allows, refused, strict=True)]
-    paths = Paths(database.dfa, profile.file_start, glob_grammar(under(b"/"), 1), allows)
-    alphabet, images = Alphabet(paths.classes, paths.bytes), Images(paths.rows)
-    granted = {n for n, allow in enumerate(paths.allows) if allow != -1 and allow & mask == mask}
-    return tuple(name for name in names if not granted.isdisjoint(images.of(alphabet.parse(name))))
 
 
 def list_files(

@@ -15,6 +15,7 @@ from phoenix_hypervisor.report.report_facts import SHUT, Change, Changes, Contai
 from phoenix_hypervisor.values import dataclass
 
 VERSION = 1
+_WRITES = "writes in "
 KEPT = 10
 """Sets of changes that are kept."""
 MOST = 500
@@ -73,7 +74,7 @@ def _profile(one: Profile) -> dict[str, Value]:
     if one.mode is not None:
         found["mode"] = one.mode
     for place in one.places:
-        found[f"writes in {place.path}"] = list(place.names) or [f"all {place.known}"]
+        found[f"{_WRITES}{place.path}"] = list(place.names) or [f"all {place.known}"]
     return found
 
 
@@ -95,11 +96,18 @@ def _of_kind(
     for name, facts in now.items():
         if name not in before:
             yield Change(of=of, what=name, how="new", details=tuple(_told({}, facts)))
-        elif details := tuple(_told(before[name], facts)):
+        elif details := tuple(_told(*_comparable(before[name], facts))):
             yield Change(of=of, what=name, how="changed", details=details)
     for name in before:
         if name not in now:
             yield Change(of=of, what=name, how="gone", details=())
+
+
+def _comparable(*both: Mapping[str, Value]) -> Iterator[Mapping[str, Value]]:
+    """What a profile lets be written is compared where it was asked both times."""
+    asked = all("mode" in one for one in both)
+    for one in both:
+        yield {k: v for k, v in one.items() if asked or not (k == "mode" or k.startswith(_WRITES))}
 
 
 def _told(before: Mapping[str, Value], now: Mapping[str, Value]) -> Iterator[str]:

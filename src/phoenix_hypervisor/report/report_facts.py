@@ -120,7 +120,8 @@ class Profile:
     used_by: tuple[str, ...]
     findings: tuple[Said, ...]
     mode: str | None
-    """Of its compiled policy: `enforce`, `complain`, ...; None: that is not known, nor are `places`."""
+    """Of its compiled policy: `enforce`, `complain`, ...; None: that is not known, nor are `places`, or no
+    container uses it."""
     places: tuple[Place, ...]
     """Where it lets anything be written."""
 

@@ -86,6 +86,9 @@ td.id{font-variant-numeric:tabular-nums;font-weight:600}
 footer{margin-top:3rem;padding-top:1.1rem;border-top:1px solid var(--line);color:var(--dim);font-size:.92rem}
 footer dt{color:var(--ink);font-weight:600;margin-top:.8rem}footer dd{margin:.1rem 0;max-width:50rem}
 """
+_WIDE = """
+.places td:nth-child(-n+2),.history td:nth-child(2),.history td:nth-child(3),td.id code{white-space:nowrap}
+"""
 _CARDS = """
 body{overflow-wrap:anywhere}
 table,tbody,tr,td{display:block;width:auto}
@@ -137,6 +140,7 @@ def sheet(
         _MAIN,
         parts,
         columns,
+        f"@media (min-width:{NARROW}){{{_WIDE}}}",
         f"@media screen and (max-width:{NARROW}){{{_CARDS}{labels}}}",
         f"@media print{{{_PAPER}}}",
     ]

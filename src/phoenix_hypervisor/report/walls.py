@@ -115,7 +115,8 @@ def gpus(report: Report) -> Html:
         tag("li", tag("strong", f"GPU {one.gpu}"), f": {one.called}, ", code(one.node)) for one in report.gpus
     ]
     let_in = [one for one in report.containers if any(cell.access != SHUT for cell in one.gpus)]
-    others = [one.ctid for one in report.containers if one.gpus and one not in let_in]
+    known = {one.ctid for one in let_in}
+    others = [one.ctid for one in report.containers if one.gpus and one.ctid not in known]
     matrix = table("gpus", matrix_columns(report), map(_matrix_row, let_in)) if let_in else ""
     shut = ""
     if others:
