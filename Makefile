@@ -26,7 +26,6 @@ ALLOWED_SKIPS += test_an_allow_rule_that_outranks test_each_priority_has test_a_
 ALLOWED_SKIPS += test_the_rule_all test_a_rule_that_is_needed_for_its_priority test_a_rule_of_another_priority
 
 .DEFAULT_GOAL := help
-.PHONY: moving-test gpu-table package-test corpus-test help demo demo-directory test unit lint mutants faults powercut fuzz bench efficacy docker workloads deb install pictures reference lock apt-run apt-lab apt-venv apt-test
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -90,6 +89,12 @@ bench: apt-test $(STAMP) ## Budgets, measured beside the documents' own shell; w
 deb: ## The Debian package, into dist/
 	@tools/need $(SUDO) $(APT_RUN) $(APT_DEB)
 	@tools/deb
+
+collection: apt-venv ## The Ansible collection, into dist/
+	@ANSIBLE="$$(tools/ansible-venv 2.19.14)" tools/collection
+
+collection-test: apt-test $(STAMP) ## The collection under ansible-lint and ansible-test, and its playbooks (ten minutes; PHOENIX_FLEET=1: on three guests too)
+	@tools/collection-test
 
 install: ## Into /usr/local/phoenix_hypervisor (PREFIX=DIR: elsewhere), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured
 	@tools/install "$(DESTDIR)" "$(PREFIX)"

@@ -1,4 +1,4 @@
-"""The rules of the house hold beside the package too: in tests, efficacy, workloads, bench and tools."""
+"""The rules of the house hold beside the package too: in tests, the collection, efficacy, workloads, bench, tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
-BESIDE = ("bench", "bin", "efficacy", "tests", "tools", "workloads")
+BESIDE = ("ansible", "bench", "bin", "efficacy", "tests", "tools", "workloads")
 LONGEST = 450
 ROOTS = ("bench", "efficacy", "workloads", "support")
 """Packages whose modules import each other; those of the package itself are import-linter's."""
