@@ -137,3 +137,13 @@ def test_a_directory_that_may_not_be_entered_is_not_called_empty(
     result = asked("status")
     assert result.returncode == 1 and "Permission denied\n  next: run it as root" in result.stderr
     assert "pve-cluster" not in result.stderr
+
+
+def test_report_has_what_may_be_read_and_keeps_nothing(applied: DirectoryHost, asked: Asked) -> None:
+    done = asked("report", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert [one["ctid"] for one in found["containers"]] == ["101", "102"]
+    assert "records-hidden" in [one["code"] for one in found["findings"]]
+    assert "Permission denied" in found["compared"]["not_kept"]
+    assert not (applied.root / "var/lib/phoenix/report.json").exists()

@@ -12,6 +12,7 @@ import pytest
 from phoenix_hypervisor.engine.reporting import NAME
 from phoenix_hypervisor.policy.many_names import Names
 from phoenix_hypervisor.policy.profile import Profile
+from phoenix_hypervisor.report import report_changes
 from support.hosts import TOP, DirectoryHost, LiveHost, Result, snapshot, temporary_files
 from support.reported import EVIL, HOSTILE, busy
 from support.sarif import sarif_faults
@@ -194,7 +195,14 @@ def test_page_and_json_of_one_look(reported: LiveHost, tmp_path: Path) -> None:
     assert done.document["time"][:10] in (tmp_path / "r.html").read_text()
 
 
-@pytest.mark.parametrize("words", [(), ("--sarif", "--json"), ("--sarif", "--html", "x")])
+def test_the_page_can_be_printed(reported: LiveHost, tmp_path: Path) -> None:
+    done = reported.phoenix("report", "--html", "-")
+    assert done.code == 0 and done.out.startswith("<!doctype html>") and done.out.endswith("</html>\n")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--sarif", "--json"), ("--sarif", "--html", "x"), ("--html", "-", "--json")]
+)
 def test_one_says_which_report(reported: LiveHost, words: tuple[str, ...]) -> None:
     done = reported.phoenix("report", *words)
     assert (done.code == 2 and "next" in done.err) or "say which report" in done.err
@@ -272,6 +280,24 @@ def test_where_nothing_can_be_kept_there_is_a_report(reported: LiveHost) -> None
     place.mkdir()
     found = facts(reported)["compared"]
     assert NAME in found["not_kept"]
+
+
+def test_two_reports_at_once_do_not_spoil_each_other(
+    reported: LiveHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts(reported)
+    reported.conf("106")
+    place = reported.root / "var/lib/phoenix" / NAME
+    real = report_changes.written
+
+    def meanwhile(kept: report_changes.Kept) -> bytes:
+        place.write_bytes(place.read_bytes() + b" ")
+        return real(kept)
+
+    monkeypatch.setattr(report_changes, "written", meanwhile)
+    found = facts(reported)["compared"]
+    assert found["changed"] and "at the same time" in found["not_kept"]
+    assert place.read_bytes().endswith(b" ")
 
 
 # SARIF ------------------------------------------------------------------------------

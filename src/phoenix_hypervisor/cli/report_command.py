@@ -9,7 +9,7 @@ import click
 
 from phoenix_hypervisor.cli.given import Settings
 from phoenix_hypervisor.cli.options import global_options
-from phoenix_hypervisor.cli.output import emit, say
+from phoenix_hypervisor.cli.output import echo, emit, say
 from phoenix_hypervisor.cli.progress import Busy
 from phoenix_hypervisor.errors import EXIT_OK, UsageError
 from phoenix_hypervisor.values import TYPE_CHECKING
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--html", metavar="FILE", type=click.Path(), help="Write one page for people; FILE is replaced whole."
+    "--html",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write one page for people; FILE is replaced whole. With - it is printed.",
 )
 @click.option("--sarif", is_flag=True, help="Print what verify and policy lint find as SARIF 2.1.0.")
 @global_options
@@ -41,23 +44,32 @@ def report(settings: Settings, html: str | None, sarif: bool) -> int:
         return EXIT_OK
     if html is None and not settings.json:
         raise UsageError("say which report: --html FILE, --json or --sarif")
-    if html is not None:
+    if html == "-" and settings.json:
+        raise UsageError("only one document can be printed", hint="give --html a FILE")
+    if html is not None and html != "-":
         from phoenix_hypervisor.engine.measuring import place_of
 
         place_of(html)
     with Busy(settings, "looking at containers"):
         found = settings.phoenix().monitoring().report(words(), keep=True)
     if html is not None:
-        from phoenix_hypervisor.engine.measuring import put
-        from phoenix_hypervisor.report.page import page
-
-        put(html, page(found).encode())
-        say(settings, f"{html}: {_summary(found)}")
+        _write(settings, html, found)
     if settings.json:
         from phoenix_hypervisor.report.report_facts import document as facts_document
 
         emit(facts_document(found))
     return EXIT_OK
+
+
+def _write(settings: Settings, html: str, found: Report) -> None:
+    from phoenix_hypervisor.engine.measuring import put
+    from phoenix_hypervisor.report.page import page
+
+    if html == "-":
+        echo(page(found).rstrip("\n"))
+    else:
+        put(html, page(found).encode())
+        say(settings, f"{html}: {_summary(found)}")
 
 
 def words() -> Words:
