@@ -179,8 +179,10 @@ def test_each_text_has_contrast(browser: Chromium, made: Path, width: int, schem
 
 
 def test_paper_is_light_and_has_everything(browser: Chromium, made: Path) -> None:
-    browser.open(made, 1600, "dark")
+    a4 = round((210 - 2 * 12) / 25.4 * 96)
+    browser.open(made, a4, "dark")
     browser.media("print", "dark")
+    assert browser.run(PROBE)["found"] == []
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert browser.run(CONTRAST)[0] >= 4.5

@@ -103,8 +103,9 @@ td.id{font-size:1.02rem}
 td:empty,td.gone{display:none}
 """
 _PAPER = """
-@page{margin:14mm}
-body{max-width:none;padding:0;font-size:9pt}
+@page{margin:12mm}
+html{font-size:10.5px}
+body{max-width:none;padding:0}
 nav{display:none}
 h2,h3{break-after:avoid}h2{margin-top:1.4rem}
 tr,.said{break-inside:avoid}thead{display:table-header-group}
@@ -140,7 +141,7 @@ def sheet(
         _MAIN,
         parts,
         columns,
-        f"@media (min-width:{NARROW}){{{_WIDE}}}",
+        f"@media print,screen and (min-width:{NARROW}){{{_WIDE}}}",
         f"@media screen and (max-width:{NARROW}){{{_CARDS}{labels}}}",
         f"@media print{{{_PAPER}}}",
     ]

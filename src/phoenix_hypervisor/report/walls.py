@@ -26,7 +26,7 @@ from phoenix_hypervisor.report.report_facts import (
 )
 
 CONTAINERS = ("CTID", "name", "kind", "profile", "state", "seccomp", "device cgroup", "GPU", "verdict")
-WIDTHS = {"containers": (6, 13, 9, 18, 9, 10, 17, 7, 11)}
+WIDTHS = {"containers": (6, 12, 10, 18, 9, 10, 17, 7, 11)}
 """Of columns, in percent: a thousand rows are read more easily where no name moves them."""
 PROFILES = ("profile", "source", "installed", "kernel", "used by", "verdict")
 PLACES = ("place", "writable", "which")
@@ -68,7 +68,7 @@ def _container(report: Report, one: Container) -> Html:
         one.ctid,
         tag("span", cut(one.name), class_="any") if one.name else "",
         "unprivileged" if one.unprivileged else "privileged",
-        joined(tag("div", first), *(tag("div", text, class_="dim small") for text in more)),
+        joined(tag("div", _loose(first)), *(tag("div", text, class_="dim small") for text in more)),
         badge(*state(one)),
         _seccomp(one),
         "" if one.devices is None else _devices(one.devices),
@@ -76,6 +76,11 @@ def _container(report: Report, one: Container) -> Html:
         joined(*(joined(part, " ") for part in verdict)),
         name=f"c{one.ctid}",
     )
+
+
+def _loose(assigned: str) -> str:
+    """A profile line; one that switches confinement off is told as what it is."""
+    return badge("bad", assigned) if assigned.strip("'\"") == "unconfined" else assigned
 
 
 def _seccomp(one: Container) -> str:
