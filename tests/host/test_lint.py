@@ -14,6 +14,7 @@ from phoenix_hypervisor.engine.policy_requests import LintRequest
 from phoenix_hypervisor.engine.results import Stage
 from phoenix_hypervisor.errors import UsageError
 from phoenix_hypervisor.host.process import find_program
+from phoenix_hypervisor.policy import surplus
 from phoenix_hypervisor.policy.lint import CODES
 from phoenix_hypervisor.policy.source import Source, Statement
 from support.sarif import sarif_faults
@@ -79,6 +80,55 @@ def test_what_rules_of_the_same_kind_cover_takes_no_compile_of_everything(
     monkeypatch.setattr(Source, "without", counted)
     assert found(tmp_path, *rules) == [f"redundant-rule:{line}"]
     assert line not in [rule.line for gone in wholes for rule in gone]
+
+
+KINDS = [
+    ("mount fstype=tmpfs -> /{b,d}/,", "mount fstype=tmpfs -> /{b,c}/,"),
+    ("mount fstype=tmpfs -> /b/,", "deny mount -> /b/,", "umount /b/,", "deny umount,"),
+    ("mount options=(remount, bind) options in (ro, nosuid),", "remount options=(ro, bind),"),
+    ("network inet stream,", "deny network inet stream,", "deny network inet,"),
+    ("audit deny signal peer=x,", "deny signal peer=x,", "deny signal (send) peer=x,"),
+    ("audit capability chown,", "capability chown,", "capability kill,"),
+    ("ptrace (read) peer=x,", "ptrace peer=@{profile_name},", "ptrace peer=t,"),
+    ("dbus bus=system,", "dbus (send) bus=system,", "dbus (send) bus=session,"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)))
+def test_the_rules_of_one_kind_say_as_much_as_the_whole_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    rules = (*KINDS[number], "/etc/** rw,")
+    monkeypatch.setattr(surplus, "_needed", lambda *_: False)
+    wholes: list[Sequence[Statement]] = []
+    without = Source.without
+
+    def counted(self: Source, gone: Sequence[Statement]) -> bytes:
+        wholes.append(list(gone))
+        return without(self, gone)
+
+    monkeypatch.setattr(Source, "without", counted)
+    small = found(tmp_path, *rules)
+    assert [gone[-1].text for gone in wholes] == ["/etc/** rw,"]
+    monkeypatch.setattr(surplus, "_KINDS", {})
+    assert found(tmp_path, *rules) == small
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("audit", ["redundant-rule:3"]), ("complain", [])])
+def test_where_flags_change_what_a_rule_means_the_whole_profile_is_asked(
+    tmp_path: Path, flag: str, expected: list[str]
+) -> None:
+    rules = ("mount fstype=tmpfs -> /{b,c}/,", "audit mount fstype=tmpfs -> /b/,", "/x rw,")
+    assert found(tmp_path, *rules) == []
+    flagged = found(tmp_path, *rules, head=f"profile t flags=({flag}) {{")
+    assert [one for one in flagged if not one.startswith("complain")] == expected
+
+
+def test_what_an_include_brings_in_counts_for_the_rules_of_a_kind(tmp_path: Path) -> None:
+    (tmp_path / "more").write_text("mount fstype=tmpfs -> /{b,c}/,\n")
+    line = f'include "{tmp_path}/more"'
+    assert found(tmp_path, line, "mount fstype=tmpfs -> /b/,", "/x rw,") == ["redundant-rule:3"]
+    assert found(tmp_path, line, "mount fstype=tmpfs -> /d/,", "/x rw,") == []
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,11 @@ def rules_together(
     source: Source, compile: Compile, groups: Sequence[Sequence[Statement]]
 ) -> list[Policy] | None:
     """A policy of one profile for each group of rules, in one compile; None where it does not compile."""
+    if any(_ATTACHMENT in rule.text for rules in groups for rule in rules):
+        return None
     parts = [_preamble(source)]
     for number, rules in enumerate(groups):
-        body = b"\n".join(_written(source, rule) for rule in rules)
+        body = b"\n".join(_written(source, rule, as_it_is=True) for rule in rules)
         parts += [f"profile {_NAME.format(number)} {{\n".encode(), body, b"\n}\n"]
     try:
         policy = read_policy(compile(b"".join(parts)))
@@ -116,11 +118,11 @@ def _by_rule(policy: Policy, rules: Sequence[Statement]) -> dict[int, Profile]:
     return {rule.start: by_name[_NAME.format(number)] for number, rule in enumerate(rules)}
 
 
-def _written(source: Source, rule: Statement) -> bytes:
+def _written(source: Source, rule: Statement, *, as_it_is: bool = False) -> bytes:
     """The rule with the blocks around it, fit for a profile of another name."""
     text = source.text[rule.start : rule.end].replace(b"@{profile_name}", rule.profile.encode())
     heads = [head.encode("utf-8", "backslashreplace") for head in rule.within]
-    if rule.denies:
+    if rule.denies and not as_it_is:
         heads = [_without_audit(head) for head in heads]
         text = _without_audit(text)
     return b" ".join([*heads, text, *(b"}" for _ in heads)])

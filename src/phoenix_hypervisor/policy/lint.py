@@ -45,7 +45,8 @@ CODES: dict[str, str] = {
     "large-policy": "the compiled policy is larger than the budget",
 }
 
-MAX_SECONDS = 1.5
+MAX_SECONDS = 5.0
+"""Of the processor.  A busy machine doubles them: the largest shipped profile takes 1.3 to 2.7."""
 MAX_BYTES = 460_000
 
 

@@ -30,6 +30,14 @@ _TRIED = 200
 _SEARCHED = 4000
 """How many states of a deny rule are looked at, those with the shortest paths first."""
 _SHUT = perms.READ | perms.WRITE
+_KINDS: dict[str | None, str] = {
+    **{word: word for word in ("capability", "signal", "ptrace", "dbus", "mqueue", "io_uring", "userns")},
+    **dict.fromkeys(("mount", "remount", "umount", "pivot_root"), "mount"),
+    **dict.fromkeys(("network", "unix"), "network"),
+}
+"""What rules are for, by their first word: a rule changes no answer of another kind."""
+_MODES = re.compile(r"\b(?:audit|complain|unconfined|default_allow|kill|prompt)\b")
+"""Flags that give a rule another meaning."""
 _LEFT = {"x": perms.EXEC, "m": perms.MMAP_EXEC, "k": perms.LOCK}
 """`l` is not among them: it makes a name, and what that may do is asked of the name."""
 
@@ -45,41 +53,50 @@ def redundant(
     for rule in rules:
         if _needed(source, policy, alone, rule, gone):
             continue
-        if _covered(source, compile, rule, gone):
+        same = _same_by_kind(source, compile, rule, gone)
+        if same is None:
+            try:
+                same = equal(policy, read_policy(compile(source.without([*gone, rule]))))
+            except PhoenixError:
+                continue
+        if same:
             gone.append(rule)
             yield rule
-            continue
-        try:
-            without = read_policy(compile(source.without([*gone, rule])))
-        except PhoenixError:
-            continue
-        if equal(policy, without):
-            gone.append(rule)
-            yield rule
 
 
-def _covered(source: Source, compile: Compile, rule: Statement, gone: list[Statement]) -> bool:
-    """Whether other allow rules of its priority and kind grant all that it does: then nothing needs it.
+def _same_by_kind(source: Source, compile: Compile, rule: Statement, gone: list[Statement]) -> bool | None:
+    """Whether the rules of its kind come to the same without it; None where only the whole profile can tell.
 
-    What outranks or denies them takes as much from them with the rule as without.  A small compile, where
-    leaving the rule out of everything takes a large one.
+    A small compile, where leaving the rule out of everything takes a large one.
     """
-    word = _keyword(rule)
-    if rule.denies or "audit" in rule.prefixes or word is None:
-        return False
+    kind = _KINDS.get(_keyword(rule))
+    header = next((block for block in source.blocks() if block.profile == rule.profile), None)
+    if kind is None or header is None or _MODES.search(header.text):
+        return None
     left_out = {one.start for one in (*gone, rule)}
     others = [
-        other
-        for other in source.statements
-        if other.kind == "rule"
-        and other.profile == rule.profile
-        and other.start not in left_out
-        and not other.denies
-        and other.priority == rule.priority
-        and _keyword(other) == word
+        one
+        for one in source.statements
+        if one.profile == rule.profile and one.kind != "block" and one.start not in left_out
     ]
-    found = rules_together(source, compile, [others, [*others, rule]])
-    return found is not None and equal(*found)
+    if any(_keyword(one) == "all" for one in others):
+        return None
+    # What an include brings in counts, whatever it is.
+    others = [one for one in others if one.kind == "include" or _KINDS.get(_keyword(one)) == kind]
+    alike = [
+        one
+        for one in others
+        if one.kind != "include" and not one.denies and one.priority == rule.priority
+    ]
+    # Where such rules grant all that it does, denied or outranked alike, nothing else matters.
+    groups = [others] if rule.denies or "audit" in rule.prefixes else [alike, others]
+    for group in groups:
+        found = rules_together(source, compile, [group, [*group, rule]])
+        if found is None:
+            return None
+        if equal(*found):
+            return True
+    return False
 
 
 def _keyword(rule: Statement) -> str | None:
