@@ -18,6 +18,7 @@ from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.learning import Learner
 from phoenix_hypervisor.policy.named import by_name
 from phoenix_hypervisor.policy.paths import Paths
+from phoenix_hypervisor.policy.ranked import ranked
 from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
 from phoenix_hypervisor.values import dataclass, field
 
@@ -29,8 +30,6 @@ BUDGET = 12_000_000
 """States that are looked at for one access."""
 SAMPLES = 1000
 """Random paths of one access; there are twice as many of a line for everything."""
-_BESIDE = 4
-"""How many names of one directory are written for one more line."""
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
 _PLACES = (
@@ -237,37 +236,23 @@ def _best_first(
 ) -> list[tuple[Pattern, int]]:
     """What stands for most of what is not told yet comes first; an access that lacks more counts more."""
     hits: dict[Pattern, list[int]] = {pattern: [] for pattern, _ in patterns}
-    missing = []
-    for mask, _, texts in told.samples:
-        places: dict[str, int] = {}
+    places: list[dict[str, int]] = []
+    for _, _, texts in told.samples:
+        found: dict[str, int] = {}
         for number, path in enumerate(texts):
-            places[path] = places.get(path, 0) | 1 << number
-        text = "\n".join(places)
-        for pattern, access in patterns:
-            found = (
-                re.findall(f"(?m:^{alphabet.expression(pattern)}$)", text) if access & mask == mask else ()
-            )
-            hits[pattern].append(sum(places[path] for path in found))
-        missing.append((1 << len(texts)) - 1)
-    left, out = dict(patterns), []
+            found[path] = found.get(path, 0) | 1 << number
+        places.append(found)
+    joined = ["\n".join(found) for found in places]
+    for pattern, access in patterns:
+        expression = re.compile(f"(?m:^{alphabet.expression(pattern)}$)")
+        for (mask, _, _), text, found in zip(told.samples, joined, places, strict=True):
+            matched = expression.findall(text) if access & mask == mask else ()
+            hits[pattern].append(sum(found[path] for path in matched))
     folders = {one: (access, alphabet.spelled(one).rpartition("/")[0]) for one, access in patterns}
-    begun: set[tuple[int, str]] = set()
-    while left and any(missing):
-        weights = [
-            bits.bit_count() / size**2 for (_, size, _), bits in zip(told.samples, missing, strict=True)
-        ]
-        gains = {
-            one: sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
-            * (_BESIDE if folders[one] in begun else 1)
-            for one in left
-        }
-        best = max(gains, key=gains.__getitem__)
-        if not gains[best]:
-            break
-        begun.add(folders[best])
-        out.append((best, left.pop(best)))
-        missing = [bits & ~own for bits, own in zip(missing, hits[best], strict=True)]
-    return [*out, *left.items()]
+    samples = [(len(texts), size) for _, size, texts in told.samples]
+    best = ranked(hits, samples, folders)
+    left = dict(patterns)
+    return [*((one, left.pop(one)) for one in best), *left.items()]
 
 
 # Lines -----------------------------------------------------------------------------

@@ -84,9 +84,7 @@ def _same_by_kind(source: Source, compile: Compile, rule: Statement, gone: list[
     # What an include brings in counts, whatever it is.
     others = [one for one in others if one.kind == "include" or _KINDS.get(_keyword(one)) == kind]
     alike = [
-        one
-        for one in others
-        if one.kind != "include" and not one.denies and one.priority == rule.priority
+        one for one in others if one.kind != "include" and not one.denies and one.priority == rule.priority
     ]
     # Where such rules grant all that it does, denied or outranked alike, nothing else matters.
     groups = [others] if rule.denies or "audit" in rule.prefixes else [alike, others]
