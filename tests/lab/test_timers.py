@@ -137,7 +137,7 @@ def test_the_timers_run_and_monitoring_sees_what_is_wrong(systemd: Systemd, conf
     assert (found["Result"], found["ExecMainStatus"]) == ("success", "0"), found
     assert found["TriggeredBy"] == f"{VERIFY}.timer"
     systemd.until(lambda: guest.run(["test", "-e", METRICS]).ok, "no metrics")
-    assert "phoenix_containers" in guest.get(METRICS).decode()
+    assert "phoenix_info{version=" in guest.get(METRICS).decode()
 
     line = f"lxc.apparmor.profile = {'lxc-base'}"
     guest.run(
