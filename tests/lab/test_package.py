@@ -19,6 +19,7 @@ NAME = "phoenix-hypervisor"
 CONFIG = "/etc/phoenix_hypervisor/phoenix_lxc_configs.json"
 BIN, ASIDE = "/usr/local/bin/phoenix", "/root/aside"
 """The lab's own command."""
+HOOK = "/etc/lxc/phoenix-hook"
 OTHER = "abstractions/of-the-distribution"
 CONTROL = """Package: of-the-distribution
 Version: {version}
@@ -100,6 +101,8 @@ def test_confined_before_during_and_after(bare: Lab, small: Path, later: Path, t
         done = phoenix(bare, "apply", "--all", "--restart")
         assert done.ok, done.stdout + done.stderr
         assert phoenix(bare, "verify").ok
+        assert phoenix(bare, "hook", "install").ok
+        bare.run(f"echo 'lxc.hook.pre-start = {HOOK}' >> {container.config_path}", check=True)
         installed = bare.get("/etc/apparmor.d/lxc-base")
 
         done = _dpkg(bare, "--force-confold", "-i", path=later)
@@ -125,6 +128,10 @@ def test_confined_before_during_and_after(bare: Lab, small: Path, later: Path, t
         done = _dpkg(bare, "-r", NAME)
         assert done.ok and "containers stay confined" in done.stdout
         assert container.label() == "lxc-base (enforce)"
+        assert f"the hook {HOOK} stays" in done.stdout and container.config_path in done.stdout
+        container.stop(kill=True)
+        assert container.start().ok, "the hook is asked, and there is no Phoenix"
+        assert container.label() == "lxc-base (enforce)"
         # dpkg takes its own file away before it asks whether the rest may go.
         kept = [path for path in _ours(bare) if path != "/etc/default/phoenix"]
         done = _dpkg(bare, "--purge", NAME)
@@ -134,7 +141,7 @@ def test_confined_before_during_and_after(bare: Lab, small: Path, later: Path, t
 
         container.stop(kill=True)
         container.set_profile(None)
-        bare.run(f"sed -i '/lxc.seccomp.profile/d' {container.config_path}", check=True)
+        bare.run(f"sed -i '/lxc.seccomp.profile/d; /lxc.hook/d' {container.config_path}", check=True)
         done = _dpkg(bare, "--purge", NAME)
         assert done.ok, done.stdout + done.stderr
         assert _ours(bare) == ["/etc/phoenix_hypervisor", CONFIG], (
