@@ -201,6 +201,17 @@ def test_what_several_containers_have_in_common_is_said_once() -> None:
     assert "Containers 101, 102" in made and "phoenix apply 101,102 --restart" in made
 
 
+def test_a_container_leads_to_what_its_profile_lets_be_written() -> None:
+    place = report_facts.Place(path="/proc", known=2, writable=1, names=("kmsg",))
+    used = report_facts.Profile(
+        name="lxc-a", ours=True, installed="same", loaded="enforce", used_by=("101",), findings=(),
+        mode="enforce", places=(place,),
+    )  # fmt: skip
+    found = read_page(page(report(container(), container("102", assigned="lxc-other"), profiles=(used,))))
+    assert [a["href"] for tag, a in found.tags if tag == "a" and a["href"] == "#p0"] == ["#p0"]
+    assert [tag for tag, a in found.tags if a.get("id") == "p0"] == ["code"]
+
+
 def test_an_empty_host_has_a_page() -> None:
     texts = "".join(read_page(page(report(unmediated=None))).texts)
     assert "0 of 0 containers confined" in texts and "There is no container." in texts

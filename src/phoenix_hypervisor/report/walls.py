@@ -5,7 +5,7 @@ Owns what is shown of each.  Pure: facts come in, markup goes out; must not judg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from phoenix_hypervisor.report.markup import Html, cut, joined, tag
 from phoenix_hypervisor.report.parts import badge, code, listed, many, row, section, table
@@ -42,12 +42,13 @@ def matrix_columns(report: Report) -> tuple[str, ...]:
 
 def containers(report: Report) -> Html:
     """Each container with all its walls."""
-    rows = (_container(report, one) for one in report.containers)
+    places = _anchors(report.profiles)
+    rows = (_container(report, one, places) for one in report.containers)
     body = table("containers", CONTAINERS, rows) if report.containers else tag("p", "There is no container.")
     return section("containers", "Containers and their walls", body, count=f"{len(report.containers):,}")
 
 
-def _container(report: Report, one: Container) -> Html:
+def _container(report: Report, one: Container, places: Mapping[str, str]) -> Html:
     profile: list[str] = [one.assigned if one.assigned is not None else "no profile line"]
     if one.assigned is None and one.exists:
         profile.append(report.without_line)
@@ -68,7 +69,9 @@ def _container(report: Report, one: Container) -> Html:
         one.ctid,
         tag("span", cut(one.name), class_="any") if one.name else "",
         "unprivileged" if one.unprivileged else "privileged",
-        joined(tag("div", _loose(first)), *(tag("div", text, class_="dim small") for text in more)),
+        joined(
+            tag("div", _assigned(first, places)), *(tag("div", text, class_="dim small") for text in more)
+        ),
         badge(*state(one)),
         _seccomp(one),
         "" if one.devices is None else _devices(one.devices),
@@ -78,9 +81,16 @@ def _container(report: Report, one: Container) -> Html:
     )
 
 
-def _loose(assigned: str) -> str:
-    """A profile line; one that switches confinement off is told as what it is."""
-    return badge("bad", assigned) if assigned.strip("'\"") == "unconfined" else assigned
+def _assigned(line: str, places: Mapping[str, str]) -> str:
+    """A profile line: it leads to what the profile lets be written, or is red where nothing is confined."""
+    if line.strip("'\"") == "unconfined":
+        return badge("bad", line)
+    return tag("a", line, href=f"#{places[line]}") if line in places else line
+
+
+def _anchors(profiles: Iterable[Profile]) -> dict[str, str]:
+    """By name, where the page says what a profile lets be written."""
+    return {one.name: f"p{n}" for n, one in enumerate(profiles) if one.used_by and one.mode is not None}
 
 
 def _seccomp(one: Container) -> str:
@@ -202,8 +212,9 @@ def profiles(report: Report) -> Html:
     )
 
 
-def _writes(profiles: Iterable[Profile]) -> list[Html]:
+def _writes(profiles: Sequence[Profile]) -> list[Html]:
     """What profiles in use let be written; those that let the same be written are told once."""
+    anchors = _anchors(profiles)
     alike: dict[tuple[str, tuple[Place, ...]], list[str]] = {}
     unknown = []
     for one in profiles:
@@ -224,7 +235,8 @@ def _writes(profiles: Iterable[Profile]) -> list[Html]:
         ),
     ]
     for (mode, places), names in alike.items():
-        title = tag("h4", *(joined(", " if n else "", code(name)) for n, name in enumerate(names)))
+        named = (tag("code", name, id=anchors[name]) for name in names)
+        title = tag("h4", *(joined(", " if n else "", name) for n, name in enumerate(named)))
         if mode not in ("enforce", "kill"):
             title = joined(title, tag("p", badge("bad", mode), " it refuses only what a rule denies"))
         found.append(joined(title, *_places(places)))
