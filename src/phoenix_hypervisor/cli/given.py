@@ -26,6 +26,7 @@ class Settings:
     runtime: str | None = None
     parser: str | None = None
     features: str | None = None
+    require_signed: str | None = None
     json: bool = False
     no_color: bool = False
     verbose: bool = False
@@ -62,6 +63,7 @@ class Settings:
             self.runtime,
             self.parser,
             self.features,
+            require_signed=self.require_signed,
             command=self.command,
             host=self.host,
         )

@@ -55,6 +55,14 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": "The kernel to compile for: a feature dump, or debian-13, proxmox-9, ...",
         },
     ),
+    (
+        ("--require-signed",),
+        {
+            "metavar": "KEYRING",
+            "type": click.Path(),
+            "help": "Install only what a key in KEYRING signed: sources, policy tests, configuration.",
+        },
+    ),
     (("--json",), {"is_flag": True, "default": None, "help": "Print one JSON object and nothing else."}),
     (("--no-color",), {"is_flag": True, "default": None, "help": "No colour; NO_COLOR does the same."}),
     (

@@ -26,7 +26,10 @@ FLAGS = {
     "--quiet": "quiet",
 }
 """Global options without a value, by the setting that they set."""
-VALUES = {f"--{name}": name for name in ("root", "config", "runtime", "parser", "features")}
+VALUES = {
+    **{f"--{name}": name for name in ("root", "config", "runtime", "parser", "features")},
+    "--require-signed": "require_signed",
+}
 """Global options with one."""
 COMMANDS: dict[str, dict[str, str]] = {
     "setup": {"--dry-run": "dry_run"},

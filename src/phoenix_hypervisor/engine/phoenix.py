@@ -66,6 +66,7 @@ class Phoenix:
     `config`: the configuration file; profile sources and policy tests are read beside it.
     `runtime`: `proxmox` or `lxc`; None finds out.  `parser`: the apparmor_parser to use.
     `features`: the kernel features to compile for.  `command`: what the journal says was run.
+    `require_signed`: a keyring by which all that is installed must be signed.
     `host`: a machine that was built already, instead of `root`.
 
     Nothing is read before a method is called, and each call reads anew.  Every method raises
@@ -82,6 +83,7 @@ class Phoenix:
         parser: str | None = None,
         features: str | None = None,
         *,
+        require_signed: str | None = None,
         command: Sequence[str] = ("python",),
         host: Host | None = None,
     ) -> None:
@@ -93,14 +95,15 @@ class Phoenix:
             runtime=runtime,
             parser=parser,
             features=features,
+            require_signed=require_signed,
             command=tuple(command),
         )
         self._host = host
 
-    def _session(self) -> Session:
+    def _session(self, *, installs: bool = False) -> Session:
         from phoenix_hypervisor.engine.session import Session
 
-        return Session(self._settings, self._host)
+        return Session(self._settings, self._host, installs=installs)
 
     # The host ---------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class Phoenix:
         """
         from phoenix_hypervisor.engine.inspection import check
 
-        return check(self._session(), progress, quick=quick)
+        return check(self._session(installs=True), progress, quick=quick)
 
     def recheck(self, progress: Callable[[results.Stage], None] = silent) -> Rechecked:
         """What the installed profiles mean now, beside what was loaded; writes nothing."""
@@ -132,7 +135,7 @@ class Phoenix:
         from phoenix_hypervisor.engine.recovery import judge_journal
         from phoenix_hypervisor.engine.results import Planned
 
-        session = self._session()
+        session = self._session(installs=True)
         findings = tuple(judge_journal(session))
         if isinstance(request, requests.RollbackRequest):
             from phoenix_hypervisor.engine import undo
@@ -169,7 +172,7 @@ class Phoenix:
         from phoenix_hypervisor.engine.workflow import execute, prepare
 
         wanted = wanted_of(request)
-        session = self._session()
+        session = self._session(installs=True)
         with told(session, progress):
             recovered = recover_first(session, progress)
             if recovered is not None:

@@ -19,6 +19,7 @@ from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
 from phoenix_hypervisor.engine.places import belonging, beside, find_config, no_configuration, overlay
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
+from phoenix_hypervisor.engine.trusted import Trusted, keyring_of
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_given, writable_by_others
@@ -48,8 +49,10 @@ MAX_CONFIG = 64 * 1024 * 1024
 class Session:
     """Everything that one command works with."""
 
-    def __init__(self, settings: HostSettings, host: Host | None = None) -> None:
+    def __init__(self, settings: HostSettings, host: Host | None = None, *, installs: bool = False) -> None:
+        """`installs`: what is read may get into the kernel, so that it must be signed where that is asked."""
         self.settings = settings
+        self.installs = installs
         self.host = Host(settings.root) if host is None else host
         self.proven: Proven = {}
         self.judges: dict[str, Evaluator] = {}
@@ -58,8 +61,9 @@ class Session:
 
     def again(self) -> Session:
         """A session that reads everything anew, but compiles nothing that is already proven."""
-        other = Session(self.settings, self.host)
-        other.parser = self.parser
+        other = Session(self.settings, self.host, installs=self.installs)
+        if self.trusted is None:
+            other.parser = self.parser
         other.proven = self.proven
         return other
 
@@ -87,9 +91,24 @@ class Session:
         return path
 
     @cached_property
+    def trusted(self) -> Trusted | None:
+        """What holds that which is read against signatures; None: nobody asks for any."""
+        keyring = keyring_of(self.host, self.settings.require_signed) if self.installs else None
+        return None if keyring is None else Trusted(self.host, keyring)
+
+    @cached_property
     def source_dir(self) -> str:
-        """Where the profile sources are."""
-        return self._belonging("apparmor")
+        """Where the profile sources are: a private copy of signed ones, where signatures are asked for."""
+        place = self._belonging("apparmor")
+        if self.trusted is None:
+            return place
+        require_given(place)
+        others = []
+        if self.configuration is not None:
+            schema = beside(self.configuration, SCHEMA_NAME)
+            others = [path for path in (self.configuration, schema) if os.path.isfile(path)]
+        tests = self._belonging("policy_tests")
+        return self.trusted.copied(place, overlay(self.configuration), tests, others)
 
     @cached_property
     def config_bytes(self) -> bytes:
@@ -101,6 +120,8 @@ class Session:
             raise PhoenixError(f"cannot be read: {error.strerror}", where=self.config_path) from error
         if len(data) > MAX_CONFIG:
             raise PhoenixError(f"is over {MAX_CONFIG} bytes", where=self.config_path)
+        if self.trusted is not None:
+            self.trusted.require({self.config_path: data}, self.config_path)
         return data
 
     @cached_property
@@ -110,7 +131,10 @@ class Session:
             return Schema(packaged_schema(), "the packaged schema")
         require_given(path)
         with open(path, "rb") as file:
-            return Schema(file.read(MAX_SCHEMA + 1), path)
+            data = file.read(MAX_SCHEMA + 1)
+        if self.trusted is not None:
+            self.trusted.require({path: data}, path)
+        return Schema(data, path)
 
     @cached_property
     def _plain_sources(self) -> Sources:
@@ -148,7 +172,8 @@ class Session:
     @cached_property
     def overlay(self) -> str:
         """Where accepted rules lie, if not among the sources; empty where they do or there are none."""
-        found = overlay(self.configuration)
+        # The copy of signed sources has them among the others.
+        found = overlay(self.configuration) if self.trusted is None else ""
         if found:
             require_given(found)
         return found
@@ -192,11 +217,15 @@ class Session:
 
     def policy_tests(self, *, optional: bool) -> list[PolicyTest]:
         """The policy tests; `optional`: those for parsers that take the optional sources."""
-        from phoenix_hypervisor.profiles.prove import read_tests
+        from phoenix_hypervisor.policy.assertions import load_tests
+        from phoenix_hypervisor.profiles.prove import files_of_tests
 
         folder = self._belonging("policy_tests")
         require_given(folder)
-        return read_tests(folder, optional=optional)
+        files = files_of_tests(folder, optional=optional)
+        if self.trusted is not None:
+            self.trusted.require(dict(files), folder)
+        return [test for path, data in files for test in load_tests(data, path)]
 
     @cached_property
     def parser(self) -> Parser:

@@ -17,5 +17,7 @@ class HostSettings:
     runtime: str | None = None
     parser: str | None = None
     features: str | None = None
+    require_signed: str | None = None
+    """A keyring: what is installed must be signed by a key in it; None: as the host's own says."""
     command: tuple[str, ...] = ()
     """What is run, in words, for the journal."""

@@ -55,6 +55,15 @@ class Fault(Coded):
     NOT_OFFERED = _row("not-offered", (B,), "A denial is offered no rule that could be accepted.")
     SOURCE_LOOP = _row("source-loop", (B,), "Sources include each other.")
     SOURCE_CHANGED = _row("source-changed", (B,), "A source was changed while it was being compiled.")
+    NOT_SIGNED = _row(
+        "not-signed", (B,), "Signatures are required, and there is no signed list that could be read."
+    )
+    SIGNATURE_BAD = _row(
+        "signature-bad", (B,), "The list's signature is forged, has expired, or is of an unknown key."
+    )
+    UNSIGNED_FILE = _row("unsigned-file", (B,), "A file is not in the signed list.")
+    SIGNED_OTHERWISE = _row("signed-otherwise", (B,), "A file is not what was signed.")
+    SIGNED_MISSING = _row("signed-missing", (B,), "A file is in the signed list and is not there.")
     UNPROVEN = _row("unproven", (B,), "A profile does not compile, or not to what may be loaded.")
     UNPINNED = _row("unpinned", (B,), "A profile is compiled for features that this kernel does not have.")
     GPU_REACHED = _row(
