@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_hypervisor.engine.trusted import COPIES, KEYRING
+from phoenix_hypervisor.engine.places import KEYRING
+from phoenix_hypervisor.engine.trusted import COPIES
 from phoenix_hypervisor.profiles import prove
 from phoenix_hypervisor.profiles.store import Store
 from support.hosts import LiveHost, Result, snapshot

@@ -19,6 +19,8 @@ HOME_ETC = "/usr/local/phoenix_hypervisor/etc"
 """Where `make install` puts profile sources and policy tests, unless PREFIX says otherwise."""
 SHARE_ETC = "/usr/share/phoenix-hypervisor/etc"
 """Where the Debian package has them."""
+KEYRING = "/etc/phoenix_hypervisor/require-signed.gpg"
+"""Where it is, signatures are required of whatever is installed, without a word on the command line."""
 CLUSTER, OWN = "/etc/pve/phoenix", "/etc/phoenix_hypervisor"
 FOLDERS = (CLUSTER, OWN, HOME_ETC)
 """Where a configuration is looked for, below the root: a cluster's, a host's own, and the documents'."""

@@ -16,10 +16,16 @@ from phoenix_hypervisor.config.schema import MAX_SCHEMA, SCHEMA_NAME, Schema, pa
 from phoenix_hypervisor.containers.current import Containers
 from phoenix_hypervisor.containers.runtimes.registry import kind_named, kind_of, none_installed
 from phoenix_hypervisor.containers.seccomp import COMMON, COMPANION
-from phoenix_hypervisor.engine.places import belonging, beside, find_config, no_configuration, overlay
+from phoenix_hypervisor.engine.places import (
+    KEYRING,
+    belonging,
+    beside,
+    find_config,
+    no_configuration,
+    overlay,
+)
 from phoenix_hypervisor.engine.results import Refused
 from phoenix_hypervisor.engine.settings import HostSettings
-from phoenix_hypervisor.engine.trusted import Trusted, keyring_of
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_given, writable_by_others
@@ -37,6 +43,7 @@ from phoenix_hypervisor.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.containers.runtime import Runtime
+    from phoenix_hypervisor.engine.trusted import Trusted
     from phoenix_hypervisor.plan.trials import Trial
     from phoenix_hypervisor.policy.assertions import PolicyTest
     from phoenix_hypervisor.policy.evaluate import Evaluator
@@ -93,8 +100,12 @@ class Session:
     @cached_property
     def trusted(self) -> Trusted | None:
         """What holds that which is read against signatures; None: nobody asks for any."""
-        keyring = keyring_of(self.host, self.settings.require_signed) if self.installs else None
-        return None if keyring is None else Trusted(self.host, keyring)
+        given = self.settings.require_signed
+        if not self.installs or (given is None and not self.host.exists(KEYRING)):
+            return None
+        from phoenix_hypervisor.engine.trusted import Trusted, keyring_of
+
+        return Trusted(self.host, keyring_of(self.host, given))
 
     @cached_property
     def source_dir(self) -> str:

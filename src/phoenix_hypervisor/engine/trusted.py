@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 
+from phoenix_hypervisor.engine.places import KEYRING
 from phoenix_hypervisor.errors import PhoenixError, Problem, UsageError
 from phoenix_hypervisor.host.machine import Host
 from phoenix_hypervisor.host.trust import require_given, require_own
@@ -18,21 +19,16 @@ from phoenix_hypervisor.profiles.records import digest
 from phoenix_hypervisor.profiles.signed import SignedList, refusal
 from phoenix_hypervisor.profiles.sources import ACCEPTED, read_sources
 
-KEYRING = "/etc/phoenix_hypervisor/require-signed.gpg"
-"""Where it is, signatures are required of whatever is installed, without a word on the command line."""
 COPIES = "/run/phoenix/signed"
 _ARMOR = b"-----BEGIN PGP"
 
 
-def keyring_of(host: Host, given: str | None) -> str | None:
-    """The keyring that counts: the one that was named, else this host's own; None: nothing is required.
+def keyring_of(host: Host, given: str | None) -> str:
+    """The keyring that counts: the one that was named, else this host's own.
 
     Raises UsageError for a file that gpgv cannot take, NotTrusted for one that others can write.
     """
-    path = given if given is not None else host.root.locate(KEYRING) if host.exists(KEYRING) else None
-    if path is None:
-        return None
-    path = os.path.abspath(path)
+    path = os.path.abspath(host.root.locate(KEYRING) if given is None else given)
     try:
         with open(path, "rb") as file:
             start = file.read(64)
