@@ -118,7 +118,7 @@ def verify(run, params, check):
         "containers": [{key: one[key] for key in keys} for one in document["containers"]],
     }
     if params["strict"] and not document["as_declared"]:
-        text = "; ".join("{}: {}".format(one["about"], one["cause"]) for one in faults)
+        text = "; ".join(one["about"] + ": " + one["cause"] for one in faults)
         raise Failed("not as declared: " + text, **result)
     return result
 
@@ -157,8 +157,7 @@ def _ask(run, params, verb, *words):
         error = document["error"]
         parts = [error["message"], *(_sentence_of_problem(one) for one in error["problems"])]
         text = "; ".join(parts)
-        text = "{}: {}".format(error["where"], text) if error["where"] else text
-        text = "{} ({})".format(text, error["hint"]) if error["hint"] else text
+        text = (error["where"] + ": " if error["where"] else "") + text + _in_brackets(error["hint"])
         raise Failed(text, rc=status, code=error["code"], problems=error["problems"])
     return document
 
@@ -205,14 +204,16 @@ def _notes(document, kind):
 
 
 def _sentence(note):
-    hint = " ({})".format(note["hint"]) if note["hint"] else ""
-    return "{}: {}{}".format(note["target"], note["text"], hint)
+    return note["target"] + ": " + note["text"] + _in_brackets(note["hint"])
 
 
 def _sentence_of_problem(problem):
-    where = "{}: ".format(problem["pointer"]) if problem["pointer"] else ""
-    hint = " ({})".format(problem["hint"]) if problem["hint"] else ""
-    return "{}{}{}".format(where, problem["message"], hint)
+    where = problem["pointer"] + ": " if problem["pointer"] else ""
+    return where + problem["message"] + _in_brackets(problem["hint"])
+
+
+def _in_brackets(hint):
+    return " (" + hint + ")" if hint else ""
 
 
 def _bytes(text):
@@ -239,9 +240,9 @@ def _diff(action):
     before, after = _bytes(action.get("before")), _bytes(action.get("after"))
     if before is not None or after is not None:
         return _diff_of_file(action["path"], before, after)
-    lines = ["{} {}: {}".format(action["kind"], action["target"], action["summary"])]
+    lines = [action["kind"] + " " + action["target"] + ": " + action["summary"]]
     for one in action.get("lines", []):
-        lines.append("  {}: {}".format(one["key"], "(no line)" if one["value"] is None else one["value"]))
+        lines.append("  " + one["key"] + ": " + ("(no line)" if one["value"] is None else one["value"]))
     lines += ["  $ " + " ".join(argv) for argv in action["processes"]]
     return {"prepared": "\n".join(lines) + "\n"}
 
