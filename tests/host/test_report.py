@@ -13,7 +13,7 @@ from phoenix_hypervisor.engine.reporting import NAME
 from phoenix_hypervisor.policy.many_names import Names
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.report import report_changes
-from support.hosts import TOP, DirectoryHost, LiveHost, Result, snapshot, temporary_files
+from support.hosts import SECURITYFS, TOP, DirectoryHost, LiveHost, Result, snapshot, temporary_files
 from support.reported import EVIL, HOSTILE, busy
 from support.sarif import sarif_faults
 
@@ -103,6 +103,20 @@ def test_a_profile_that_is_not_known_says_so(reported: LiveHost) -> None:
     found = by(facts(reported)["profiles"], "name")["lxc-container-default-cgns"]
     assert (found["ours"], found["installed"], found["loaded"]) == (False, "foreign", "enforce")
     assert (found["mode"], found["places"]) == (None, [])
+
+
+def test_of_a_profile_of_others_the_kernel_is_asked(reported: LiveHost, tmp_path: Path) -> None:
+    (tmp_path / "lxc-theirs").write_text("profile lxc-theirs {\n/proc/sys/kernel/core_pattern w,\n}\n")
+    folder = reported.root / SECURITYFS / "policy/profiles/lxc-theirs.7"
+    folder.mkdir(parents=True)
+    words = ("policy", "compile", str(tmp_path / "lxc-theirs"), "-o", str(folder / "raw_data"))
+    assert reported.phoenix(*words).code == 0
+    reported.load_by_hand("lxc-theirs", "complain")
+    reported.conf("105", "arch: amd64\nlxc.apparmor.profile: lxc-theirs\n")
+    found = by(facts(reported)["profiles"], "name")["lxc-theirs"]
+    assert (found["ours"], found["loaded"], found["mode"]) == (False, "complain", "enforce")
+    (place,) = found["places"]
+    assert (place["path"], place["names"]) == ("/proc/sys/kernel", ["core_pattern"])
 
 
 def test_a_source_that_does_not_compile_does_not_end_it(reported: LiveHost) -> None:

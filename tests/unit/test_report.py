@@ -71,6 +71,11 @@ def test_backticks_mean_what_they_mean_on_a_terminal() -> None:
     assert prose("one ` alone") == "one ` alone"
 
 
+def test_no_text_makes_a_page_large() -> None:
+    """The document of --json has all of it."""
+    assert len(page(_hostile("x" * 1_000_000))) < 150_000
+
+
 # The page ---------------------------------------------------------------------------
 
 

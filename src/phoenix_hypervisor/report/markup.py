@@ -7,6 +7,8 @@ there is no other way to an `Html`.  Pure.
 from __future__ import annotations
 
 _MARKUP = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;", ord("'"): "&#39;"}
+MOST = 2000
+"""Characters of one text: a line of a configuration may have millions."""
 VOID = frozenset({"meta", "br", "hr"})
 
 
@@ -20,6 +22,7 @@ def escaped(text: str) -> Html:
     """`text` as a page shows it; what is unseen, or turns the direction of writing, is spelt."""
     if type(text) is Html:
         return text
+    text = cut(text, MOST)
     if not text.isprintable():
         text = "".join(one if one.isprintable() else _spelled(ord(one)) for one in text)
     return Html(text.translate(_MARKUP))

@@ -70,7 +70,8 @@ def _container(report: Report, one: Container, places: Mapping[str, str]) -> Htm
         tag("span", cut(one.name), class_="any") if one.name else "",
         "unprivileged" if one.unprivileged else "privileged",
         joined(
-            tag("div", _assigned(first, places)), *(tag("div", text, class_="dim small") for text in more)
+            tag("div", _assigned(first, places)),
+            *(tag("div", cut(text), class_="dim small") for text in more),
         ),
         badge(*state(one)),
         _seccomp(one),
@@ -85,7 +86,7 @@ def _assigned(line: str, places: Mapping[str, str]) -> str:
     """A profile line: it leads to what the profile lets be written, or is red where nothing is confined."""
     if line.strip("'\"") == "unconfined":
         return badge("bad", line)
-    return tag("a", line, href=f"#{places[line]}") if line in places else line
+    return tag("a", cut(line), href=f"#{places[line]}") if line in places else cut(line)
 
 
 def _anchors(profiles: Iterable[Profile]) -> dict[str, str]:
