@@ -161,3 +161,25 @@ def test_a_node_that_cannot_be_reached_takes_the_others_back(three: Three, tmp_p
     assert played.code != 0 and three.files() == before
     assert "unreachable" in [task.how for task in played.of(APPLY, "pve3")]
     assert sorted(task.host for task in played.of(BACK) if task.result.get("changed")) == ["pve1", "pve2"]
+
+
+def test_a_move_is_asked_of_both_nodes(three: Three) -> None:
+    assert three.rollout().code == 0
+    here, there = (three.hosts[name].root / "etc/pve" for name in ("pve1", "pve2"))
+    (here / "nodes/pve2/lxc").mkdir(parents=True)
+    (there / "nodes/pve1").rename(there / "nodes/pve2")
+    for link, target in (("local", "pve2"), ("lxc", "pve2/lxc"), ("qemu-server", "pve2/qemu-server")):
+        (there / link).unlink()
+        (there / link).symlink_to(f"nodes/{target}")
+    asked: dict[str, object] = {"phoenix_container": 101, "phoenix_from": "pve1", "phoenix_to": "pve2"}
+    good = three.fleet.play("migrate_check", **asked)
+    assert good.code == 0 and set(good.changed().values()) == {0}, good.text
+    say = "Say what speaks against it"
+    assert "nothing speaks against" in good.one(say, "pve1").result["stdout"]
+    place = Path(good.one("Remove it", "pve1").result["path"])
+    assert not place.exists()
+    (three.hosts["pve2"].root / "etc/apparmor.d/lxc-a").unlink()
+    bad = three.fleet.play("migrate_check", **asked)
+    assert bad.code != 0 and "lxc-a" in bad.one(say, "pve1").result["stdout"], bad.text
+    assert len(bad.of("Remove it", "pve1")) == 1
+    assert three.fleet.play("migrate_check", phoenix_container=101).code != 0, "no node is named"

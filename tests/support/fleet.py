@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Fleet:
         document["all"]["children"]["phoenix"]["hosts"][node].update(values)
         self.inventory.write_text(json.dumps(document))
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, sockets: str) -> dict[str, str]:
         return {
             **os.environ,
             "HOME": str(self.folder),
@@ -88,6 +89,7 @@ class Fleet:
             "ANSIBLE_DEPRECATION_WARNINGS": "False",
             "ANSIBLE_FORKS": "3",
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
             "LC_ALL": "C.UTF-8",
             "PHOENIX_RECORD": str(self.folder / "record"),
@@ -97,15 +99,17 @@ class Fleet:
         """One of Ansible's commands."""
         place = ansible()
         assert place is not None, "PHOENIX_ANSIBLE says where Ansible is"
-        return subprocess.run(
-            [str(place / program), *words],
-            env=self.environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=self.timeout,
-            check=False,
-        )
+        # A socket's path must be shorter than pytest's folders.
+        with tempfile.TemporaryDirectory(prefix="fleet") as sockets:
+            return subprocess.run(
+                [str(place / program), *words],
+                env=self.environment(sockets),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=self.timeout,
+                check=False,
+            )
 
     def play(self, playbook: str, *words: str, **variables: object) -> Played:
         """One of the collection's playbooks."""
