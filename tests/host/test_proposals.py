@@ -19,10 +19,38 @@ TOP = Path(__file__).parents[2]
 HEAD = 'audit: type=1400 audit(1.2:3): apparmor="DENIED" '
 
 
+def session() -> Session:
+    config = str(TOP / "etc/phoenix_lxc_configs.json")
+    return Session(HostSettings(config=config, features="debian-13", root="/"))
+
+
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    settings = HostSettings(config=str(TOP / "etc/phoenix_lxc_configs.json"), features="debian-13", root="/")
-    return Judge(PolicySources(Session(settings)))
+    return Judge(PolicySources(session()))
+
+
+class Counted(PolicySources):
+    """Counts how often the parser is run for a text."""
+
+    compiled = 0
+
+    def compile(self, text: bytes, where: str) -> bytes:
+        self.compiled += 1
+        return super().compile(text, where)
+
+
+def test_a_rule_that_many_events_need_is_proven_once() -> None:
+    """A boot of a guest gives some dozens of events for each rule, and each proof runs the parser."""
+    sources = Counted(session())
+    judge = Judge(sources)
+    line = 'operation="{}" profile="lxc-base" family="xdp" sock_type="raw" protocol={} requested_mask="{}"'
+    masks = {"create": "create", "bind": "bind", "setsockopt": "setopt", "sendmsg": "send", "recvmsg": "receive"}
+    lines = [line.format(does, number, mask) for does, mask in masks.items() for number in (0, 9)]
+    found = [judge.judge(parse_line(HEAD + lines[0]))]
+    once = sources.compiled
+    found += [judge.judge(parse_line(HEAD + one)) for one in lines[1:]]
+    assert {one.proposal and one.proposal.rule for one in found} == {"network xdp raw,"}
+    assert sources.compiled == once
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ asked again, the policy tests, and what else the rule opens.  Must not decide wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.audit import dangers
@@ -35,10 +36,11 @@ class Prover:
         self._held = dangers.Held(tests, name)
         self._path, self._text = sources.source(name)
         self._policy = read_policy(sources.blob(f"shipped:{name}"))
-        self.before = Evaluator(self._policy.get(name), sources.asks())
+        self.before = self.judge_of(self._policy)
         """What the profile answers as its source is."""
         self._failing: frozenset[str] | None = None
         self._known: dict[str, Judged] = {}
+        self._widened: dict[tuple[str, ...], Widened] = {}
 
     def prove(self, question: Query, operation: str) -> Judged:
         """The verdict on a question that no rule of the profile allows, and no deny rule holds."""
@@ -65,55 +67,58 @@ class Prover:
                 return last
         return last
 
-    def with_rules(self, lines: Sequence[str]) -> bytes:
-        """The profile's source with more rules, compiled.  Raises PhoenixError."""
-        return self._sources.compile(_inserted(self._path, self._text, self.name, lines), self._path)
+    def _with(self, *lines: str) -> Widened:
+        """The profile with more rules, compiled once: many events need the same.  Raises PhoenixError."""
+        if lines not in self._widened:
+            text = _inserted(self._path, self._text, self.name, lines)
+            self._widened[lines] = Widened(self, read_policy(self._sources.compile(text, self._path)))
+        return self._widened[lines]
 
     def _tried(self, rule: Rule, question: Query) -> Judged:
         try:
-            after = read_policy(self.with_rules([rule.text]))
+            after = self._with(rule.text)
         except PhoenixError as error:
             return _unknown(f"the rule {rule.text} does not compile: {error.message}", "not-compiled")
-        judge = Evaluator(after.get(self.name), self._sources.asks())
         try:
-            answer = judge.ask(question)
+            answer = after.judge.ask(question)
         except PhoenixError as error:
             return _unknown(error.message, "not-asked")
         if not answer.allowed or answer.complain:
             return _unknown(f"the rule {rule.text} does not let it through on this parser", "not-compiled")
-        found = self.compared(after)
-        refused = self.refused(after, found, question)
+        refused = self._refused(after, question)
         if refused is not None:
             return refused
         proposal = Proposal(
-            rule=rule.text, profile=self.name, opens=tuple(_beyond(found, rule)), note=rule.note
+            rule=rule.text, profile=self.name, opens=tuple(_beyond(after.found, rule)), note=rule.note
         )
         reason = "a rule lets it through, and opens no danger"
         return Judged(verdict=Verdict.OFFERED, reason=reason, code="proposed", proposal=proposal)
 
     def together(self, lines: Sequence[str]) -> Judged | None:
         """What speaks against several rules at once.  Raises PhoenixError where they do not compile."""
-        after = read_policy(self.with_rules(lines))
-        return self.refused(after, self.compared(after))
+        return self._refused(self._with(*lines))
 
     def compared(self, after: Policy) -> Comparison:
         """What a policy with more rules decides otherwise than the profile as it is."""
         return compare_policies(self._policy, after, asks=self._sources.asks())
 
-    def refused(self, after: Policy, found: Comparison, question: Query | None = None) -> Judged | None:
-        """What speaks against a policy with more rules; None where nothing does.
+    def judge_of(self, policy: Policy) -> Evaluator:
+        """Asks the profile as it is in that policy."""
+        return Evaluator(policy.get(self.name), self._sources.asks())
 
-        `found`: as `compared` says; `question`: what the rules are for.
-        """
-        judge = Evaluator(after.get(self.name), self._sources.asks())
+    def fresh(self, after: Policy) -> Sequence[Failure]:
+        """Policy tests that fail with it and do not fail without."""
         if self._failing is None:
             self._failing = frozenset(map(str, self._failures(self._policy)))
-        fresh = [failure for failure in self._failures(after) if str(failure) not in self._failing]
-        if fresh:
-            return _by_test(fresh[0].test, fresh[0].witness)
-        opened = [one.query for one in found.differences if one.only_b and one.query is not None]
+        return [failure for failure in self._failures(after) if str(failure) not in self._failing]
+
+    def _refused(self, after: Widened, question: Query | None = None) -> Judged | None:
+        """What speaks against more rules; None where nothing does.  `question`: what they are for."""
+        if after.fresh:
+            return _by_test(after.fresh[0].test, after.fresh[0].witness)
+        opened = [one.query for one in after.found.differences if one.only_b and one.query is not None]
         for probe in dangers.probes(question) if question is not None else ():
-            if judge.ask(probe).allowed and not self.before.ask(probe).allowed:
+            if after.judge.ask(probe).allowed and not self.before.ask(probe).allowed:
                 opened.append(probe)
         return self._danger(opened, question)
 
@@ -138,6 +143,22 @@ class Prover:
                 where = counts.test.where if counts.test is not None else None
                 return Judged(verdict=Verdict.REFUSED, reason=reason, code="danger", where=where)
         return None
+
+
+class Widened:
+    """A profile with more rules: what it decides otherwise and which tests it fails, found when asked."""
+
+    def __init__(self, prover: Prover, policy: Policy) -> None:
+        self._prover, self._policy = prover, policy
+        self.judge = prover.judge_of(policy)
+
+    @cached_property
+    def found(self) -> Comparison:
+        return self._prover.compared(self._policy)
+
+    @cached_property
+    def fresh(self) -> Sequence[Failure]:
+        return self._prover.fresh(self._policy)
 
 
 def _inserted(path: str, text: bytes, name: str, lines: Sequence[str]) -> bytes:
