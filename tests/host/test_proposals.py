@@ -44,7 +44,13 @@ def test_a_rule_that_many_events_need_is_proven_once() -> None:
     sources = Counted(session())
     judge = Judge(sources)
     line = 'operation="{}" profile="lxc-base" family="xdp" sock_type="raw" protocol={} requested_mask="{}"'
-    masks = {"create": "create", "bind": "bind", "setsockopt": "setopt", "sendmsg": "send", "recvmsg": "receive"}
+    masks = {
+        "create": "create",
+        "bind": "bind",
+        "setsockopt": "setopt",
+        "sendmsg": "send",
+        "recvmsg": "receive",
+    }
     lines = [line.format(does, number, mask) for does, mask in masks.items() for number in (0, 9)]
     found = [judge.judge(parse_line(HEAD + lines[0]))]
     once = sources.compiled

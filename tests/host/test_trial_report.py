@@ -75,3 +75,48 @@ def test_accept_makes_it_a_rule_of_the_tried_profile(tried: LiveHost) -> None:
         "policy", "query", "lxc-b", "mount", "--source", "nfs4", "--target", "/mnt/x/", "--fstype", "nfs4"
     )
     assert again.code == 0, again.out
+
+
+def test_a_capability_that_is_held_and_not_used_is_reported(tried: LiveHost) -> None:
+    """systemd gives a service its AmbientCapabilities=, or does not start it; the kernel logs nothing of that."""
+    tried.source("lxc-b", "file,", "capability chown,", "include if exists <accepted/lxc-b>")
+    assert tried.phoenix("setup").code == 0
+    assert tried.phoenix("try", "101", "lxc-b").code == 0
+    logged(
+        tried,
+        f'apparmor="AUDIT" operation="capable" profile="{NAME}" pid=7 comm="x" capability=12 capname="net_admin"',
+    )
+    # net_broadcast and net_admin; chown, which the profile allows; syslog, which is a danger; another's container.
+    for pid, label, ambient in (
+        (70, NAME, 1 << 11 | 1 << 12 | 1),
+        (71, NAME, 1 << 34),
+        (72, "lxc-a", 1 << 13),
+    ):
+        current = tried.process(pid, "/lxc/101/ns", f"{label} (enforce)")
+        status = current.parents[2] / "status"
+        status.write_text(f"Name:\tdaemon{pid}\nNSpid:\t{pid}\nCapAmb:\t{ambient:016x}\n")
+    found = tried.phoenix("try", "101", "--report", "--json").document["denials"]
+    rows = {(one["operation"], one["object"], one["comm"], one["verdict"]) for one in found}
+    assert rows == {
+        ("capable", "net_admin", "x", "offered"),
+        ("capget", "net_broadcast", "daemon70", "offered"),
+        ("capget", "syslog", "daemon71", "refused"),
+    }
+    shown = tried.phoenix("try", "101", "--report").out
+    assert "daemon70: holding the capability net_broadcast, of which no log tells: let through" in shown
+    (given,) = [one for one in found if one["object"] == "net_broadcast"]
+    assert tried.phoenix("accept", given["id"]).code == 0
+    text = (tried.sources / "accepted/lxc-b").read_text()
+    assert "capability net_broadcast,\n" in text and "audit(" not in text
+
+
+def test_what_is_held_elsewhere_is_no_denial(tried: LiveHost) -> None:
+    """Without a trial nobody asked, and a log that is named is read alone."""
+    logged(tried, mounted("nfs4", "DENIED", "lxc-a"))
+    status = tried.process(70, "/lxc/101/ns", "lxc-a (enforce)").parents[2] / "status"
+    status.write_text(f"Name:\tx\nNSpid:\t70\nCapAmb:\t{1 << 11:016x}\n")
+    assert len(tried.phoenix("denials", "--json").document["denials"]) == 1
+    assert tried.phoenix("try", "101", "lxc-b").code == 0
+    tried.process(71, "/lxc/101/ns", f"{NAME} (enforce)")
+    log = str(tried.root / "var/log/audit/audit.log")
+    assert len(tried.phoenix("denials", "--file", log, "--json").document["denials"]) == 1

@@ -11,8 +11,11 @@ import re
 from phoenix_hypervisor.audit.line import Line
 from phoenix_hypervisor.audit.meaning import printable
 
+GIVEN = "capget"
+"""The operation of an event that no log has: a process was given a capability (`engine.held`)."""
 _KINDS = {
     "capable": "capability",
+    GIVEN: "capability",
     "mount": "mount",
     "umount": "umount",
     "pivotroot": "pivot_root",

@@ -79,6 +79,8 @@ def _clause(operation: str, kind: str, object: str, requested: str) -> str:
         return f"{_on_file(operation, requested)} {object or 'a file without a path'}"
     if kind == "mount":
         return f"{_mounting(requested)} {object} ({requested})" if requested else f"mounting {object}"
+    if kind == "capability" and operation == "capget":
+        return f"holding the capability {object}, of which no log tells"
     if kind == "network":
         return f"{_on_socket(operation)}: {object}"
     if kind == "ptrace":

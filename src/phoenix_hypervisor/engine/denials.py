@@ -17,6 +17,7 @@ from phoenix_hypervisor.audit.groups import TRIAL, Group, Groups
 from phoenix_hypervisor.audit.logs import Once, Reader
 from phoenix_hypervisor.audit.verdict import Judged, Verdict
 from phoenix_hypervisor.engine import log_places
+from phoenix_hypervisor.engine.held import and_held
 from phoenix_hypervisor.engine.log_places import Place
 from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.plan.declared import is_ctid
@@ -178,12 +179,14 @@ class Watch:
         return reader
 
     def events(self) -> Iterator[Event]:
-        """Every event of the logs that were asked for, each once, by time."""
+        """Every event of the logs that were asked for, each once, by time; of the host also what is held."""
         each = [_timed(self.reader(place).read(self._chunks(place))) for place in self.places]
         merged: Iterable[tuple[float, Event]] = (
             each[0] if len(each) == 1 else heapq.merge(*each, key=lambda pair: pair[0])
         )
-        return self._wanted(event for _, event in merged)
+        found = self._wanted(event for _, event in merged)
+        named = self._request.files or self._request.piped is not None
+        return found if named or not self._session.host.is_live else and_held(self._session, found)
 
     def _chunks(self, place: Place) -> Iterator[bytes]:
         """What is in a log.  One of the host's that cannot be read keeps no other from being read."""

@@ -149,6 +149,15 @@ class Kernel:
         since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
         return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 
+    def ambient(self, pid: int) -> tuple[bytes, int]:
+        """The name of a process, and its ambient capabilities as bits; no bits where it has ended.
+
+        Source: proc(5), status: Name, and CapAmb in hexadecimal.
+        """
+        lines = (_read(f"{self._root.locate('/proc')}/{pid}/status") or b"").split(b"\n")
+        found = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+        return found.get(b"Name", b""), int(found.get(b"CapAmb", b"0"), 16)
+
     def mounts(self, pid: int) -> list[tuple[bytes, bytes]]:
         """Target and file system of each mount that a process sees; empty where that cannot be read."""
         lines = (_read(f"{self._root.locate('/proc')}/{pid}/mounts") or b"").splitlines()
