@@ -19,6 +19,7 @@ LONG = {
     "test_every_way_of_every_event": "PHOENIX_CORPUS",
     "test_package.py": "PHOENIX_PACKAGE",
     "test_timers.py": "PHOENIX_PACKAGE",
+    "test_trial_of_services.py": "PHOENIX_TRIALS",
 }
 """Tests that take minutes on each release, and the variable that asks for them (docs/internals/lab.md)."""
 
@@ -63,6 +64,12 @@ def labs(lab_tools: None) -> Iterator[Callable[[str], Lab]]:
 SETTLED = [name for name, release in RELEASES.items() if not release.moving]
 CHOSEN = os.environ.get("PHOENIX_LAB_RELEASES", "").split() or sorted(SETTLED, reverse=True)
 """Those that everything runs on.  The moving ones have a few tests of their own (test_moving.py)."""
+
+
+@pytest.fixture(scope="module", params=CHOSEN)
+def release(request: pytest.FixtureRequest) -> str:
+    """For a module with labs of its own."""
+    return str(request.param)
 
 
 @pytest.fixture(params=CHOSEN)
