@@ -54,6 +54,27 @@ def test_the_report_tells_what_the_tried_profile_refuses(tried: LiveHost) -> Non
     assert tried.phoenix("try", "101", "--report", "--json").document["denials"] == found.document["denials"]
 
 
+def test_all_that_is_offered_is_one_command(tried: LiveHost) -> None:
+    """A boot of a guest full of services is offered some sixty rules, and several denials the same one."""
+    assert tried.phoenix("try", "101", "lxc-b").code == 0
+    logged(tried, mounted("nfs4"))
+    assert "all that is offered" not in tried.phoenix("try", "101", "--report").out
+    asked = 'apparmor="AUDIT" operation="{}" profile="lxc-trial-101" family="xdp" sock_type="raw" protocol=0 requested_mask="{}"'
+    logged(
+        tried,
+        mounted("cifs"),
+        mounted("proc"),
+        asked.format("create", "create"),
+        asked.format("bind", "bind"),
+    )
+    last = tried.phoenix("try", "101", "--report").out.splitlines()[-1]
+    assert last.startswith("all that is offered: phoenix accept ")
+    ids = last.split()[6:]
+    found = tried.phoenix("try", "101", "--report", "--json").document["denials"]
+    rules = {one["id"]: one["proposal"]["rule"] for one in found if one["verdict"] == "offered"}
+    assert len(rules) == 4 and len(ids) == 3 and {rules[one] for one in ids} == set(rules.values())
+
+
 def test_no_report_without_a_trial(tried: LiveHost) -> None:
     found = tried.phoenix("try", "101", "--report")
     assert found.code == 1 and "phoenix denials 101" in found.err

@@ -159,6 +159,10 @@ def _report(settings: Settings, container: str) -> int:
         emit(denial_words.document(found))
     else:
         denial_words.show(settings, found, (container,), files=False)
+        # A guest full of services needs dozens of rules; several denials are offered the same.
+        ids = {d.judged.proposal.rule: d.group.id for d in found.denials if d.judged.proposal is not None}
+        if len(ids) > 1:
+            say(settings, f"all that is offered: phoenix accept {' '.join(ids.values())}")
     return EXIT_NO if found.denials else EXIT_OK
 
 
