@@ -114,9 +114,9 @@ def settled(container: Container) -> tuple[str, list[str], int]:
     while state not in SETTLED and time.monotonic() < end:
         ask = f"{ENVIRONMENT}timeout 100 systemctl is-system-running --wait"
         state = container.attach(ask, timeout=150).stdout.strip()
-    units = "systemctl list-units --plain --no-legend --type=service --state="
-    failed = container.attach(f"{units}failed", timeout=100).stdout.split("\n")
-    running = container.attach(f"{units}running", timeout=100).stdout.split("\n")
+    units = "systemctl list-units --plain --no-legend"
+    failed = container.attach(f"{units} --failed", timeout=100).stdout.split("\n")
+    running = container.attach(f"{units} --type=service --state=running", timeout=100).stdout.split("\n")
     found = state, sorted(line.split()[0] for line in failed if line.strip()), len(running) - 1
     said(f"{container.name} {container.label()}: {found}")
     return found
