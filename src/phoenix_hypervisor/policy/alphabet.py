@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 
-MAX_STATES = 250_000
+MAX_STATES = 150_000
 """States of one automaton up to which it is searched."""
 MAX_TRANSITIONS = 4_000_000
 """The same for the entries of its transition tables."""

@@ -6,6 +6,7 @@ Owns drawing them, the same ones each time.  Must not know patterns.
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.merged import below
@@ -37,8 +38,9 @@ def sampled(paths: Paths, mask: int, count: int, head: list[int]) -> list[list[i
             for one, target in enumerate(paths.rows[state]):
                 if target != DEAD and alive[target]:
                     targets.setdefault(target, []).append(one)
-            weights = [[sizes[one] for one in own] for own in targets.values()]
-            found = ways[state] = (list(targets.values()), weights, list(map(sum, weights)))
+            weights = [list(accumulate(sizes[one] for one in own)) for own in targets.values()]
+            sums = list(accumulate(own[-1] for own in weights))
+            found = ways[state] = (list(targets.values()), weights, sums)
         return found
 
     out = []
@@ -50,10 +52,11 @@ def sampled(paths: Paths, mask: int, count: int, head: list[int]) -> list[list[i
             choices, weights, sums = onward(state)
             if not choices:
                 break
-            at = (
-                chance.choices(range(len(choices)), sums)[0] if number & 1 else chance.randrange(len(choices))
-            )
-            one = chance.choices(choices[at], weights[at])[0]
+            if number & 1:
+                at = chance.choices(range(len(choices)), cum_weights=sums)[0]
+            else:
+                at = chance.randrange(len(choices))
+            one = chance.choices(choices[at], cum_weights=weights[at])[0]
             path.append(one)
             state = paths.rows[state][one]
         if labels[state]:

@@ -6,6 +6,7 @@ Owns walking sets of states, each step of each set once.  Must not know what a s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.shapes import Pattern, Step
@@ -13,10 +14,12 @@ from phoenix_hypervisor.policy.shapes import Pattern, Step
 _KEPT = 2_000_000
 """States in all sets that are remembered."""
 _States = frozenset[int]
+_Ways: TypeAlias = "dict[Step, tuple[_States, _Ways]]"
+"""By the step, the states behind it and what is known of the steps from there."""
 
 
 class Images:
-    """Sets of states behind patterns; `spent` counts the states that were walked."""
+    """Sets of states behind patterns; `spent` counts the states and the steps that were walked."""
 
     def __init__(self, rows: Sequence[Sequence[int]]) -> None:
         """State 0 is the start."""
@@ -24,7 +27,7 @@ class Images:
         self._rows = rows
         self._columns = list(zip(*rows, strict=True))
         self._start: _States = frozenset((0,))
-        self._known: dict[tuple[_States, Step], _States] = {}
+        self._known: dict[_States, _Ways] = {}
         self._size = 0
         self._members: dict[int, list[tuple[int, ...]]] = {}
         self._targets: dict[int, list[tuple[int, ...] | None]] = {}
@@ -46,17 +49,27 @@ class Images:
 
     def onward(self, at: _States, steps: Pattern) -> _States:
         """The states behind `steps` from any of `at`."""
-        known = self._known
+        ways = self._ways(at)
+        self.spent += len(steps)
         for step in steps:
-            found = known.get((at, step))
+            found = ways.get(step)
             if found is None:
                 if self._size > _KEPT:
-                    known.clear()
+                    self._known.clear()
                     self._size = 0
-                found = known[at, step] = self._step(at, *step)
-                self._size += len(found) + 1
-            at = found
+                    ways = self._ways(at)
+                states = self._step(at, *step)
+                self._size += len(states) + 1
+                found = ways[step] = states, self._ways(states)
+            at, ways = found
         return at
+
+    def _ways(self, at: _States) -> _Ways:
+        """What is known of the steps from a set; the same for the same set."""
+        ways = self._known.get(at)
+        if ways is None:
+            ways = self._known[at] = {}
+        return ways
 
     def _step(self, at: _States, mask: int, loop: bool) -> _States:
         found: set[int] = set()

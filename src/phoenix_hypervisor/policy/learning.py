@@ -19,6 +19,8 @@ _COMBINATIONS = 40_000
 """Combinations of states and patterns after which a search gives up."""
 STEPS = 30_000_000
 """Steps of all searches for what is left, together: some seconds."""
+_KEPT = 20_000
+"""Sets of states whose successors are remembered."""
 _WAYS = 2000
 _OTHERS = 300
 _SHORT = 9
@@ -55,10 +57,18 @@ class Learner:
         """Of this automaton."""
         self._budget = budget
         self.steps = STEPS
+        self._known: dict[frozenset[int], dict[frozenset[int], int]] = {}
         classes = range(len(paths.bytes))
         self._order = sorted(
             (c for c in classes if alphabet.any >> c & 1), key=lambda c: -len(paths.bytes[c])
         )
+        alike: dict[tuple[int, ...], int] = {}
+        columns = list(zip(*self.rows, strict=True))
+        for one in self._order:
+            if not alphabet.slash >> one & 1:
+                alike[columns[one]] = alike.get(columns[one], 0) | 1 << one
+        self._columns = list(alike.items())
+        """The classes but for slashes, those together that every state treats alike."""
 
     @property
     def budget(self) -> int:
@@ -165,11 +175,7 @@ class Learner:
         if loop or mask & (mask - 1) or mask == alphabet.slash:
             return
         before = self.images.of(tuple(steps[:at]))
-        groups: dict[frozenset[int], int] = {}
-        for one in self._order:
-            if not alphabet.slash >> one & 1:
-                targets = frozenset([self.rows[state][one] for state in before]) - _NOWHERE
-                groups[targets] = groups.get(targets, 0) | 1 << one
+        groups = self._groups(before)
         whole = steps[-1] == (alphabet.any, True)
         rest = tuple(steps[at + 1 : len(steps) - whole])
         wide = mask
@@ -184,6 +190,18 @@ class Learner:
         several = [found for found in map(alphabet.of, _RANGES) if mask & found and not found & ~wide]
         if several or (wide.bit_count() >= _SEVERAL and len(alphabet.spelled(((wide, False),))) <= _SHORT):
             steps[at] = (several[0] if several else wide, False)
+
+    def _groups(self, before: frozenset[int]) -> dict[frozenset[int], int]:
+        """Which classes lead from some states to which; slashes left out."""
+        groups = self._known.get(before)
+        if groups is None:
+            if len(self._known) > _KEPT:
+                self._known.clear()
+            groups = self._known[before] = {}
+            for column, classes in self._columns:
+                targets = frozenset([column[state] for state in before]) - _NOWHERE
+                groups[targets] = groups.get(targets, 0) | classes
+        return groups
 
     # What is left -----------------------------------------------------------------
 

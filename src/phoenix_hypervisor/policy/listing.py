@@ -208,24 +208,36 @@ def _breadth(glob: bytes) -> tuple[int, int, bytes]:
 
 def _graph(grammar: Grammar, space: Space, mask: int) -> Graph:
     """The searched combinations as a graph."""
-    rows = space.side.rows
     nodes: dict[Node, int] = {}
     for node in _search(grammar, space):
         nodes[node] = len(nodes)
-    edges: dict[int, dict[int, set[int]]] = {}
+    # Bytes that neither tells apart go together, here and in every edge.
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for byte, key in enumerate(zip(space.side.classes, *grammar.rows, strict=True)):
+        alike.setdefault(key, []).append(byte)
+    groups = [(key[0], some[0], frozenset(some)) for key, some in alike.items()]
+    unions: dict[tuple[int, ...], frozenset[int]] = {}
+    edges: dict[int, dict[int, frozenset[int]]] = {}
     final = set()
     for node, number in nodes.items():
         state, at, _ = node
         if grammar.reads[state] and space.grants(at).allow & mask == mask:
             final.add(number)
-        targets = edges.setdefault(number, {})
-        shapes, row = grammar.rows[state], rows[at]
-        for byte in range(256):
-            target = shapes[byte]
+        shapes, row = grammar.rows[state], space.side.row(at)
+        targets: dict[int, list[int]] = {}
+        for group, (one, face, _some) in enumerate(groups):
+            target = shapes[face]
             if target != DEAD:
-                following = nodes.get((target, row[byte], 0))
+                following = nodes.get((target, row[one], 0))
                 if following is not None:
-                    targets.setdefault(following, set()).add(byte)
+                    targets.setdefault(following, []).append(group)
+        own: dict[int, frozenset[int]] = {}
+        for following, found in targets.items():
+            key = tuple(found)
+            union = unions.get(key)
+            if union is None:
+                union = unions[key] = frozenset().union(*(groups[group][2] for group in found))
+            own[following] = union
+        edges[number] = own
     root = nodes.get((grammar.start, space.side.start, 0), -1)
-    frozen = {n: {t: frozenset(found) for t, found in targets.items()} for n, targets in edges.items()}
-    return Graph(root, frozen, frozenset(final))
+    return Graph(root, edges, frozenset(final))

@@ -16,6 +16,10 @@ from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 LIMIT = 20_000
 """States of an automaton up to which a profile is listed; its product with a glob may have twice as many."""
 
+MOVES = 1_500_000
+"""States times classes of bytes up to which it is: the time goes by both."""
+
+_SINGLE = "ask for single paths with `policy query`; that has no limit"
 _BASE = 0xFFFFFF
 _NICE = b"xabcdefghijklmnopqrstuvwyz0123456789_-ABCDEFGHIJKLMNOPQRSTUVWXYZ.:+,@~=!#%&;'"
 
@@ -23,7 +27,7 @@ _NICE = b"xabcdefghijklmnopqrstuvwyz0123456789_-ABCDEFGHIJKLMNOPQRSTUVWXYZ.:+,@~
 def too_large(states: int) -> PolicyError:
     return PolicyError(
         f"the automaton is too large to be listed: {states} states, and the limit is {LIMIT}",
-        hint="ask for single paths with `policy query`; that has no limit",
+        hint=_SINGLE,
     )
 
 
@@ -72,6 +76,12 @@ class Paths:
             self.allows.append(allows[state] if grammar.reads[shape] else -1)
             if len(queue) > 2 * LIMIT:
                 raise too_large(len(queue))
+            if len(queue) * len(faces) > MOVES:
+                raise PolicyError(
+                    f"the automaton is too large to be listed: more than {MOVES:,} ways on, states times"
+                    " kinds of bytes, and that is the limit",
+                    hint=_SINGLE,
+                )
 
     def __len__(self) -> int:
         return len(self.rows)

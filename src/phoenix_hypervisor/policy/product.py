@@ -17,7 +17,7 @@ from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 
 LIMIT = 1_000_000
 """Combinations of states after which one search gives up."""
-STEPS = 30_000_000
+STEPS = 20_000_000
 """Steps from one combination to another after which all searches of one Budget give up."""
 
 _NICE = (

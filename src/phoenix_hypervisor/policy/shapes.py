@@ -21,6 +21,7 @@ class Alphabet:
 
     def __init__(self, classes: Sequence[int], members: Sequence[bytes]) -> None:
         self.classes, self.members = classes, members
+        self._spelled: dict[Pattern, str] = {}
         self.any = ((1 << len(members)) - 1) & ~(1 << classes[0])
         self.slash = 1 << classes[0x2F]
         self.part = self.any & ~self.slash
@@ -78,6 +79,12 @@ class Alphabet:
 
     def spelled(self, pattern: Pattern) -> str:
         """A pattern as a glob."""
+        found = self._spelled.get(pattern)
+        if found is None:
+            found = self._spelled[pattern] = self._spell(pattern)
+        return found
+
+    def _spell(self, pattern: Pattern) -> str:
         slash = (self.slash, False)
         out, at = b"", 0
         while at < len(pattern):
@@ -109,6 +116,8 @@ class Alphabet:
         for mask, loop in pattern:
             if mask == self.any:
                 found = f"[^\n{chr(_FIRST + self.classes[0])}]"
+            elif mask == self.part:
+                found = f"[^\n{chr(_FIRST + self.classes[0])}{chr(_FIRST + self.classes[0x2F])}]"
             elif mask & (mask - 1):
                 found = (
                     "[" + "".join(chr(_FIRST + n) for n in range(len(self.members)) if mask >> n & 1) + "]"

@@ -26,8 +26,8 @@ SHOWN = perms.READ | perms.WRITE | perms.APPEND | perms.EXEC | perms.MMAP_EXEC |
 """What is told of a path.  Links are decided by two paths."""
 EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ, perms.MMAP_EXEC, perms.LOCK)
 """The accesses that lines are looked for, the most dangerous first."""
-BUDGET = 12_000_000
-"""States that are looked at for one access."""
+BUDGET = 20_000_000
+"""States and steps that are looked at for all accesses together; each takes up to half of what is left."""
 SAMPLES = 1000
 """Random paths of one access; there are twice as many of a line for everything."""
 _ENOUGH = 0.97
@@ -108,9 +108,11 @@ def summarise(
         return images.allows(pattern, paths.allows) & scale.shown
 
     told = _Told(allows)
-    _everywhere(paths, alphabet, top, named, told, scale.shown)
+    left = BUDGET - _everywhere(paths, alphabet, top, named, told, scale.shown)
     for mask in masks:
-        _one_access(Learner(paths, alphabet, mask, BUDGET), top, named, told)
+        learner = Learner(paths, alphabet, mask, left // 2)
+        _one_access(learner, top, named, told)
+        left -= learner.images.spent
     wanted = sum(set(masks))
     lines = [
         Line(pattern, scale.words(access), named=True)
@@ -128,8 +130,11 @@ def summarise(
 
 def _everywhere(
     paths: Paths, alphabet: Alphabet, top: bytes, named: list[Pattern], told: _Told, shown: int
-) -> None:
-    """Where names that no rule has are allowed: a line for everything, and its exceptions."""
+) -> int:
+    """Where names that no rule has are allowed: a line for everything, and its exceptions.
+
+    Returns what of the budget that took.
+    """
     start = paths.classes_of(top)
     slash, other = paths.classes[0x2F], paths.neutral
     probes = ([slash, other], [slash, other, slash, other])
@@ -138,14 +143,14 @@ def _everywhere(
     for allow in found:
         mask &= allow
     if not found or not mask:
-        return
+        return 0
     own = paths.walk([*start, slash])
     whole = own != DEAD and paths.allows[own] != -1 and paths.allows[own] & mask == mask
     below = alphabet.loose if whole else alphabet.deep
     region: Pattern = (*((1 << one, False) for one in start), (alphabet.slash, False), *below)
     within = Shapes(alphabet)
     within.add(region)
-    learner = Learner(paths, alphabet, mask, 8 * BUDGET)
+    learner = Learner(paths, alphabet, mask, BUDGET // 2)
 
     def allowed(path: list[int]) -> bool | None:
         state = paths.walk(path)
@@ -165,6 +170,7 @@ def _everywhere(
         told.root = mask
         told.exceptions = [(one, told.allows(one)) for one in exceptions]
         told.patterns.append((region, mask))
+    return learner.images.spent
 
 
 def _below(paths: Paths, place: str) -> list[list[int]]:

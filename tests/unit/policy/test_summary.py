@@ -7,15 +7,17 @@ from functools import cache
 
 import pytest
 
-from phoenix_hypervisor.policy import learning
+from phoenix_hypervisor.policy import learning, paths, summary
 from phoenix_hypervisor.policy.braces import braced
 from phoenix_hypervisor.policy.constants import file_access
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.globs import glob_grammar
 from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.learning import Learner
 from phoenix_hypervisor.policy.listing import list_lines
 from phoenix_hypervisor.policy.paths import LIMIT, Paths
+from phoenix_hypervisor.policy.shapes import Alphabet
 from phoenix_hypervisor.policy.summary import Line
 from support.told import covers, random_paths
 from unit.policy.samples import ENCODINGS, evaluator, policy
@@ -128,6 +130,34 @@ def test_an_automaton_that_is_too_large_is_refused_with_the_limit() -> None:
     )
     with pytest.raises(PolicyError, match=str(LIMIT)):
         Paths(chain, 1, glob_grammar(b"/**", 1), [0] * size)
+
+
+def test_states_that_tell_too_many_bytes_apart_are_refused_with_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = policy("sample-41").get("lxc-a")
+    assert list_lines(profile, b"/", NAMES)
+    monkeypatch.setattr(paths, "MOVES", 100)
+    with pytest.raises(PolicyError, match="more than 100 ways on") as refused:
+        list_lines(profile, b"/", NAMES)
+    assert refused.value.hint
+
+
+def test_all_accesses_together_have_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = 50_000
+    learners: list[Learner] = []
+
+    class Watched(Learner):
+        def __init__(self, paths: Paths, alphabet: Alphabet, mask: int, budget: int) -> None:
+            assert budget <= (left - sum(one.images.spent for one in learners)) // 2
+            super().__init__(paths, alphabet, mask, budget)
+            learners.append(self)
+
+    monkeypatch.setattr(summary, "Learner", Watched)
+    monkeypatch.setattr(summary, "BUDGET", left)
+    assert list_lines(policy("sample-41").get("lxc-a"), b"/", NAMES)
+    assert len(learners) > 3
+    assert any(one.images.spent for one in learners)
 
 
 @pytest.mark.parametrize(
