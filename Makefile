@@ -109,6 +109,9 @@ lock: ## Renew requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 	  --no-annotate --custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
 
+fleet-bench: apt-test $(STAMP) ## 500 nodes of 200 containers as directories, by the collection's own code; writes bench/fleet.json (half an hour)
+	@$(VENV)/bin/python bench/fleet.py $(FLEET)
+
 efficacy: apt-test $(STAMP) ## Real operations in real containers under every profile; writes docs/efficacy.md and .json
 	@tools/need $(SUDO) $(APT_LAB)
 	@PYTHONPATH=src:. $(VENV)/bin/python -m efficacy $(EFFICACY)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import jsonschema
 import pytest
 
 from phoenix_hypervisor.containers.runtimes.proxmox import Proxmox
-from support.hosts import LiveHost, contents, snapshot, told
+from support.hosts import TOP, LiveHost, contents, snapshot, told
 from support.killed import killed
 
+SCHEMA = TOP / "src/phoenix_hypervisor/data/phoenix_report.schema.json"
 CONF = "arch: amd64\nhostname: {}\nmemory: 512\n"
 
 
@@ -215,3 +218,24 @@ def test_a_move_between_plan_and_edit_ends_the_run_and_writes_nothing_there(
     assert (cluster.root / "etc/pve/nodes/pve2/lxc/101.conf").read_bytes() == before
     assert not (cluster.lxc / "101.conf").exists()
     assert not (cluster.installed / "lxc-a").exists() and "lxc-a" not in cluster.loaded()
+
+
+# A report ----------------------------------------------------------------------------
+
+
+def test_a_report_of_all_nodes(cluster: LiveHost) -> None:
+    assert cluster.apply().code == 0
+    plain = cluster.phoenix("report", "--json").document
+    assert plain["other_nodes"] is None
+    found = cluster.phoenix("report", "--json", "--all-nodes").document
+    jsonschema.validate(found, json.loads(SCHEMA.read_text()))
+    two, three = found["other_nodes"]
+    assert [(one["ctid"], one["line_as_declared"]) for one in two["containers"]] == [
+        ("201", True),
+        ("202", False),
+        ("203", None),
+    ]
+    assert three == {"node": "pve3", "containers": []}
+    page = cluster.phoenix("report", "--html", "-", "--all-nodes").out
+    assert "was not verified" in page and "202 web: assigned unconfined, declared lxc-a" in page
+    assert "Other nodes" not in cluster.phoenix("report", "--html", "-").out

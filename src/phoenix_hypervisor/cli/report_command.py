@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     type=click.Path(),
     help="Write one page for people; FILE is replaced whole. With - it is printed.",
 )
+@click.option("--all-nodes", is_flag=True, help="Also what the files of the cluster's other nodes say.")
 @click.option("--sarif", is_flag=True, help="Print what verify and policy lint find as SARIF 2.1.0.")
 @global_options
 @click.pass_obj
-def report(settings: Settings, html: str | None, sarif: bool) -> int:
+def report(settings: Settings, html: str | None, all_nodes: bool, sarif: bool) -> int:
     """Report this host: who is confined, by which walls, what changed since the last report.
 
     --html writes a page that needs nothing else, --json prints the same facts. Both keep the facts, so that
     the next report can say what changed.
     """
-    if sarif and (settings.json or html is not None):
+    if sarif and (settings.json or html is not None or all_nodes):
         raise UsageError("--sarif is a report of its own", hint="run it once for each format")
     if sarif:
         from phoenix_hypervisor.cli.report_sarif import document
@@ -51,7 +52,7 @@ def report(settings: Settings, html: str | None, sarif: bool) -> int:
 
         place_of(html)
     with Busy(settings, "looking at containers"):
-        found = settings.phoenix().monitoring().report(words(), keep=True)
+        found = settings.phoenix().monitoring().report(words(), keep=True, all_nodes=all_nodes)
     if html is not None:
         _write(settings, html, found)
     if settings.json:

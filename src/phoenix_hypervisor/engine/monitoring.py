@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from phoenix_hypervisor.engine import watching
 from phoenix_hypervisor.engine.session import Session
-from phoenix_hypervisor.values import TYPE_CHECKING
+from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.hooking import Hook
@@ -37,15 +37,23 @@ class Monitoring:
 
         return Hook(self._session)
 
-    def report(self, words: report_facts.Words, *, keep: bool = False) -> report_facts.Report:
+    def report(
+        self, words: report_facts.Words, *, keep: bool = False, all_nodes: bool = False
+    ) -> report_facts.Report:
         """All that a report says; `report.page` and its neighbours make text of it.
 
         `words` says what codes and transactions mean.  With `keep` the next report is compared with this one.
+        `all_nodes`: also what the files of the cluster's other nodes say.
         """
         from phoenix_hypervisor import __version__
         from phoenix_hypervisor.engine.reporting import look
 
-        return look(self._session(), __version__, words, keep=keep)
+        found = look(self._session(), __version__, words, keep=keep)
+        if not all_nodes:
+            return found
+        from phoenix_hypervisor.engine.neighbours import reported
+
+        return replace(found, other_nodes=reported(self._session(), words))
 
     def timers(self) -> tuple[watching.Timer, ...]:
         """The timers that look at this host by themselves, as systemd has them."""

@@ -17,6 +17,7 @@ from phoenix_hypervisor.plan.declared import ContainerSpec
 from phoenix_hypervisor.plan.lines import variant
 from phoenix_hypervisor.plan.model import ContainerState
 from phoenix_hypervisor.plan.verify import ContainerVerdict, judge_container
+from phoenix_hypervisor.report import report_facts
 from phoenix_hypervisor.values import dataclass, replace
 
 
@@ -130,3 +131,28 @@ def _state(
     companion = COMPANION if session.host.exists(COMMON) else None
     containers = Containers(session.host, there, {}, {ctid: parsed.beside}, companion)
     return containers.declared([spec], session.declared)[0], spec
+
+
+def reported(session: Session, words: report_facts.Words) -> tuple[report_facts.OtherNode, ...]:
+    """Every other node as a report has it; `words` says what codes mean."""
+    return tuple(
+        report_facts.OtherNode(
+            node=view.node,
+            containers=tuple(
+                report_facts.OtherContainer(
+                    ctid=one.ctid,
+                    name=one.name,
+                    declared=one.declared,
+                    assigned=one.assigned,
+                    line_as_declared=None if one.declared is None else one.as_declared,
+                    findings=tuple(
+                        report_facts.Said(code=str(f.code), text=text, next=following, fault=f.fault)
+                        for f in one.findings
+                        for text, following in [words.note(f)]
+                    ),
+                )
+                for one in view.containers
+            ),
+        )
+        for view in _views(session, ())
+    )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from phoenix_hypervisor.plan.chosen import shortest
 from phoenix_hypervisor.report import walls
 from phoenix_hypervisor.report.markup import Html, joined, tag
+from phoenix_hypervisor.report.node_section import COLUMNS, nodes
 from phoenix_hypervisor.report.parts import badge, code, listed, many, moment, prose, row, section, table
 from phoenix_hypervisor.report.report_facts import Changes, Container, Report, Said
 from phoenix_hypervisor.report.style import sheet
@@ -32,6 +33,7 @@ def page(report: Report) -> str:
         "shared": walls.SHARED_NODES,
         "profiles": walls.PROFILES,
         "places": walls.PLACES,
+        "nodes": COLUMNS,
         "accepted": ACCEPTED,
         "history": HISTORY,
     }
@@ -43,6 +45,7 @@ def page(report: Report) -> str:
         _attention(report),
         _changes(report),
         walls.containers(report),
+        *([] if report.other_nodes is None else [nodes(report.other_nodes)]),
         *([walls.gpus(report)] if report.gpus else []),
         walls.profiles(report),
         _accepted(report),
@@ -87,6 +90,7 @@ def _header(report: Report, counts: Sequence[tuple[str, str, int]]) -> Html:
         ("Phoenix", report.phoenix),
     ]
     links = [("attention", "Attention"), ("changes", "Changes"), ("containers", "Containers")]
+    links += [("nodes", "Other nodes")] if report.other_nodes is not None else []
     links += [("gpus", "GPUs")] if report.gpus else []
     links += [("profiles", "Profiles"), ("accepted", "Accepted rules"), ("history", "History")]
     links += [("kernel", "Kernel"), ("reading", "How to read this")]

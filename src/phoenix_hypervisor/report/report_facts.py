@@ -216,6 +216,27 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherContainer:
+    """A container of another node, as its file says."""
+
+    ctid: str
+    name: str
+    declared: str | None
+    assigned: str | None
+    line_as_declared: bool | None
+    """None: it is not declared."""
+    findings: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherNode:
+    """Another node of the cluster; nothing of it is verified there."""
+
+    node: str
+    containers: tuple[OtherContainer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything."""
 
@@ -243,6 +264,8 @@ class Report:
     not_read: tuple[str, ...]
     """What could not be looked at, and why."""
     compared: Compared
+    other_nodes: tuple[OtherNode, ...] | None = None
+    """None: they were not asked for."""
 
 
 def document(value: object) -> Any:
