@@ -1,8 +1,8 @@
 """`make fleet-bench`: many nodes of many containers each, as directories, through the collection's own code.
 
 Every node is imported, planned, applied, planned again and verified by what the Ansible modules run, without
-ssh.  Then one cluster that shows all of them is looked at as a whole.  Prints a table beside what pmxcfs takes,
-and writes bench/fleet.json.
+ssh.  Then one cluster that shows all of them is looked at as a whole.  Prints a table beside what pmxcfs
+takes, and writes bench/fleet.json.
 """
 
 from __future__ import annotations
