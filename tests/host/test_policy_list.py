@@ -103,3 +103,9 @@ def test_names_that_can_be_written_are_those_that_single_questions_allow(flags: 
     if not flags:
         assert {"/proc/[0-9]*/mem", "/sys/fs/cgroup/*/cgroup.procs"} <= found
         assert "/proc/sys/kernel/core_pattern" not in found and len(found) > 100
+
+
+def test_digits_of_either_case_are_one_range(host: DirectoryHost) -> None:
+    prepare(host, b"profile lxc-t {\n  /c/" + b"[0-9a-fA-F]" * 8 + b".x w,\n  /c/CACHE.x w,\n}\n")
+    lines = host.phoenix("--json", "policy", "list", "lxc-t").document["lines"]
+    assert "/c/" + "[0-9A-Fa-f]" * 8 + ".x" in [line["pattern"] for line in lines]

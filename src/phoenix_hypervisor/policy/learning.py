@@ -31,6 +31,8 @@ _RANGES = (
     b"0123456789" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper(),
     b"0123456789" + _LOWER,
+    b"0123456789ABCDEFabcdef",
+    b"0123456789ABCDEF",
     b"0123456789abcdef",
     b"0123456789",
     b"123456789",
