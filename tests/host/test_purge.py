@@ -76,6 +76,24 @@ def test_what_a_container_names_is_not_removed(removed: Removed, conf: str) -> N
     assert done.returncode == 1 and "lxc-a: " in done.stderr and removed.left() == before
 
 
+@pytest.mark.parametrize("value", ['"lxc-a"', "lxc-b//&lxc-a", "lxc-a\r", "\tlxc-a"])
+def test_however_a_container_names_it(removed: Removed, value: str) -> None:
+    removed.put("etc/pve/lxc/101.conf", f"arch: amd64\nlxc.apparmor.profile:{value}\n")
+    assert removed.purge().returncode == 1
+
+
+def test_another_profile_whose_name_begins_so_is_none_of_ours(removed: Removed) -> None:
+    removed.put("etc/pve/lxc/101.conf", "lxc.apparmor.profile: lxc-a-unprivileged\n")
+    assert removed.purge().returncode == 0
+
+
+def test_a_proxmox_node_whose_configurations_cannot_be_read(removed: Removed) -> None:
+    removed.put("var/lib/pve-cluster/config.db", "")
+    before = removed.left()
+    done = removed.purge()
+    assert done.returncode == 1 and "pve-cluster is not running" in done.stderr and removed.left() == before
+
+
 def test_what_the_profile_of_somebody_else_includes_stays(removed: Removed) -> None:
     removed.put("etc/apparmor.d/lxc-mine", PROFILE.replace("lxc-a", "lxc-mine"))
     done = removed.purge()
