@@ -89,6 +89,7 @@ class Fleet:
             "ANSIBLE_DEPRECATION_WARNINGS": "False",
             "ANSIBLE_FORKS": "3",
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "True",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
             "LC_ALL": "C.UTF-8",

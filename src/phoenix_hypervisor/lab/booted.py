@@ -29,8 +29,9 @@ class Lab(Guest):
 
     `release` is a name of `recipe.RELEASES`; `snapshot=False` boots instead of continuing the saved
     machine; `memory` is the guest's, in MiB; `accel` forces `kvm` or `tcg`; `phoenix` brings
-    phoenix itself into the guest; `more_disks` are raw images that it sees as /dev/vdb and so on (it
-    boots then).  Everything that the guest writes is lost at the end.
+    phoenix itself into the guest; `more_disks` are raw images that it sees as /dev/vdb and so on, and
+    `ssh_port` is the port of this machine's 127.0.0.1 that is the guest's port 22 (it boots then).
+    Everything that the guest writes is lost at the end.
     """
 
     wire: Wire
@@ -46,11 +47,13 @@ class Lab(Guest):
         cache: Cache | None = None,
         progress: Progress = silent,
         more_disks: Sequence[Path] = (),
+        ssh_port: int | None = None,
     ) -> None:
         self._since = -1
         self.release = release_named(release)
         self.cache = cache or Cache()
-        self._snapshot = snapshot and not more_disks
+        self._snapshot = snapshot and not more_disks and ssh_port is None
+        self._ssh_port = ssh_port
         self._more_disks = tuple(more_disks)
         self._memory = memory
         self._accel = accel
@@ -120,7 +123,12 @@ class Lab(Guest):
         self.accel = self._accel or acceleration.choose(self.cache, image, progress=self._progress)
         if not self._snapshot:
             machine = snapshot.cold_boot(
-                image, accel=self.accel, memory=self._memory, listen=listen, more_disks=self._more_disks
+                image,
+                accel=self.accel,
+                memory=self._memory,
+                listen=listen,
+                more_disks=self._more_disks,
+                ssh_port=self._ssh_port,
             )
         else:
             machine = self._resume(image, listen)

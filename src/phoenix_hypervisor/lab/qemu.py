@@ -103,10 +103,13 @@ def start(
     append: str = "",
     listen: socket.socket | None = None,
     more_disks: Sequence[Path] = (),
+    ssh_port: int | None = None,
 ) -> Machine:
     """Start QEMU on `disk`; with `state`, continue the machine that was saved there.
 
-    `more_disks` are raw images, /dev/vdb and so on in the guest; a saved machine has none.
+    `more_disks` are raw images, /dev/vdb and so on in the guest; a saved machine has none.  With
+    `ssh_port` it has a network card too, on which nothing goes out, and that port of this machine's
+    127.0.0.1 is the guest's port 22 at 10.0.2.15.
 
     `throwaway` sends the guest's writes to a temporary file without a name.  `cache` is QEMU's
     word: `unsafe` ignores the guest's flushes, which `writeback` carries out.  `listen` is a
@@ -147,6 +150,7 @@ def start(
             ),
             *("-device", "virtio-blk-pci,drive=root"),
             *_more_disks(more_disks),
+            *_network(ssh_port),
             *("-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
             *("-append", f"{KERNEL_LINE} {append}".strip()),
         ]
@@ -174,6 +178,12 @@ def start(
         machine.close()
         raise
     return machine
+
+
+def _network(port: int | None) -> Iterator[str]:
+    if port is not None:
+        yield from ("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22")
+        yield from ("-device", "virtio-net-pci,netdev=net,romfile=")
 
 
 def _more_disks(disks: Sequence[Path]) -> Iterator[str]:

@@ -107,6 +107,7 @@ def cold_boot(
     memory: int,
     listen: socket.socket | None = None,
     more_disks: Sequence[Path] = (),
+    ssh_port: int | None = None,
 ) -> Machine:
     """Boot the image itself, writes thrown away."""
     return qemu.start(
@@ -117,6 +118,7 @@ def cold_boot(
         memory=memory,
         listen=listen,
         more_disks=more_disks,
+        ssh_port=ssh_port,
     )
 
 
