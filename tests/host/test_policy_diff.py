@@ -248,3 +248,13 @@ def test_too_large_is_said_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(alphabet, "MAX_STATES", 3)
     with pytest.raises(PhoenixError, match="too large to be searched: at most 3 "):
         compare_policies(a, b)
+
+
+def test_two_files_count_together(tmp_path: Path, cli: Cli) -> None:
+    """Each alone may be read; both would take more memory than there is on a node."""
+    for name in ("a", "b"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(40 << 20)
+    result = cli.run("diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert result.code == 1
+    assert f"{tmp_path}/a and {tmp_path}/b are over 67108864 bytes together" in result.err

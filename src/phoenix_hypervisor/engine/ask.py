@@ -20,7 +20,7 @@ from phoenix_hypervisor.engine.policy_requests import (
     PolicyTestRequest,
 )
 from phoenix_hypervisor.engine.results import Stage
-from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.errors import PhoenixError, UsageError
 from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
@@ -305,6 +305,7 @@ def diff(sources: PolicySources, request: DiffRequest) -> Compared:
         one = two = load_policy(sources, request.policy)
         only: tuple[str | None, str | None] = names
     else:
+        _bounded(request.a, request.b)
         (one, first), (two, second) = (_whole(sources, operand) for operand in (request.a, request.b))
         only = (first, second)
     found = compare_policies(one, two, logging=request.logging, asks=sources.asks(), only=only)
@@ -315,6 +316,17 @@ def diff(sources: PolicySources, request: DiffRequest) -> Compared:
         not_compared=found.not_compared,
         kernel=sources.kernel(),
     )
+
+
+def _bounded(*operands: Operand) -> None:
+    """Refuse files that together are more than one may be: both lie in memory."""
+    from phoenix_hypervisor.engine.policy_files import MAX_POLICY, size_of
+
+    if sum(len(one.data) if isinstance(one, Given) else size_of(one) for one in operands) > MAX_POLICY:
+        raise PhoenixError(
+            f"{' and '.join(_name(one) for one in operands)} are over {MAX_POLICY} bytes together",
+            hint="put the two profiles that you mean into files of their own",
+        )
 
 
 def _whole(sources: PolicySources, operand: Operand) -> tuple[Policy, str | None]:

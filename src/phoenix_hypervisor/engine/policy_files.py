@@ -58,6 +58,15 @@ def read_file(path: str) -> bytes:
         os.close(file)
 
 
+def size_of(path: str) -> int:
+    """Bytes of a regular file, 0 for what is none: a name, a pipe."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return 0
+    return info.st_size if stat.S_ISREG(info.st_mode) else 0
+
+
 def _read(file: int, path: str, *, wait: bool) -> bytes:
     pieces: list[bytes] = []
     size = 0
