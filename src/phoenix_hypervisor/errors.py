@@ -46,6 +46,10 @@ class UsageError(PhoenixError):
     exit_code = EXIT_USAGE
 
 
+class TooSlowError(PhoenixError):
+    """A program was ended because it did not finish in time."""
+
+
 class CodedError(PhoenixError):
     """A failure whose words are made in `cli`: `code` and `data` say what, `where` what it is about."""
 

@@ -244,3 +244,11 @@ def test_what_a_rule_allows_that_denies_something_else(tmp_path: Path) -> None:
     path = source(tmp_path, "capability chown,", "deny /a w,")
     assert check(path, **look) == [3]
     assert "a rule that denies something else" in explained(path, **look).note
+
+
+def test_a_source_that_compiles_too_long_is_refused_with_the_limit(tmp_path: Path) -> None:
+    path = source(tmp_path, *(f"/{'?' * 9}/**{number}**/{{a,b}}*{number} rw," for number in range(40)))
+    request = ExplainRequest(question=question(**SHADOW), policy=str(path), wait=0.5)
+    with pytest.raises(PhoenixError, match=r"t: compiling it takes more than 0.5 s") as refused:
+        phoenix().explain(request)
+    assert refused.value.hint == "--wait SECONDS lets it take longer"

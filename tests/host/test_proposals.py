@@ -34,9 +34,9 @@ class Counted(PolicySources):
 
     compiled = 0
 
-    def compile(self, text: bytes, where: str) -> bytes:
+    def compile(self, text: bytes, where: str, *, timeout: float = 300) -> bytes:
         self.compiled += 1
-        return super().compile(text, where)
+        return super().compile(text, where, timeout=timeout)
 
 
 def test_a_rule_that_many_events_need_is_proven_once() -> None:

@@ -27,6 +27,7 @@ from phoenix_hypervisor.cli.question import (
 )
 from phoenix_hypervisor.cli.suggest import SuggestingGroup
 from phoenix_hypervisor.engine.policy_requests import (
+    EXPLAIN_WAIT,
     CompileRequest,
     DenialRequest,
     DiffRequest,
@@ -39,6 +40,7 @@ from phoenix_hypervisor.engine.policy_requests import (
     QueryRequest,
 )
 from phoenix_hypervisor.errors import EXIT_FAILED, EXIT_NO, EXIT_OK, UsageError
+from phoenix_hypervisor.values import replace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -326,21 +328,34 @@ def lint(
 @_question
 @_POLICY
 @_DENIAL
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, min_open=True),
+    default=EXPLAIN_WAIT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one compile of the source may take.",
+)
 def explain(
-    settings: Settings, words: tuple[str, ...], policy: str | None, denial: str | None, **options: Any
+    settings: Settings,
+    words: tuple[str, ...],
+    policy: str | None,
+    denial: str | None,
+    wait: float,
+    **options: Any,
 ) -> int:
     """Show which rule decides: file and line."""
     fields, given = _fields(options), _optional(policy)
     request: ExplainRequest | DenialRequest
     if denial is not None:
-        request = _denial(denial, words, fields, given)
+        request = replace(_denial(denial, words, fields, given), wait=wait)
     else:
         try:
             profile, question = read_question(words, fields)
         except UsageError:
             _check_profile(settings, profile_of(words), given)
             raise
-        request = ExplainRequest(question=question, profile=profile, policy=given)
+        request = ExplainRequest(question=question, profile=profile, policy=given, wait=wait)
     with Busy(settings, "leaving out rules"):
         found = settings.phoenix().explain(request)
     words_of.show_explanation(settings, found)

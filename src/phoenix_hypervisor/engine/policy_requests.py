@@ -24,6 +24,7 @@ class Given:
 
 
 Operand = str | Given
+EXPLAIN_WAIT = 10.0
 """A policy: a profile's name, a path, or the bytes themselves."""
 
 
@@ -47,6 +48,8 @@ class DenialRequest:
     """None: the one that the line names."""
     policy: Operand | None = None
     """Where the profile is looked for; None: by its name alone."""
+    wait: float = EXPLAIN_WAIT
+    """As in ExplainRequest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,8 @@ class ExplainRequest:
     profile: str | None = None
     policy: Operand | None = None
     """The source; None: the shipped source of `profile`."""
+    wait: float = EXPLAIN_WAIT
+    """Seconds that one compile of the source may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from phoenix_hypervisor.profiles.features import asks as kernel_asks
 from phoenix_hypervisor.profiles.features import kernel as kernel_named
 from phoenix_hypervisor.profiles.includes import APPARMOR_D, is_skipped
 from phoenix_hypervisor.profiles.installed import loaded_through
-from phoenix_hypervisor.profiles.parser import Parser
+from phoenix_hypervisor.profiles.parser import COMPILE_TIMEOUT, Parser
 from phoenix_hypervisor.profiles.prove import files_of_tests
 from phoenix_hypervisor.profiles.records import compiled
 from phoenix_hypervisor.profiles.sources import (
@@ -56,7 +56,8 @@ class Origin:
 
     path: str
     text: bytes
-    compile: Callable[[bytes], bytes]
+    compile: Callable[..., bytes]
+    """From a text to what it compiles to; `timeout`: seconds."""
     include: Callable[[str], _Included]
 
 
@@ -107,10 +108,10 @@ class PolicySources:
 
     # Compiling --------------------------------------------------------------------
 
-    def compile(self, text: bytes, where: str) -> bytes:
-        """Compile a source text, our includes first, for the features in force."""
+    def compile(self, text: bytes, where: str, *, timeout: float = COMPILE_TIMEOUT) -> bytes:
+        """Compile a source text, our includes first, for the features in force, in `timeout` seconds."""
         parser, optional = self._parser(where)
-        return parser.compile_text(text, where, optional=optional)
+        return parser.compile_text(text, where, optional=optional, timeout=timeout)
 
     def _parser(self, where: str) -> tuple[Parser, bool]:
         """The parser for a source: includes beside it count, else those of the configuration."""

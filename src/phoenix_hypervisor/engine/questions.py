@@ -19,7 +19,7 @@ from phoenix_hypervisor.engine.ask import (
 )
 from phoenix_hypervisor.engine.policy_requests import DenialRequest
 from phoenix_hypervisor.engine.policy_sources import bare_name
-from phoenix_hypervisor.errors import UsageError
+from phoenix_hypervisor.errors import PhoenixError, TooSlowError, UsageError
 from phoenix_hypervisor.policy.answers import Answer, Reason
 from phoenix_hypervisor.policy.constants import capability
 from phoenix_hypervisor.policy.directories import DIRECTORIES
@@ -95,7 +95,11 @@ def explain(sources: PolicySources, request: ExplainRequest | DenialRequest) -> 
         origin, name = sources.origin_of(name), bare_name(name)
     else:
         raise UsageError("name a profile, or a source with --policy")
-    whole = origin.compile(origin.text)
+    try:
+        whole = origin.compile(origin.text, timeout=request.wait)
+    except TooSlowError:
+        text = f"compiling it takes more than {request.wait:g} s, and explain compiles it several times"
+        raise PhoenixError(text, where=origin.path, hint="--wait SECONDS lets it take longer") from None
     if name is not None and name == origin.path and name not in profile_names(whole):
         name = None  # a file was named: its one profile is meant
     if isinstance(request, DenialRequest):

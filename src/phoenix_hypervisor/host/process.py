@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from phoenix_hypervisor.errors import PhoenixError
+from phoenix_hypervisor.errors import PhoenixError, TooSlowError
 from phoenix_hypervisor.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class ProcessRunner:
                 _close(process)
                 return Completed(tuple(args), process.returncode, out, err)
             _end(process)
-            raise PhoenixError(
+            raise TooSlowError(
                 f"{' '.join(args[:3])} did not finish within {timeout:.0f} s and was ended"
             ) from None
         except BaseException:

@@ -137,13 +137,15 @@ class Parser:
         self._judge(done, path)
         return self._plain(done, path), self._warnings(done)
 
-    def compile_text(self, text: bytes, where: str, *, optional: bool) -> bytes:
+    def compile_text(
+        self, text: bytes, where: str, *, optional: bool, timeout: float = COMPILE_TIMEOUT
+    ) -> bytes:
         """The compiled policy of a source text; `where` names it in messages.
 
-        Raises ProofError with the parser's words.
+        Raises ProofError with the parser's words, TooSlowError after `timeout` seconds.
         """
         argv = self.compile_argv(where, optional=optional)[:-1]
-        done = self._host.runner.run(argv, input=text, timeout=COMPILE_TIMEOUT)
+        done = self._host.runner.run(argv, input=text, timeout=timeout)
         if self._failed(done) is not None and _content(where) == text:
             # From standard input a fault in an include has a line and no file.
             again = self._host.runner.run([*argv, where], timeout=COMPILE_TIMEOUT)
