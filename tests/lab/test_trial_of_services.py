@@ -2,8 +2,7 @@
 enough for the real profile.
 
 The guest is that of `make workloads`; the profile is an operator's own, who did not think of all that services need.
-`make trial-test` runs it, a quarter of an hour a release and kind.  `umount` is among the profile's rules: what is
-unmounted has a path for each service, and one boot does not show them all.
+`make trial-test` runs it, six minutes a release and kind on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -174,7 +173,12 @@ def test_a_trial_of_a_container_full_of_services(full: Lab, kind: str, tell: Cal
         rules = {denial["proposal"]["rule"] for denial in by["offered"]}
         assert {"network netlink raw,", "capability net_admin,"} <= rules
         assert any(denial["operation"] == "capget" for denial in by["offered"]), "no log tells of these"
-        assert found["unread"] == 0 and len(by["offered"]) + len(by["refused"]) == len(found["denials"])
+        others = [denial for denial in found["denials"] if denial["verdict"] not in by]
+        # Linux 6.1 refuses systemd's lock on a socket whatever a profile says, Proxmox's too (docs/workloads.md).
+        assert {(denial["verdict"], denial["operation"]) for denial in others} <= {
+            ("allowed-now", "file_lock")
+        }
+        assert found["unread"] == 0
         done(lab, "accept", *offered)
         done(lab, "try", one, "--end")
         assert container.stop(kill=True).ok
