@@ -20,6 +20,9 @@ LONG = {
     "test_package.py": "PHOENIX_PACKAGE",
     "test_timers.py": "PHOENIX_PACKAGE",
     "test_trial_of_services.py": "PHOENIX_TRIALS",
+    "test_fleet.py": "PHOENIX_FLEET",
+    "test_fleet_moves.py": "PHOENIX_FLEET",
+    "test_migrate_guest.py": "PHOENIX_FLEET",
 }
 """Tests that take minutes on each release, and the variable that asks for them (docs/internals/lab.md)."""
 
