@@ -27,6 +27,8 @@ TOP = Path(__file__).resolve().parents[1]
 WORK = TOP / "bench/work/fleet"
 PHOENIX = str(TOP / "bin/phoenix")
 SOURCES = TOP / "bench/work/fleet/sources"
+BETWEEN = 4
+"""After every so many nodes the first one is asked again."""
 CONFIG = "etc/pve/phoenix/phoenix_lxc_configs.json"
 
 MAX_FILE, MAX_TOTAL, MAX_FILES = 1024 * 1024, 128 * 1024 * 1024, 256 * 1024
@@ -215,7 +217,23 @@ def nodes_of(code: ModuleType, nodes: int, count: int, side_by_side: int, rows: 
     def verified(number: int, run: Runner) -> None:
         assert code.verify(run, params(number), True)["as_declared"]
 
-    verbs = {"import": imported, "plan": planned, "apply": applied, "apply, no-op": again, "verify": verified}
+    ones: list[float] = []
+    """CPU of the first node's runs with nothing to do, between those of all: what else runs is in both."""
+
+    def again_and_one(number: int, run: Runner) -> None:
+        again(number, run)
+        if number % BETWEEN == 0:
+            first = Runner()
+            again(0, first)
+            ones.append(first.cpu)
+
+    verbs = {
+        "import": imported,
+        "plan": planned,
+        "apply": applied,
+        "apply, no-op": again_and_one,
+        "verify": verified,
+    }
     phases = {}
     for name, work in verbs.items():
         phases[name] = Phase(f"{name}, {count} containers each")
@@ -223,11 +241,7 @@ def nodes_of(code: ModuleType, nodes: int, count: int, side_by_side: int, rows: 
             if sys.stderr.isatty() and done % 10 == 0:
                 print(f"\r{name}: {done} of {nodes}   ", end="", file=sys.stderr, flush=True)
         rows_of(phases[name], rows)
-    # As many runs side by side as before: two on one core take more of its time than one.
-    one = Phase("one node")
-    for _ in measured(one, min(nodes, 50), lambda _, run: again(0, run), side_by_side):
-        pass
-    total, single = sum(phases["apply, no-op"].cpu), statistics.fmean(one.cpu)
+    total, single = sum(phases["apply, no-op"].cpu), statistics.fmean(ones)
     rows.append(
         Row(
             f"no-op of {nodes} nodes against that of one, CPU",
