@@ -282,3 +282,11 @@ def test_two_nodes_that_write_a_shared_file_at_once(
     lines = (folder / "shared").read_bytes().splitlines()
     assert sorted(lines) == [b"%s %d" % (name, number) for name in (b"a", b"b") for number in range(4)]
     assert [path.name for path in folder.iterdir()] == ["shared"]
+
+
+def test_a_lock_that_cannot_be_removed_is_no_failure(tmp_path: Path) -> None:
+    """As when quorum is lost meanwhile: what was done counts, and the lock ends by itself."""
+    lock = tmp_path / "lock"
+    with held(str(lock), what="the lock"):
+        (lock / "in-the-way").touch()
+    assert lock.is_dir()
