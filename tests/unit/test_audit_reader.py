@@ -84,6 +84,23 @@ FORMS: dict[str, tuple[str, Transport, Doubt | None]] = {
         None,
     ),
     "journalctl": (f"Nov 26 08:17:37 pve1 audit[812]: AVC {BODY}", Transport.SYSLOG, None),
+    "journalctl short-full": (f"Thu 2026-11-26 08:17:37 CET pve1 kernel: {RAW}", Transport.SYSLOG, None),
+    "journalctl short-full, zone without a name": (
+        f"Thu 2026-11-26 08:17:37 +03 pve1 kernel: {RAW}",
+        Transport.SYSLOG,
+        None,
+    ),
+    "journalctl short-unix": (f"1795681057.740811 pve1 kernel: {RAW}", Transport.SYSLOG, None),
+    "journalctl short-delta": (
+        f"[   12.345678 <    0.000012 >] pve1 kernel: {RAW}",
+        Transport.SYSLOG,
+        None,
+    ),
+    "journalctl short-delta, the first": (
+        f"[   12.345678                ] pve1 kernel: {RAW}",
+        Transport.SYSLOG,
+        None,
+    ),
     "journalctl monotonic": (f"[   12.345678] pve1 kernel: {RAW}", Transport.SYSLOG, None),
     "audisp": (
         f"Nov 26 08:17:37 pve1 audisp-syslog: type=AVC msg=audit({ID}): {BODY}",

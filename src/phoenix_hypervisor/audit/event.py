@@ -27,6 +27,8 @@ class Transport(StrEnum):
     SYSLOG = "syslog"
     DBUS = "dbus"
     """A message bus said it, no kernel."""
+    COPIED = "copied"
+    """Somebody's copy: what stood before the line is gone."""
 
 
 class Doubt(StrEnum):
@@ -37,7 +39,7 @@ class Doubt(StrEnum):
     USER = "user"
     """A program wrote it: a message bus, or whoever may write to the audit socket."""
     FORM = "form"
-    """The kernel writes no such line: control characters, fields that it does not know."""
+    """No log holds it so: control characters, unknown fields, a copy without what stood before it."""
     CUT = "cut"
     """Its end may be missing: the kernel's log takes about 1,000 characters of a line."""
     NODE = "node"

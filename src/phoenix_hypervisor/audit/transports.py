@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from phoenix_hypervisor.audit.copied import as_copied
 from phoenix_hypervisor.audit.event import Doubt, Event, Transport
 from phoenix_hypervisor.audit.line import Line, read_anyhow, read_kernels, read_old
 from phoenix_hypervisor.values import TYPE_CHECKING
@@ -42,7 +43,12 @@ _OLD_TYPES = {
 _TYPE = rb"(1400|AVC|1107|USER_AVC|(?:UNKNOWN\[)?15[0-9][0-9]\]?|APPARMOR_[A-Z]+)"
 _ID = rb"audit\(([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})\): "
 _DATE = rb"(?:[A-Z][a-z]{2} [ 0-9][0-9] |[0-9]{4}-[0-9]{2}-[0-9]{2}[T ])"
-_STAMP = _DATE + rb"[0-9:]{8}[0-9.,]{0,10}(?:Z|[+-][0-9:]{2,5})?"
+_STAMP = (
+    rb"(?:" + _DATE + rb"[0-9:]{8}[0-9.,]{0,10}(?:Z|[+-][0-9:]{2,5})?"
+    # journalctl's short-full, with a name or a number for the zone, and its short-unix.
+    rb"|[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}(?:\.[0-9]{6})? (?:[A-Z]{2,5}|[+-][0-9]{2,4})"
+    rb"|[0-9]{9,11}\.[0-9]{6})"
+)
 _AUDITD = re.compile(
     rb"(?:node=(\S+) )?(?:type=" + _TYPE + rb" )?msg=audit\(([0-9./: -]{1,40}:[0-9]{1,20})\) ?: "
 )
@@ -56,9 +62,11 @@ _DMESG = re.compile(
 )
 _KMSG = re.compile(rb"([0-9]{1,4}),[0-9]+,[0-9]+,[^;]{1,40};")
 _SYSLOG = re.compile(
-    rb"(?:<[0-9]{1,4}>)?(?:1 )?(?:" + _STAMP + rb"|\[ *[0-9.]+\]) "
+    rb"(?:<[0-9]{1,4}>)?(?:1 )?(?:" + _STAMP + rb"|\[ *[0-9.]+(?: *<[ 0-9.*]{1,32}>)? {0,32}\]) "
     rb"(?:\S+ )?([A-Za-z][A-Za-z0-9_.-]*)(?:\[[0-9]+\])?(?:: | - - - +)"
 )
+_BARE = re.compile(rb"(AVC )?(?=apparmor=)")
+"""What `journalctl --output=cat` leaves of a record of the audit socket, and people of any line."""
 _NUMBERED = re.compile(rb"([0-9]{1,12}\.[0-9]{3}):[0-9]{1,20}\Z")
 _ENRICHED = b"\x1d"
 _GLUED = re.compile(rb'(?<=[0-9])(?:FSUID|OUID)="[^"]*"(?: [A-Z_]+="[^"]*")*\Z')
@@ -82,6 +90,18 @@ def understand(line: bytes, node: bytes | None = None) -> Event | None:
     `node` is what auditd calls this machine.  Raises Unread.  The event's doubt does not speak of the
     place where the line was read.
     """
+    try:
+        return _as_logged(line, node)
+    except Unread:
+        copied = as_copied(line)
+        if copied is None:
+            raise
+        event = _as_logged(copied, node)
+        return event if event is None or event.doubt is not None else _doubted(event, Doubt.FORM)
+
+
+def _as_logged(line: bytes, node: bytes | None) -> Event | None:
+    """The event in a line that is as a log holds it.  Raises Unread."""
     if line[:1] == b"{":
         if LOOKS.search(line) is None and _BYTES.search(line) is None:
             return None
@@ -98,6 +118,9 @@ def understand(line: bytes, node: bytes | None = None) -> Event | None:
     match = _KMSG.match(line)
     if match is not None:
         return _printed(Transport.KMSG, line[match.end() :], int(match[1]) >> 3 == 0)
+    match = _BARE.match(line)
+    if match is not None:
+        return _doubted(_made(Transport.COPIED, b"AVC", None, line[match.end() :]), Doubt.FORM)
     return _syslog(line)
 
 
