@@ -194,7 +194,7 @@ def nodes_of(code: ModuleType, nodes: int, count: int, side_by_side: int, rows: 
     hosts = {number: WORK / "nodes" / node_name(number) for number in range(nodes)}
 
     def params(number: int) -> dict[str, Any]:
-        given = dict.fromkeys(code.COMMON) | {"executable": PHOENIX, "root": str(hosts[number])}
+        given = dict.fromkeys(code.COMMON | code.SIGNED) | {"executable": PHOENIX, "root": str(hosts[number])}
         more = {"containers": [], "start": False, "restart": False, "skip_refused": False, "strict": True}
         return {**given, **more, "output": None, "all_nodes": False}
 

@@ -9,6 +9,7 @@ import pytest
 
 from support.fleet import Fleet, Played
 from support.hosts import TOP, DirectoryHost, contents
+from support.signing import sign_all, some_keys
 
 NODES = ("pve1", "pve2", "pve3")
 APPLY = "Apply"
@@ -139,6 +140,25 @@ def test_what_apply_refuses_takes_the_others_back(three: Three) -> None:
     assert played.code != 0 and three.files() == before
     assert "backup" in played.one(APPLY, "pve3").result["msg"]
     assert sorted(task.host for task in played.of(BACK) if task.result.get("changed")) == ["pve1", "pve2"]
+
+
+def test_only_what_was_signed_is_rolled_out(three: Three) -> None:
+    with some_keys() as keys:
+        for host in three.hosts.values():
+            (host.etc / "policy_tests").mkdir()
+            sign_all(host.etc, keys)
+        three.hosts["pve2"].source("lxc-a", "/etc/shadow r,")
+        before = three.files()
+        asked: dict[str, object] = {"phoenix_require_signed": str(keys.ring("fleet"))}
+        for words in (["--check"], []):
+            stopped = three.rollout(*words, **asked)
+            assert stopped.code != 0
+            assert "lxc-a: is not what was signed" in stopped.one(APPLY, "pve2").result["msg"]
+        after = three.files()
+        assert [name for name in NODES if after[name] != before[name]] == ["pve1"]
+        sign_all(three.hosts["pve2"].etc, keys)
+        resumed = three.rollout(**asked)
+        assert resumed.code == 0 and resumed.changed() == {"pve1": 0, "pve2": 1, "pve3": 1}, resumed.text
 
 
 def test_a_node_that_is_not_as_declared_is_no_good_step(three: Three) -> None:

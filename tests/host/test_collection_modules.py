@@ -13,10 +13,18 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from support.hosts import TOP, DirectoryHost, contents
+from support.signing import sign_all, some_keys
 
 PLUGINS = TOP / "ansible/plugins"
 MODULES = sorted((PLUGINS / "modules").glob("*.py"))
-WISH: dict[str, Any] = {"containers": [], "start": True, "restart": False, "skip_refused": False}
+WISH: dict[str, Any] = {
+    "containers": [],
+    "start": True,
+    "restart": False,
+    "skip_refused": False,
+    "require_signed": None,
+}
+SETUP: dict[str, Any] = {"adopt": [], "require_signed": None}
 
 
 def _command() -> ModuleType:
@@ -62,7 +70,7 @@ def test_a_node_from_check_mode_to_rollback(one: DirectoryHost) -> None:
     assert (checked["diff"], checked["changes"]) == (done["diff"], done["changes"]) and done["changed"]
     assert done["diff"][1]["before"] == "#caf\\xe9\r\narch: amd64", "what is not UTF-8 is spelt out"
     assert COMMAND.apply(_run, apply, False)["changed"] is False
-    assert COMMAND.setup(_run, _params(one, adopt=[]), False)["changed"] is False
+    assert COMMAND.setup(_run, _params(one, **SETUP), False)["changed"] is False
     found = COMMAND.verify(_run, _params(one, containers=["101"], strict=True), False)
     assert found["as_declared"] and [one["ctid"] for one in found["containers"]] == ["101"]
 
@@ -91,6 +99,38 @@ def test_import_adds_what_the_configuration_lacks(one: DirectoryHost) -> None:
     assert (again["changed"], again["diff"]) == (False, [])
 
 
+def test_only_what_was_signed_is_installed(one: DirectoryHost) -> None:
+    (one.etc / "policy_tests").mkdir()
+    verbs = ((COMMAND.setup, SETUP), (COMMAND.apply, WISH))
+    with some_keys() as keys:
+        ring = {"require_signed": str(keys.ring("fleet"))}
+        before = contents(one.root)
+
+        def refused(*said: str, **more: str) -> None:
+            for verb, words in verbs:
+                for check in (True, False):
+                    with pytest.raises(COMMAND.Failed) as failed:
+                        verb(_run, _params(one, **{**words, **ring, **more}), check)
+                    assert all(text in str(failed.value) for text in said), failed.value
+                    assert contents(one.root) == before
+
+        refused("not signed as required", f"{one.etc}/SHA256SUMS: there is no SHA256SUMS")
+        sign_all(one.etc, keys, "other")
+        refused("not signed as required", "a key that is not in the keyring")
+        refused("the keyring cannot be read", require_signed=str(keys.ring("nobodys")))
+        refused("the keyring cannot be read", require_signed="")
+        sign_all(one.etc, keys)
+        one.source("lxc-a", "/etc/shadow r,")
+        refused("not signed as required", f"{one.sources}/lxc-a: is not what was signed")
+        sign_all(one.etc, keys)
+        for verb, words in verbs:
+            params = _params(one, **{**words, **ring})
+            checked = verb(_run, params, True)
+            done = verb(_run, params, False)
+            assert done["changed"] and checked["diff"] == done["diff"]
+            assert verb(_run, params, False)["changed"] is False
+
+
 def test_what_is_refused_fails_in_either_mode(one: DirectoryHost) -> None:
     one.conf("101", "lock: backup\n")
     for check in (True, False):
@@ -99,7 +139,7 @@ def test_what_is_refused_fails_in_either_mode(one: DirectoryHost) -> None:
     with pytest.raises(COMMAND.Failed, match="is not a container"):
         COMMAND.apply(_run, _params(one, **{**WISH, "containers": ["--restart"]}), False)
     with pytest.raises(COMMAND.Failed, match=r"ended with 1: .*no such words"):
-        COMMAND.setup(lambda argv: (1, "", "no such words"), _params(one, adopt=[]), False)
+        COMMAND.setup(lambda argv: (1, "", "no such words"), _params(one, **SETUP), False)
 
 
 def _texts(path: Path) -> dict[str, Any]:
@@ -126,8 +166,31 @@ def test_documented_options_are_those_that_are_taken(path: Path) -> None:
     assert documented["module"] == path.stem and taken == said
 
 
-def test_the_common_options_are_documented() -> None:
-    said = _texts(PLUGINS / "doc_fragments/command.py")["DOCUMENTATION"]["options"]
-    assert {n: (o["type"], o.get("default")) for n, o in said.items()} == {
-        n: (o["type"], o.get("default")) for n, o in COMMAND.COMMON.items()
-    }
+SHARED = {"COMMON": "DOCUMENTATION", "SIGNED": "SIGNED"}
+"""What of the options is shared, and the documentation fragment of each."""
+
+
+def test_the_shared_options_are_documented() -> None:
+    said = _texts(PLUGINS / "doc_fragments/command.py")
+    for taken, fragment in SHARED.items():
+        options = getattr(COMMAND, taken)
+        keys = ("type", "default", "choices")
+        found = {n: {k: o[k] for k in keys if k in o} for n, o in said[fragment]["options"].items()}
+        assert found == options
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_each_module_extends_the_fragments_of_the_options_that_it_shares(path: Path) -> None:
+    extended = _texts(path)["DOCUMENTATION"]["extends_documentation_fragment"]
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    fragments = {"phoenix.hypervisor.command" + ("" if n == "COMMON" else f".{n.lower()}"): n for n in SHARED}
+    assert {n for n in SHARED if n in names} == {fragments[f] for f in extended if f in fragments}
+
+
+def test_what_a_change_returns_is_told_in_the_same_words() -> None:
+    """Ansible has fragments for options alone, so each module repeats it."""
+    apply, *others = (
+        _texts(PLUGINS / f"modules/{name}.py")["RETURN"] for name in ("apply", "setup", "rollback")
+    )
+    for other in others:
+        assert apply == {name: said for name, said in other.items() if name != "rolled_back_by"}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from phoenix_hypervisor.engine.trusted import COPIES
 from phoenix_hypervisor.profiles import prove
 from phoenix_hypervisor.profiles.store import Store
 from support.hosts import LiveHost, Result, snapshot
+from support.signing import PAST, Keys, listing, sign_all, some_keys
 
-PAST = "20200101T000000"
 TEST = """version = 1
 [[test]]
 name = "hosts"
@@ -29,48 +26,10 @@ expect = "allowed"
 """
 
 
-class Keys:
-    """A home of gpg with three keys, and a keyring of each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(mode=0o700)
-        for name in ("fleet", "other"):
-            self.gpg("--quick-generate-key", f"{name} <{name}@example.org>", "ed25519", "sign", "never")
-        self.gpg("--quick-generate-key", "old <old@example.org>", "ed25519", "sign", "2020-06-01", at=PAST)
-        for name in ("fleet", "other", "old"):
-            self.gpg("--output", str(self.ring(name)), "--export", f"{name}@example.org")
-
-    def ring(self, name: str) -> Path:
-        return self.folder / f"{name}.gpg"
-
-    def gpg(self, *words: str, at: str | None = None) -> None:
-        when = ["--faked-system-time", at] if at else []
-        argv = ["gpg", "--batch", "--yes", "--quiet", "--no-tty", "--passphrase", "", "--pinentry-mode"]
-        subprocess.run(
-            [*argv, "loopback", "--homedir", str(self.folder), *when, *words],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-
-    def sign(self, path: Path, name: str = "fleet", *more: str, at: str | None = None) -> Path:
-        signature = path.with_name(f"{path.name}.sig")
-        who = ["--local-user", f"{name}@example.org", "--output", str(signature)]
-        self.gpg(*who, *more, "--detach-sign", str(path), at=at)
-        return signature
-
-
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
-    # gpg-agent's socket needs a short path.
-    folder = Path(f"/tmp/phoenix-keys-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        yield Keys(folder)
-    finally:
-        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False, timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
+def keys() -> Iterator[Keys]:
+    with some_keys() as found:
+        yield found
 
 
 @pytest.fixture
@@ -86,18 +45,8 @@ def fleet(live: LiveHost, keys: Keys) -> LiveHost:
     return live
 
 
-def listing(live: LiveHost) -> str:
-    names = sorted(p for p in live.etc.rglob("*") if p.is_file() and not p.name.startswith("SHA256SUMS"))
-    return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(live.etc)}\n" for path in names
-    )
-
-
 def sign(live: LiveHost, keys: Keys, name: str = "fleet", *more: str, at: str | None = None) -> None:
-    """The list of all that there is, signed."""
-    path = live.etc / "SHA256SUMS"
-    path.write_text(listing(live))
-    keys.sign(path, name, *more, at=at)
+    sign_all(live.etc, keys, name, *more, at=at)
 
 
 def run(live: LiveHost, keys: Keys, *words: str, ring: str = "fleet") -> Result:
@@ -257,14 +206,14 @@ def test_an_armoured_signature_counts_too(fleet: LiveHost, keys: Keys) -> None:
 )
 def test_a_list_that_says_something_else(fleet: LiveHost, keys: Keys, line: str) -> None:
     path = fleet.etc / "SHA256SUMS"
-    path.write_text(listing(fleet) + line)
+    path.write_text(listing(fleet.etc) + line)
     keys.sign(path)
     assert refused(fleet, keys) == [("not-signed", "SHA256SUMS")]
 
 
 def test_a_list_that_names_a_file_twice(fleet: LiveHost, keys: Keys) -> None:
     path = fleet.etc / "SHA256SUMS"
-    path.write_text(listing(fleet) + f"{'0' * 64}  apparmor/lxc-a\n")
+    path.write_text(listing(fleet.etc) + f"{'0' * 64}  apparmor/lxc-a\n")
     keys.sign(path)
     assert refused(fleet, keys) == [("not-signed", "SHA256SUMS")]
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The Phoenix authors
 # SPDX-License-Identifier: Apache-2.0
-"""The options that all modules have."""
+"""The documentation that modules share: their options are in module_utils/command.py."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ options:
     type: str
 requirements:
   - Phoenix of the same version on the node
+"""
+
+    SIGNED = r"""
+options:
+  require_signed:
+    description:
+      - The path on the node of a keyring, as C(gpg --export) writes it. Only what a key in it has signed is
+        installed, else it fails and changes nothing. Sources, policy tests and the configuration count.
+      - The list and its signature lie beside the configuration on the node, as docs/guide/signing.md of
+        Phoenix says. The node needs C(gpgv).
+      - If the node has C(/etc/phoenix_hypervisor/require-signed.gpg), signatures are required without this
+        option too. Then this option names another keyring.
+    type: path
 """
 
     CHANGES = r"""

@@ -22,6 +22,9 @@ COMMON = {
     "parser": {"type": "path"},
     "features": {"type": "str"},
 }
+"""The options of all modules."""
+SIGNED = {"require_signed": {"type": "path"}}
+"""Of those that install."""
 
 OLDER = "phoenix on this host is older than this collection: install the package of the same version"
 KINDS_OF_NOTES = {
@@ -50,6 +53,7 @@ def apply(run, params, check):
     words += [] if params["start"] else ["--no-start"]
     words += ["--restart"] if params["restart"] else []
     words += ["--skip-refused"] if params["skip_refused"] else []
+    words += _signed(params)
     document = _change(run, params, check, "apply", words)
     if document["refusals"] and not params["skip_refused"]:
         # Only a dry run gets here: what really runs has already failed.
@@ -60,7 +64,7 @@ def apply(run, params, check):
 
 def setup(run, params, check):
     """`phoenix setup`: prove, install and load the profiles."""
-    words = [word for name in params["adopt"] for word in ("--adopt", name)]
+    words = [word for name in params["adopt"] for word in ("--adopt", name)] + _signed(params)
     return _confirmed(_change(run, params, check, "setup", words), "set up")
 
 
@@ -131,6 +135,12 @@ def _containers(names):
         if name.startswith("-"):
             raise Failed(f"{name!r} is not a container")
     return list(names)
+
+
+def _signed(params):
+    # An empty path is passed on, and refused there: it must not mean that nothing is required.
+    keyring = params["require_signed"]
+    return [] if keyring is None else ["--require-signed", keyring]
 
 
 def _change(run, params, check, verb, words):

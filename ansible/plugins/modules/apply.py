@@ -36,6 +36,7 @@ options:
     default: false
 extends_documentation_fragment:
   - phoenix.hypervisor.command
+  - phoenix.hypervisor.command.signed
   - phoenix.hypervisor.command.changes
 author:
   - The Phoenix authors (@phoenix)
@@ -117,7 +118,12 @@ transaction:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.phoenix.hypervisor.plugins.module_utils.command import COMMON, apply, carry_out
+from ansible_collections.phoenix.hypervisor.plugins.module_utils.command import (
+    COMMON,
+    SIGNED,
+    apply,
+    carry_out,
+)
 
 
 def main():
@@ -128,7 +134,7 @@ def main():
         "restart": {"type": "bool", "default": False},
         "skip_refused": {"type": "bool", "default": False},
     }
-    carry_out(AnsibleModule(argument_spec={**COMMON, **spec}, supports_check_mode=True), apply)
+    carry_out(AnsibleModule(argument_spec={**COMMON, **SIGNED, **spec}, supports_check_mode=True), apply)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ options:
     default: []
 extends_documentation_fragment:
   - phoenix.hypervisor.command
+  - phoenix.hypervisor.command.signed
   - phoenix.hypervisor.command.changes
 author:
   - The Phoenix authors (@phoenix)
@@ -95,13 +96,18 @@ transaction:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.phoenix.hypervisor.plugins.module_utils.command import COMMON, carry_out, setup
+from ansible_collections.phoenix.hypervisor.plugins.module_utils.command import (
+    COMMON,
+    SIGNED,
+    carry_out,
+    setup,
+)
 
 
 def main():
     """Runs the module."""
     spec = {"adopt": {"type": "list", "elements": "str", "default": []}}
-    carry_out(AnsibleModule(argument_spec={**COMMON, **spec}, supports_check_mode=True), setup)
+    carry_out(AnsibleModule(argument_spec={**COMMON, **SIGNED, **spec}, supports_check_mode=True), setup)
 
 
 if __name__ == "__main__":
