@@ -370,3 +370,15 @@ def test_dmesg_can_be_piped_in(one: DirectoryHost, tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text(f"[   12.5] eth0: link up\n[   12.5] {printk(body())}\n")
     assert denials(one.phoenix("denials", "--file", str(path), "--json"))[0][2] == "/srv/x"
+
+
+def test_the_next_step_of_what_people_paste(one: DirectoryHost, tmp_path: Path) -> None:
+    log = tmp_path / "pasted"
+    one.conf("103", "arch: amd64\n")
+    stock = body(profile="lxc-container-default-cgns")
+    log.write_text(f"> {body()}\n{auditd(stock)}")
+    result = one.phoenix("denials", "--file", str(log), "--trust")
+    assert result.code == 3 and "2 denials" in result.out
+    assert "it is not as the kernel's log holds it" in result.out
+    assert "  next: phoenix policy query --denial 'LINE'" in result.out
+    assert "  next: phoenix status shows which containers run under LXC's own profiles" in result.out

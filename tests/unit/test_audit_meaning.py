@@ -60,6 +60,7 @@ BODIES = {
     'operation="ptrace" profile="p" requested_mask="read" peer="q"': (
         "reading the memory or the state of a process of q"
     ),
+    'operation="ptrace" parent=1 profile="p" requested_mask="trace"': "tracing a process",
     'operation="signal" profile="p" requested_mask="send" signal=term peer="unconfined"': (
         "sending the signal term to an unconfined process"
     ),

@@ -84,6 +84,14 @@ FORMS: dict[str, tuple[str, Transport, Doubt | None]] = {
         None,
     ),
     "journalctl": (f"Nov 26 08:17:37 pve1 audit[812]: AVC {BODY}", Transport.SYSLOG, None),
+    "journalctl in Dutch": (f"jan 26 08:17:37 pve1 kernel: {RAW}", Transport.SYSLOG, None),
+    "journalctl in Japanese": (f"11\u6708 26 08:17:37 pve1 audit[812]: AVC {BODY}", Transport.SYSLOG, None),
+    "journalctl in French": (f"f\xe9vr. 26 08:17:37 pve1 kernel: {RAW}", Transport.SYSLOG, None),
+    "journalctl short-full in German": (
+        f"Do 2026-11-26 08:17:37 CET pve1 kernel: {RAW}",
+        Transport.SYSLOG,
+        None,
+    ),
     "journalctl short-full": (f"Thu 2026-11-26 08:17:37 CET pve1 kernel: {RAW}", Transport.SYSLOG, None),
     "journalctl short-full, zone without a name": (
         f"Thu 2026-11-26 08:17:37 +03 pve1 kernel: {RAW}",
@@ -161,7 +169,7 @@ def test_every_form_is_the_same_event(name: str) -> None:
     if event.id is not None:
         assert (event.id, event.time) == (ID, 1795681057.740)
     else:
-        assert name in ("ausearch -i", "journalctl")
+        assert name in ("ausearch -i", "journalctl", "journalctl in Japanese")
 
 
 BUS = (

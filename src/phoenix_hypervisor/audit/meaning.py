@@ -109,7 +109,9 @@ def _on_file(operation: str, requested: str) -> str:
 
 
 def _process(peer: str) -> str:
-    """A process, by its label."""
+    """A process, by its label.  Old kernels name none."""
+    if not peer:
+        return "a process"
     return "an unconfined process" if peer == "unconfined" else f"a process of {peer}"
 
 

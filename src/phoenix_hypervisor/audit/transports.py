@@ -42,11 +42,13 @@ _OLD_TYPES = {
 }
 _TYPE = rb"(1400|AVC|1107|USER_AVC|(?:UNKNOWN\[)?15[0-9][0-9]\]?|APPARMOR_[A-Z]+)"
 _ID = rb"audit\(([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})\): "
-_DATE = rb"(?:[A-Z][a-z]{2} [ 0-9][0-9] |[0-9]{4}-[0-9]{2}-[0-9]{2}[T ])"
+_WORD = rb"[0-9]{0,2}[A-Za-z\x80-\xff]{1,12}\.?"
+"""A month or a weekday: syslog's are English, journalctl's in the operator's language."""
+_DATE = rb"(?:" + _WORD + rb" [ 0-9][0-9] |[0-9]{4}-[0-9]{2}-[0-9]{2}[T ])"
 _STAMP = (
     rb"(?:" + _DATE + rb"[0-9:]{8}[0-9.,]{0,10}(?:Z|[+-][0-9:]{2,5})?"
     # journalctl's short-full, with a name or a number for the zone, and its short-unix.
-    rb"|[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}(?:\.[0-9]{6})? (?:[A-Z]{2,5}|[+-][0-9]{2,4})"
+    rb"|" + _WORD + rb" [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}(?:\.[0-9]{6})? (?:[A-Z]{2,5}|[+-][0-9]{2,4})"
     rb"|[0-9]{9,11}\.[0-9]{6})"
 )
 _AUDITD = re.compile(

@@ -184,6 +184,10 @@ def next_step(denial: Denial) -> str:
         return f"phoenix status {denial.ctid}"
     if verdict is Verdict.FOREIGN:
         return "its policy is loaded inside the container: look there"
+    if verdict is Verdict.NOT_OURS and denial.group.subject.profile.startswith("lxc-container-default"):
+        return "phoenix status shows which containers run under LXC's own profiles"
+    if event.doubt is Doubt.FORM:
+        return "phoenix policy query --denial 'LINE' asks the profile, whoever wrote the line"
     if event.doubt is Doubt.CUT:
         return "install auditd, which keeps long lines whole"
     return ""

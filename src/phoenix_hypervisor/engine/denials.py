@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DOUBTS: Mapping[Doubt, str] = {
     Doubt.PLACE: "it was read where others than the kernel can write",
     Doubt.USER: "a program wrote it, not the kernel",
-    Doubt.FORM: "the kernel writes no such line",
+    Doubt.FORM: "it is not as the kernel's log holds it",
     Doubt.CUT: "its end may be missing: the kernel's log cuts long lines, auditd's does not",
     Doubt.NODE: "it names another machine",
 }
