@@ -93,7 +93,7 @@ deb: ## The Debian package, into dist/
 collection: apt-venv ## The Ansible collection, into dist/
 	@ANSIBLE="$$(tools/ansible-venv 2.19.14)" tools/collection
 
-collection-test: apt-test $(STAMP) ## The collection under ansible-lint and ansible-test, and its playbooks (ten minutes; PHOENIX_FLEET=1: on three guests too)
+collection-test: apt-test $(STAMP) ## The collection under ansible-lint and ansible-test, and its playbooks (ten minutes; PHOENIX_FLEET=1: the role on new Debian systems, and three guests, too)
 	@tools/collection-test
 
 install: ## Into /usr/local/phoenix_hypervisor (PREFIX=DIR: elsewhere), with phoenix and phoenix_orchestrator in /usr/local/bin; DESTDIR honoured

@@ -131,6 +131,15 @@ def test_one_bad_node_takes_its_whole_step_back(three: Three) -> None:
     assert three.files() == before and played.of(APPLY, "pve3") == []
 
 
+def test_a_container_may_be_named_by_a_number(three: Three, tmp_path: Path) -> None:
+    """YAML makes a number of a key without quotes: its command must not be left out."""
+    given = tmp_path / "rollout.yml"
+    given.write_text("phoenix_health_commands:\n  101: 'true'\n  102: 'false'\n")
+    played = three.rollout("-e", f"@{given}")
+    assert played.code != 0
+    assert played.one("Say what failed", "pve1").result["msg"].endswith("container 102")
+
+
 def test_what_apply_refuses_takes_the_others_back(three: Three) -> None:
     three.hosts["pve3"].conf("102", "lock: backup\narch: amd64\n")
     before = three.files()

@@ -35,6 +35,7 @@ EXAMPLES = r"""
   phoenix.hypervisor.rollback:
     transaction: "{{ applied.transaction }}"
     restart: true
+  when: applied.transaction is not none
 """
 
 RETURN = r"""
