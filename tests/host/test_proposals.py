@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from phoenix_hypervisor.audit.line import parse_line
-from phoenix_hypervisor.audit.verdict import CODES, Verdict
+from phoenix_hypervisor.audit.verdict import CODES, Judged, Verdict
 from phoenix_hypervisor.engine.policy_sources import PolicySources
 from phoenix_hypervisor.engine.proposals import Judge
 from phoenix_hypervisor.engine.session import Session
 from phoenix_hypervisor.engine.settings import HostSettings
+from phoenix_hypervisor.policy.source import read_source
 
 pytestmark = pytest.mark.host
 
@@ -30,12 +31,14 @@ def judge() -> Judge:
 
 
 class Counted(PolicySources):
-    """Counts how often the parser is run for a text."""
+    """Counts how often the parser is run for a text, and how often that has file rules, or includes some."""
 
-    compiled = 0
+    compiled = whole = 0
 
     def compile(self, text: bytes, where: str, *, timeout: float = 300) -> bytes:
         self.compiled += 1
+        source = read_source(where, text, lambda include: self.include(include, where))
+        self.whole += any(rule.is_about_files for rule in source.rules())
         return super().compile(text, where, timeout=timeout)
 
 
@@ -57,6 +60,54 @@ def test_a_rule_that_many_events_need_is_proven_once() -> None:
     found += [judge.judge(parse_line(HEAD + one)) for one in lines[1:]]
     assert {one.proposal and one.proposal.rule for one in found} == {"network xdp raw,"}
     assert sources.compiled == once
+
+
+OF_EVERY_KIND = (
+    'operation="capable" class="cap" profile="lxc-base" capability=0 capname="{}"',
+    'operation="create" class="net" profile="lxc-base" family="{}" sock_type="raw" protocol=0 requested="create"',
+    'operation="umount" class="mount" profile="lxc-base" name="/proc/sys/{}/"',
+    'operation="mount" class="mount" profile="lxc-base" name="/mnt/{0}/" fstype="nfs4" srcname="{0}:/" flags="rw"',
+    'operation="signal" class="signal" profile="lxc-base" requested_mask="send" signal={} peer="lxc-other"',
+    'operation="ptrace" class="ptrace" profile="lxc-base" requested_mask="{0}" denied_mask="{0}" peer="lxc-other"',
+    'operation="mqueue_create" class="posix_mqueue" profile="lxc-base" name="/{}" requested="create" denied="create"',
+)
+OF_EACH = ("mknod perfmon ipc_lock", "xdp can vsock", "a b c", "a b c", "term hup kill", "read trace", "a b")
+
+
+def judged(sources: PolicySources) -> list[Judged]:
+    judge = Judge(sources)
+    judge.place = lambda name, question: None  # type: ignore[method-assign]
+    return [
+        judge.judge(parse_line(HEAD + line.format(word)))
+        for line, words in zip(OF_EVERY_KIND, OF_EACH, strict=True)
+        for word in words.split()
+    ]
+
+
+def test_file_rules_are_compiled_with_the_first_rule_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of the work, and say nothing of sockets or mounts.  Every answer is as without that."""
+    quick = Counted(session())
+    found = judged(quick)
+    monkeypatch.setattr("phoenix_hypervisor.policy.without_files.KINDS", frozenset())
+    slow = Counted(session())
+    assert judged(slow) == found and len({one.verdict for one in found}) > 1
+    assert slow.whole == slow.compiled
+    assert quick.whole < slow.whole and quick.compiled > quick.whole
+    nfs = [OF_EVERY_KIND[3].format(word) for word in "abcde"]
+    monkeypatch.undo()
+    quick = Counted(session())
+    judge = Judge(quick)
+    assert {judge.judge(parse_line(HEAD + line)).verdict for line in nfs} == {Verdict.OFFERED}
+    assert (quick.whole, quick.compiled) == (2, 7), "the source, and the first of the five"
+
+
+def test_where_file_rules_make_a_difference_they_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_hypervisor.policy.without_files.written_alike", lambda a, b: False)
+    sources = Counted(session())
+    judge = Judge(sources)
+    lines = [OF_EVERY_KIND[3].format(word) for word in "abc"]
+    assert {judge.judge(parse_line(HEAD + line)).verdict for line in lines} == {Verdict.OFFERED}
+    assert (sources.whole, sources.compiled) == (4, 5), "after the first nothing else is tried"
 
 
 @pytest.mark.parametrize(

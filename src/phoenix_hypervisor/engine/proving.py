@@ -22,6 +22,7 @@ from phoenix_hypervisor.policy.profile import Policy
 from phoenix_hypervisor.policy.query import Query, RawQuery
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.source import read_source
+from phoenix_hypervisor.policy.without_files import WithoutFiles
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
@@ -70,9 +71,21 @@ class Prover:
     def _with(self, *lines: str) -> Widened:
         """The profile with more rules, compiled once: many events need the same.  Raises PhoenixError."""
         if lines not in self._widened:
-            text = _inserted(self._path, self._text, self.name, lines)
-            self._widened[lines] = Widened(self, read_policy(self._sources.compile(text, self._path)))
+            alone = len(lines) == 1
+            policy = self._quick.compiled(*lines) if alone else self._compiled(self._text, *lines)
+            self._widened[lines] = Widened(self, policy)
         return self._widened[lines]
+
+    def _compiled(self, text: bytes, *lines: str) -> Policy:
+        more = _inserted(self._path, text, self.name, lines)
+        return read_policy(self._sources.compile(more, self._path))
+
+    @cached_property
+    def _quick(self) -> WithoutFiles:
+        put_in = read_source(
+            self._path, self._text, lambda include: self._sources.include(include, self._path)
+        )
+        return WithoutFiles(self._text, put_in, self._policy, self._compiled)
 
     def _tried(self, rule: Rule, question: Query) -> Judged:
         try:

@@ -23,6 +23,7 @@ _LINE_STATEMENT = re.compile(rb"(?:@\{\w+\}\s*\+?=|\$\{?\w+\}?\s*=)")
 _WAIVER = re.compile(rb"#\s*lint:\s*allow(-file)?\s+([a-z][a-z-]*)\s*[:,]?\s*(.*)")
 _VARIABLE = re.compile(r"[@$]\{\w+\}")
 _PREFIX = re.compile(r"(?:(?:priority\s*=\s*[+-]?\d+|audit|quiet|deny|allow|owner|other)\s+)*")
+_FILE = re.compile(r'file\b|"?/|"?@\{')
 _PRIORITY = re.compile(r"priority\s*=\s*([+-]?\d+)\s")
 _DEPTH = 20
 
@@ -76,6 +77,12 @@ class Statement:
         """Which rules it outranks; 0 where it does not say."""
         match = _PRIORITY.match(self.text)
         return int(match[1]) if match else 0
+
+    @property
+    def is_about_files(self) -> bool:
+        """Whether it is surely a file rule: it begins with `file`, a path or a variable."""
+        prefix = _PREFIX.match(self.text)
+        return self.kind == "rule" and bool(prefix and _FILE.match(self.text, prefix.end()))
 
     @property
     def denies(self) -> bool:
