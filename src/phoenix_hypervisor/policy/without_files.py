@@ -16,7 +16,19 @@ from phoenix_hypervisor.policy.source import Source
 from phoenix_hypervisor.values import replace
 
 KINDS = frozenset(
-    "capability dbus io_uring mount mqueue network ptrace signal umount unix userns".split()  # fmt: skip
+    (
+        "capability",
+        "dbus",
+        "io_uring",
+        "mount",
+        "mqueue",
+        "network",
+        "ptrace",
+        "signal",
+        "umount",
+        "unix",
+        "userns",
+    )
 )
 """The rules that may be tried so, by their first word.  Parsers write `change_profile` among the files."""
 Compile = Callable[[bytes, str], Policy]
