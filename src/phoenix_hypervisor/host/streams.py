@@ -179,6 +179,10 @@ class Growing:
                 return piece
             info, here = os.stat(self._path), os.fstat(self._fd)
             if not os.path.samestat(info, here):
+                # What came between the last read and its being put away.
+                rest = os.read(self._fd, CHUNK)
+                if rest:
+                    return rest
                 self.close()
                 return self.read()
             if info.st_size < os.lseek(self._fd, 0, os.SEEK_CUR):
