@@ -122,7 +122,8 @@ def _interrupted(host: DirectoryHost, number: signal.Signals, *words: str) -> tu
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     end = time.monotonic() + 60
-    while not begun.exists() and time.monotonic() < end:
+    while not begun.exists():
+        assert process.poll() is None and time.monotonic() < end, "the parser was not run"
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -291,10 +292,14 @@ def test_a_table_in_a_pipe_has_a_line_for_each_row(busy: LiveHost) -> None:
 # Waiting ---------------------------------------------------------------------------------------
 
 
-def _on_a_terminal(host: DirectoryHost, *words: str, wait: float) -> tuple[int, str, str]:
-    """Exit code, output and what the terminal at standard error got, with a parser that takes `wait` s."""
-    parser = host.folder / "slow"
-    parser.write_text(f'#!/bin/sh\nsleep {wait}\nexec apparmor_parser "$@"\n')
+def _on_a_terminal(host: DirectoryHost, *words: str, text: str) -> tuple[int, str, str]:
+    """Exit code, output and what the terminal at standard error got, with a parser that goes on when it got `text`.
+
+    It goes on without that after a minute.
+    """
+    parser, shown = host.folder / "slow", host.folder / "shown"
+    waits = f"for i in $(seq 600); do [ -e {shown} ] && break; sleep 0.1; done"
+    parser.write_text(f'#!/bin/sh\n{waits}\nexec apparmor_parser "$@"\n')
     parser.chmod(0o755)
     master, slave = os.openpty()
     argv = [sys.executable, "-I", str(TOP / "bin/phoenix"), "--root", str(host.root)]
@@ -306,6 +311,8 @@ def _on_a_terminal(host: DirectoryHost, *words: str, wait: float) -> tuple[int, 
     with contextlib.suppress(OSError):  # EIO: nobody has it open any more.
         while piece := os.read(master, 4096):
             seen += piece
+            if text.encode() in seen:
+                shown.touch()
     os.close(master)
     out, _ = process.communicate(timeout=60)
     return process.returncode, out, seen.decode()
@@ -321,7 +328,7 @@ def _on_a_terminal(host: DirectoryHost, *words: str, wait: float) -> tuple[int, 
     ],
 )
 def test_a_long_wait_shows_what_is_being_done(two: DirectoryHost, words: tuple[str, ...], text: str) -> None:
-    code, out, seen = _on_a_terminal(two, *words, wait=1.6)
+    code, out, seen = _on_a_terminal(two, *words, text=text)
     assert code in (0, 1, 3) and text not in out
     assert text in seen
     assert seen.endswith(("\x1b[2K", "\x1b[?25h", "\r"))  # The line is wiped away, the cursor is back.

@@ -91,18 +91,20 @@ def append(live: LiveHost, text: str, path: str = AUDIT) -> None:
 
 
 def follows(pid: int | str, live: LiveHost) -> bool:
-    """Whether a process has the log open."""
+    """Whether a process has the log open, and has gone to the end of what there is; an empty log does not tell."""
+    log = live.root / AUDIT.lstrip("/")
+    assert log.stat().st_size
     with suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == str(live.root / AUDIT.lstrip("/")):
-                    return True
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == str(log):
+                    position = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().split()[1]
+                    return int(position) == log.stat().st_size
     return False
 
 
 def append_when_followed(live: LiveHost, text: str) -> None:
     until(lambda: follows("self", live))
-    time.sleep(0.2)
     append(live, text)
 
 
@@ -132,10 +134,10 @@ def test_since_tells_first_what_there_is(quiet: LiveHost) -> None:
 
 
 def test_a_log_that_is_put_away_is_followed_on(quiet: LiveHost) -> None:
+    write(quiet, AUDIT, auditd(body(name="/old"), 1))
     with begun(quiet, "--follow", "--json") as process:
         assert process.stdout is not None
         until(lambda: follows(process.pid, quiet), "the log is open")
-        time.sleep(0.2)
         path = quiet.root / AUDIT.lstrip("/")
         seen = []
         append(quiet, auditd(body(name="/srv/1"), 2))
@@ -191,7 +193,6 @@ def test_nothing_heard_is_no_denial(quiet: LiveHost) -> None:
 def test_a_signal_puts_it_back(quiet: LiveHost, number: signal.Signals) -> None:
     with begun(quiet, "101", "--listen") as process:
         until(lambda: value(quiet) == "noquiet")
-        time.sleep(0.3)
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 128 + number and "put back: normal" in err

@@ -226,8 +226,8 @@ def test_a_taken_lock_is_a_bounded_wait(tmp_path: Path) -> None:
 def test_run_bounded_ends_a_tree(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(PhoenixError, match="did not finish"):
-        run_bounded(["sh", "-c", "sleep 60 & sleep 60"], limit=0.5)
-    assert time.monotonic() - started < 10
+        run_bounded(["sh", "-c", "sleep 600 & sleep 600"], limit=0.5)
+    assert time.monotonic() - started < 100
 
 
 def test_run_bounded_says_what_failed() -> None:
@@ -261,7 +261,7 @@ def test_child_dies_with_its_parent() -> None:
         time.sleep(0.3)
         parent.kill()
         parent.wait(10)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while _lives(child) and time.monotonic() < end:
         time.sleep(0.02)
     assert not _lives(child)
