@@ -14,6 +14,7 @@ from phoenix_hypervisor.lab.guest_containers import make_container
 from phoenix_hypervisor.lab.recipe import packaged_features, release_named
 from phoenix_hypervisor.lab.tools import Tool
 from support.lab_demand import demand_tools
+from support.lab_host import until
 
 PROFILE = """\
 #include <tunables/global>
@@ -83,14 +84,14 @@ def test_run_is_bounded_and_ends_the_whole_session(lab: Lab) -> None:
     started = time.monotonic()
     done = lab.run("sleep 987 & sleep 987", timeout=1)
     assert done.timed_out and not done.ok and not done.unkillable
-    assert time.monotonic() - started < 20
-    assert lab.run("grep -la '^sleep.98[7]' /proc/[0-9]*/cmdline").stdout == ""
+    assert time.monotonic() - started < 200
+    until(lab, "! grep -qa '^sleep.98[7]' /proc/[0-9]*/cmdline", "one of its processes lives on", 60)
 
 
 def test_a_daemon_left_behind_keeps_nobody_waiting(lab: Lab) -> None:
     started = time.monotonic()
-    assert lab.run("setsid sleep 30 & echo done").stdout == "done\n"
-    assert time.monotonic() - started < 20
+    assert lab.run("setsid sleep 600 & echo done").stdout == "done\n"
+    assert time.monotonic() - started < 200
 
 
 def test_missing_program_is_an_error(lab: Lab) -> None:
@@ -129,8 +130,11 @@ def test_container_in_every_combination(lab: Lab, rootfs: str, layer: str, privi
         assert started.ok, started.stderr
         assert container.label() == "lxc-lab-open (enforce)"
         assert container.state() == "RUNNING"
-        inside = container.attach("cat /proc/self/attr/current; id -u; cat /proc/1/comm")
         init = "systemd" if rootfs == "debian" else "init"
+        # Systemd is `init` until it has given itself its name.
+        named = f"[ $(cat /proc/{container.init_pid()}/comm) = {init} ]"
+        until(lab, named, f"its init does not become {init}", 60)
+        inside = container.attach("cat /proc/self/attr/current; id -u; cat /proc/1/comm")
         assert inside.stdout.split("\n") == ["lxc-lab-open (enforce)", "0", init, ""], inside.stderr
         shifted = lab.run(["stat", "-c", "%u", f"/proc/{container.init_pid()}"]).stdout
         assert shifted == ("0\n" if privileged else "100000\n")

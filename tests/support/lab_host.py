@@ -19,6 +19,15 @@ def phoenix(lab: Guest, *words: str, timeout: float = 240) -> Result:
     return lab.run(["phoenix", *words], timeout=timeout)
 
 
+def until(lab: Guest, condition: str, what: str, seconds: int = 180) -> None:
+    """Wait until a shell condition holds in the guest; fails after so many seconds, and says what did not come."""
+    now = "$(cut -d. -f1 /proc/uptime)"
+    script = (
+        f"end=$(({now} + {seconds})); until {condition}; do [ {now} -lt $end ] || exit 1; sleep 0.1; done"
+    )
+    assert lab.run(script, timeout=seconds + 60).ok, what
+
+
 def declare(lab: Guest, profiles: dict[str, str], **top: object) -> None:
     entries = {ctid: {"name": f"c{ctid}", "apparmor_profile": p} for ctid, p in profiles.items()}
     lab.put(CONFIG, json.dumps({"lxc_configs": entries, **top}))
