@@ -101,6 +101,18 @@ def test_file_rules_are_compiled_with_the_first_rule_of_a_kind(monkeypatch: pyte
     assert (quick.whole, quick.compiled) == (2, 7), "the source, and the first of the five"
 
 
+def test_the_rule_that_denies_a_capability_is_found_without_file_rules() -> None:
+    sources = Counted(session())
+    judge = Judge(sources)
+    line = HEAD + OF_EVERY_KIND[0].format("perfmon")
+    quick = judge.judge(parse_line(line))
+    assert quick.code == "deny-rule" and quick.where is not None and sources.compiled > sources.whole == 2
+    slow = Judge(PolicySources(session()))
+    everything = slow._explainer
+    slow._explainer = lambda name, *, files: everything(name, files=True)  # type: ignore[method-assign]
+    assert slow.judge(parse_line(line)) == quick
+
+
 def test_where_file_rules_make_a_difference_they_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phoenix_hypervisor.policy.without_files.written_alike", lambda a, b: False)
     sources = Counted(session())

@@ -37,7 +37,7 @@ class Judge:
         self._shipped = frozenset(sources.shipped())
         self._provers: dict[str, Prover] = {}
         self._loaded: Sequence[PolicyTest] | None = None
-        self._explainers: dict[str, Explainer] = {}
+        self._explainers: dict[tuple[str, bool], Explainer] = {}
         self._places: dict[tuple[str, str], str | None] = {}
 
     def judge(self, line: Line, profile: str | None = None) -> Judged:
@@ -126,24 +126,33 @@ class Judge:
 
     def place(self, name: str, question: Query) -> str | None:
         """`FILE:LINE` of the rule that decides; None where no single one does."""
-        from phoenix_hypervisor.policy.explain import Explainer
-        from phoenix_hypervisor.policy.source import read_source
+        from phoenix_hypervisor.policy.without_files import QUESTIONS
 
         key = name, str(question)
         if key not in self._places:
-            if name not in self._explainers:
-                sources = self._sources
-                path, text = sources.source(name)
-                source = read_source(path, text, lambda include: sources.include(include, path))
-                compile = partial(sources.compile, where=path)
-                self._explainers[name] = Explainer(source, compile, whole=compile(text))
-            try:
-                found = self._explainers[name].explain(name, question, self._sources.asks())
-            except PhoenixError:
-                self._places[key] = None
-            else:
+            self._places[key] = None
+            for files in (False, True) if isinstance(question, QUESTIONS) else (True,):
+                try:
+                    found = self._explainer(name, files=files).explain(name, question, self._sources.asks())
+                except PhoenixError:
+                    continue
                 self._places[key] = found.rules[0].place if found.rules else None
+                break
         return self._places[key]
+
+    def _explainer(self, name: str, *, files: bool) -> Explainer:
+        from phoenix_hypervisor.policy.explain import Explainer
+        from phoenix_hypervisor.policy.source import read_source
+        from phoenix_hypervisor.policy.without_files import without_files
+
+        if (name, files) not in self._explainers:
+            sources = self._sources
+            path, text = sources.source(name)
+            source = read_source(path, text, lambda include: sources.include(include, path))
+            compile = partial(sources.compile, where=path)
+            searched = source if files else without_files(source)
+            self._explainers[name, files] = Explainer(searched, compile, whole=compile(text))
+        return self._explainers[name, files]
 
 
 def _sentence(error: PhoenixError) -> str:

@@ -1,9 +1,9 @@
-"""One more rule in a source, compiled without the source's file rules where they make no difference.
+"""A source compiled without its file rules, where they make no difference.
 
-Owns that shortcut.  The automaton of the file rules is most of what the parser works at, and a rule of
-another kind leaves it as it is.  That is not believed: the first rule of each kind is compiled both ways, and
-where the two are not written the same, every rule of that kind is compiled whole.  Must not compile by
-itself: the compiler comes in as a function.
+Owns that shortcut, for one more rule in the source and for what decides a question.  The automaton of the
+file rules is most of what the parser works at, and a rule of another kind leaves it as it is.  That is not
+believed: the first rule of each kind is compiled both ways, and where the two are not written the same, every
+rule of that kind is compiled whole.  Must not compile by itself: the compiler comes in as a function.
 """
 
 from __future__ import annotations
@@ -12,6 +12,16 @@ from collections.abc import Callable
 
 from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.policy.profile import Database, Policy, Profile
+from phoenix_hypervisor.policy.queries import (
+    CapabilityQuery,
+    MountQuery,
+    NetworkQuery,
+    PivotRootQuery,
+    PtraceQuery,
+    SignalQuery,
+    UmountQuery,
+    UsernsQuery,
+)
 from phoenix_hypervisor.policy.source import Source
 from phoenix_hypervisor.values import replace
 
@@ -31,6 +41,17 @@ KINDS = frozenset(
     )
 )
 """The rules that may be tried so, by their first word.  Parsers write `change_profile` among the files."""
+QUESTIONS = (
+    CapabilityQuery,
+    MountQuery,
+    NetworkQuery,
+    PivotRootQuery,
+    PtraceQuery,
+    SignalQuery,
+    UmountQuery,
+    UsernsQuery,
+)
+"""What no file rule decides."""
 Compile = Callable[[bytes, str], Policy]
 """From a source text and one more rule to the policy of both; raises PhoenixError where that fails."""
 
@@ -41,8 +62,8 @@ class WithoutFiles:
     def __init__(self, text: bytes, put_in: Source, before: Policy, compile: Compile) -> None:
         """`put_in`: the same source as `text` with its includes put in; `before`: what it compiles to."""
         self._text, self._before, self._compile = text, before, compile
-        files = [rule for rule in put_in.rules() if rule.is_about_files]
-        self._rest = put_in.without(files) if files else None
+        rest = without_files(put_in)
+        self._rest = rest.text if rest is not put_in else None
         self._kinds: dict[str, bool] = {}
 
     def compiled(self, rule: str) -> Policy:
@@ -68,6 +89,15 @@ class WithoutFiles:
             return None
         pairs = zip(rest.profiles, self._before.profiles, strict=True)
         return replace(rest, profiles=tuple(replace(one, own_file=old.own_file) for one, old in pairs))
+
+
+def without_files(source: Source) -> Source:
+    """The rest of a source; nothing moves to another line."""
+    files = [rule for rule in source.rules() if rule.is_about_files]
+    if not files:
+        return source
+    rest = tuple(one for one in source.statements if not (one.profile and one.is_about_files))
+    return replace(source, text=source.without(files), statements=rest)
 
 
 def written_alike(a: Policy, b: Policy) -> bool:
