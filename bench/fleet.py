@@ -29,6 +29,8 @@ PHOENIX = str(TOP / "bin/phoenix")
 SOURCES = TOP / "bench/work/fleet/sources"
 BETWEEN = 4
 """After every so many nodes the first one is asked again."""
+ALONE = 20
+"""Runs with nothing to do of one node, before those of all."""
 CONFIG = "etc/pve/phoenix/phoenix_lxc_configs.json"
 
 MAX_FILE, MAX_TOTAL, MAX_FILES = 1024 * 1024, 128 * 1024 * 1024, 256 * 1024
@@ -235,12 +237,29 @@ def nodes_of(code: ModuleType, nodes: int, count: int, side_by_side: int, rows: 
         "verify": verified,
     }
     phases = {}
+    alone: list[float] = []
+    """Seconds of the first node's runs with nothing to do, nothing beside them."""
     for name, work in verbs.items():
+        if name == "apply, no-op":
+            for _ in range(ALONE):
+                begin = time.perf_counter()
+                again(0, Runner())
+                alone.append(time.perf_counter() - begin)
         phases[name] = Phase(f"{name}, {count} containers each")
         for done, _ in enumerate(measured(phases[name], nodes, work, side_by_side), 1):
             if sys.stderr.isatty() and done % 10 == 0:
                 print(f"\r{name}: {done} of {nodes}   ", end="", file=sys.stderr, flush=True)
         rows_of(phases[name], rows)
+    # The first node's runs in between are in the phase's time, and no part of what is compared.
+    wall, one = phases["apply, no-op"].wall * nodes / (nodes + len(ones)), statistics.fmean(alone)
+    rows.append(
+        Row(
+            f"no-op of {nodes} nodes against that of one, elapsed",
+            f"{wall / one:.0f}x ({wall:.1f} s, {one:.3f} s)",
+            f"{nodes}x",
+            wall <= nodes * one,
+        )
+    )
     total, single = sum(phases["apply, no-op"].cpu), statistics.fmean(ones)
     rows.append(
         Row(
