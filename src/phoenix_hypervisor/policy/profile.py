@@ -247,7 +247,7 @@ class Policy:
                 return self.profiles[0]
             raise PolicyError(
                 f"it holds {len(self.profiles)} profiles: {', '.join(self.names())}",
-                hint="name one of them",
+                hint="name one of them, and the file with --policy",
             )
         wanted = name.encode("utf-8", "surrogateescape")
         for profile in reversed(self.profiles):
