@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.lab.guest_containers import Container
-from support.lab_host import SOURCES, box, declare, phoenix
+from support.lab_host import SOURCES, box, declare, phoenix, until
 
 LONG = 900.0
 KEPT = ("lxc-base", "lxc-base-unprivileged")
@@ -80,6 +80,7 @@ def container(lab: Lab) -> Iterator[Container]:
         f"setsid nsenter -t {made.init_pid()} -p -- python3 /tmp/other.py >/tmp/other.out 2>&1 </dev/null &",
         check=True,
     )
+    until(lab, "grep -qax 'sleep.7654.' /proc/[0-9]*/cmdline", "the process of another profile is not there")
     yield made
     made.stop(kill=True)
     made.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -64,7 +65,7 @@ def users_of(cache: Cache) -> dict[int, str]:
     return found
 
 
-def none_left(cache: Cache, within: float = 5.0) -> None:
+def none_left(cache: Cache, within: float = 60.0) -> None:
     end = time.monotonic() + within
     while users_of(cache) and time.monotonic() < end:
         time.sleep(0.05)
@@ -118,7 +119,8 @@ def cache_like(original: Image, root: Path) -> Cache:
 
 def clear(cache: Cache) -> None:
     for pid in users_of(cache):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_killed_in_its_first_boot(cache: Cache) -> None:
     assert image is not None
     for delay in (0.0, 1.5):
         process = phoenix_lab(cache, "build")
-        wait_for(lambda: qemu(cache), process, 30)
+        wait_for(lambda: qemu(cache), process, 120)
         time.sleep(delay)
         kill(process)
         none_left(cache)
@@ -171,7 +173,7 @@ def test_killed_in_its_first_boot(cache: Cache) -> None:
 
 def test_killed_while_its_command_runs(saved: Cache) -> None:
     process = phoenix_lab(saved, "run", "--", "sleep", "500")
-    wait_for(lambda: qemu(saved), process, 30)
+    wait_for(lambda: qemu(saved), process, 120)
     time.sleep(1.0)
     kill(process)
     none_left(saved)
@@ -184,7 +186,7 @@ def test_killed_while_its_command_runs(saved: Cache) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
 def test_killed_while_a_detached_lab_comes_up(saved: Cache, delay: float) -> None:
     process = phoenix_lab(saved, "boot", "--no-snapshot")
-    wait_for(lambda: qemu(saved), process, 30)
+    wait_for(lambda: qemu(saved), process, 120)
     time.sleep(delay)
     kill(process)
     none_left(saved)
@@ -198,15 +200,21 @@ def test_killed_while_a_detached_lab_comes_up(saved: Cache, delay: float) -> Non
 
 def test_killed_client_of_a_detached_lab(saved: Cache) -> None:
     answer(saved, "boot")
-    process = phoenix_lab(saved, "run", "--", "sh", "-c", "touch /tmp/began; sleep 500")
-    time.sleep(2.0)
-    kill(process)
-    started = time.monotonic()
-    told = answer(
-        saved, "run", "--", "sh", "-c", "ls /tmp/began; grep -l '^sleep$' /proc/[0-9]*/comm || echo none"
-    )
-    assert told == "/tmp/began\nnone\n"
-    assert time.monotonic() - started < 20
+    sleeping = "for n in $(seq 100); do grep -q '^sleep$' /proc/[0-9]*/comm || break; sleep 0.1; done"
+    told = f"ls /tmp/began 2> /dev/null; {sleeping}; grep -l '^sleep$' /proc/[0-9]*/comm || echo none"
+    said = ""
+    for delay in (2.0, 10.0, 60.0):
+        # Nothing tells from outside that the command has begun; where it had not, the kill came too early.
+        process = phoenix_lab(saved, "run", "--", "sh", "-c", "touch /tmp/began; sleep 900")
+        time.sleep(delay)
+        assert process.poll() is None
+        kill(process)
+        started = time.monotonic()
+        said = answer(saved, "run", "--", "sh", "-c", told)
+        assert said.endswith("none\n") and time.monotonic() - started < 200
+        if "began" in said:
+            break
+    assert said == "/tmp/began\nnone\n"
     answer(saved, "stop")
     none_left(saved)
 
@@ -250,8 +258,8 @@ def test_a_panic_ends_the_wait(saved: Cache) -> None:
     with Lab(RELEASE, cache=saved) as lab:
         started = time.monotonic()
         with pytest.raises(GuestGone):
-            lab.run("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 60")
-        assert time.monotonic() - started < 30
+            lab.run("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600", timeout=700)
+        assert time.monotonic() - started < 200
         assert "Kernel panic" in lab.console()
 
 

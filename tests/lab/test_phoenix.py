@@ -10,7 +10,7 @@ from phoenix_hypervisor.lab.booted import Lab
 from phoenix_hypervisor.plan.lines import variant
 from phoenix_hypervisor.profiles.sources import read_sources
 from support.hosts import TOP
-from support.lab_host import CONFIG, SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, verify
+from support.lab_host import CONFIG, SHIPPED, SMALL, SOURCES, box, declare, phoenix, source, until, verify
 
 SOURCE_NAMES = frozenset(read_sources(str(TOP / "etc/apparmor")).profiles)
 
@@ -168,19 +168,25 @@ def test_verify_sees_what_runs_otherwise(ready: Lab) -> None:
         assert verify(ready, "974")[0] == 0
         # Attached later: it gets the profile too.
         ready.run("lxc-attach -n 974 -- sleep 300 >/dev/null 2>&1 &")
-        ready.run("sleep 1")
+        # Until lxc-attach has become the command, what it attaches is unconfined in the container's cgroup.
+        sleeps = r"grep -lax 'sleep.300.' /proc/[0-9]*/cmdline"
+        until(ready, f"{sleeps} > /dev/null", "nothing is attached")
+        attached = int(ready.run(sleeps).stdout.split("/")[2])
+        assert ready.label(attached) == "lxc-nvidia-gpu-docker (enforce)"
         assert verify(ready, "974")[0] == 0
         # An unconfined process inside a confined container.
         pid = container.init_pid()
         ready.run(
-            f"cg=/sys/fs/cgroup$(cut -d: -f3 /proc/{pid}/cgroup); "
+            f"rm -f /tmp/stray; cg=/sys/fs/cgroup$(cut -d: -f3 /proc/{pid}/cgroup); "
             'sh -c "echo \\$\\$ > /tmp/stray; echo \\$\\$ > $cg/cgroup.procs; '
-            f'exec nsenter -t {pid} -m -u -i sleep 301" >/dev/null 2>&1 & sleep 2',
+            f'exec nsenter -t {pid} -m -u -i sleep 301" >/dev/null 2>&1 &',
             check=True,
         )
+        until(ready, 'grep -qax "sleep.301." /proc/$(cat /tmp/stray)/cmdline', "no stray process")
         code, codes = verify(ready, "974")
         assert code == 3 and codes["974"] == ["stray-process"], codes
-        ready.run("kill -9 $(cat /tmp/stray); sleep 1", check=True)
+        ready.run("kill -9 $(cat /tmp/stray)", check=True)
+        until(ready, '! grep -q "^State:.[^Z]" /proc/$(cat /tmp/stray)/status', "the stray process lives on")
         assert verify(ready, "974")[0] == 0
         # Complain mode refuses nothing, and a removed profile leaves processes unconfined.
         ready.run("apparmor_parser -r -C /etc/apparmor.d/lxc-nvidia-gpu-docker", check=True)

@@ -21,6 +21,7 @@ from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.queries import CapabilityQuery, MountQuery, RawQuery, parse_query
 from support.lab_access import compile_and_load, disagreements, kernel_answers, questions
+from support.lab_host import until
 
 GUEST = Path(__file__).parent / "guest"
 HOME = "/usr/local/phoenix_hypervisor"
@@ -163,7 +164,8 @@ def operations(lab: Lab) -> list[tuple[list[object], dict[str, object]]]:
 
 
 def peer(lab: Lab) -> int:
-    lab.run("sh -c 'echo $$ > /tmp/peer; exec sleep 3000' >/dev/null 2>&1 & sleep 1", check=True)
+    lab.run("rm -f /tmp/peer; sh -c 'echo $$ > /tmp/peer; exec sleep 3000' >/dev/null 2>&1 &", check=True)
+    until(lab, 'grep -qax "sleep.3000." /proc/$(cat /tmp/peer)/cmdline', "no peer")
     return int(lab.get("/tmp/peer"))
 
 

@@ -89,6 +89,11 @@ class Systemd:
         words = [self.guest.run(["systemctl", word, *timers]).stdout for word in ("is-enabled", "is-active")]
         return " ".join(words).split()
 
+    def journal(self, unit: str) -> str:
+        """What a unit said, also the last of it: journald reads that after the unit has ended."""
+        self.guest.run(["journalctl", "--sync"], check=True)
+        return self.guest.run(["journalctl", "-b", "-u", unit, "-o", "cat", "--no-pager"]).stdout
+
 
 @pytest.fixture(params=("trixie", "bookworm"))
 def systemd(
@@ -146,14 +151,14 @@ def test_the_timers_run_and_monitoring_sees_what_is_wrong(systemd: Systemd, conf
     found = systemd.fired(VERIFY)
     assert (found["ActiveState"], found["Result"], found["ExecMainStatus"]) == ("failed", "exit-code", "3")
     assert f"{VERIFY}.service" in guest.run(["systemctl", "--failed", "--no-legend"]).stdout
-    journal = guest.run(["journalctl", "-b", "-u", VERIFY, "-o", "cat", "--no-pager"]).stdout
+    journal = systemd.journal(VERIFY)
     assert "container 901" in journal and "phoenix apply 901" in journal, journal
 
     assert phoenix(guest, "apply", "901").ok
     found = systemd.fired(VERIFY)
     assert (found["ActiveState"], found["Result"]) == ("inactive", "success"), found
 
-    done = phoenix(guest, "try", "901", "lxc-base", "--for", "90s", "--restart", timeout=600)
+    done = phoenix(guest, "try", "901", "lxc-base", "--for", "150s", "--restart", timeout=600)
     assert done.ok, done.stdout + done.stderr
     trial = "phoenix-trial-901"
     assert systemd.show(f"{trial}.timer", "ActiveState")["ActiveState"] == "active"
@@ -166,7 +171,7 @@ def test_the_timers_run_and_monitoring_sees_what_is_wrong(systemd: Systemd, conf
         "still ending",
     )
     assert line in guest.get(confined.config_path).decode()
-    journal = guest.run(["journalctl", "-b", "-u", trial, "-o", "cat", "--no-pager"]).stdout
+    journal = systemd.journal(trial)
     assert "lxc-trial-901: remove" in journal, journal
     assert guest.run(["systemctl", "is-active", f"{trial}.timer"]).stdout.strip() == "inactive"
 

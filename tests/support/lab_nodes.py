@@ -44,11 +44,19 @@ class LabNode(Lab):
     """One guest; `container` is its container 101."""
 
     def __init__(self, name: str, key: Path, disk: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        # Bound for as long as the guest lives, and nobody listens: so no other process is given this port, and
+        # QEMU, which sets the same option, can listen there.
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.port = int(self._held.getsockname()[1])
         self.name, self.key = name, key
         super().__init__("trixie", phoenix=True, more_disks=[disk], ssh_port=self.port)
         self.container: Container
+
+    def close(self) -> None:
+        super().close()
+        self._held.close()
 
     def make_ready(self) -> None:
         """Sshd, an empty configuration, and a container that is not started yet."""
