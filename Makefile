@@ -128,7 +128,7 @@ corpus-test: apt-test $(STAMP) ## Real denials by every way that a log knows, re
 moving-test: apt-test $(STAMP) ## Debian's releases in the making, all of them (`make test` asks the newest)
 	@PHOENIX_MOVING=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) tests/lab/test_moving.py
 
-trial-test: apt-test $(STAMP) ## A guest full of services on trial, its report accepted, and its dangers, on both kernels (half an hour)
+trial-test: apt-test $(STAMP) ## A guest full of services on trial, its report accepted, and its dangers, on both kernels (an hour)
 	@PHOENIX_TRIALS=1 $(VENV)/bin/python -m pytest -s $(SIDE_BY_SIDE) tests/lab/test_trial_of_services.py
 
 gpu-table: apt-test $(STAMP) ## `phoenix gpu` beside both kernels on every configuration of its table (half an hour)

@@ -2,7 +2,7 @@
 enough for the real profile.
 
 The guest is that of `make workloads`; the profile is an operator's own, who did not think of all that services need.
-`make trial-test` runs it, six minutes a release and kind on a machine that does nothing else.
+`make trial-test` runs it, a quarter of an hour a release and kind on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from phoenix_hypervisor.lab.rootdisk import ensure_root_disk
 from support.lab_host import SOURCES, box, declare, phoenix
 
 pytestmark = pytest.mark.slow
-LONG = 1200.0
+LONG = 2400.0
 MEASURED = Path(__file__).parents[2] / "docs" / "efficacy.json"
 NARROW = """# An operator's own, as far as they thought of it: no netlink, no packets, half of the capabilities.
 abi <abi/phoenix>,
@@ -53,6 +53,9 @@ profile lxc-narrow flags=({flags}) {{
 }}
 """
 INCLUDE = "include <abstractions/phoenix/{}>"
+NOT_HELD = {row.name for row in operations.load() if row.no_hook or row.accepted}
+"""What docs/efficacy.md says of no profile that it holds it, and why: only a capability of ordinary work stops it,
+which a trial lets a privileged container have (docs/internals/trials.md)."""
 WIDE = ("mount,", "pivot_root,")
 BY_PLACE = ("kernel-files", "host-filesystems", "kernel-addresses", "host-capabilities", "gpu-only")
 BY_NAME = ("switches", "mounts", "detached", "host-capabilities", "gpu-only")
@@ -195,12 +198,14 @@ def test_a_trial_of_a_container_full_of_services(full: Lab, kind: str, tell: Cal
         assert container.start(timeout=180).ok and container.label() == f"lxc-trial-{one} (enforce)"
         settled(container)
         through, _ = came_through(lab, container)
-        assert through == held
+        assert through <= held | (NOT_HELD if kind == "privileged" else set())
+        assert held <= through
+        said(f"more than without the trial: {sorted(through - held)}")
         tell(
             f"{name}, {kind}, a trial of a guest full of services: {state}, {running} services run; "
             f"{len(found['denials'])} denials, {len(offered)} offered and accepted ({len(rules)} rules), "
             f"{len(by['refused'])} refused; then {real[0]}, {real[2]} services; "
-            f"{asked - len(through)} of {asked} dangers blocked, the same ones without the trial"
+            f"{asked - len(through)} of {asked} dangers blocked, {asked - len(held)} without the trial"
         )
     finally:
         container.remove()
