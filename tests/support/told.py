@@ -19,6 +19,36 @@ def covers(line: Line, path: bytes) -> bool:
     return matches(line.pattern.encode(), path) and not any(matches(one.encode(), path) for one in line.but)
 
 
+def untrue(profile: Profile, line: Line) -> bool:
+    """Whether some path of a line does not allow what the line says.  Not sampled: both are searched together."""
+    database = profile.file
+    assert database is not None
+    mask = file_access(line.access)
+    found = (database.file_perms(state, owner=True) for state in range(len(database.dfa)))
+    allows = [one.allow & ~one.deny & mask == mask for one in found]
+    exceptions = [glob_grammar(one.encode(), 1) for one in line.but]
+    glob = glob_grammar(line.pattern.encode(), 1)
+    root = (glob.start, profile.file_start, tuple(one.start for one in exceptions))
+    seen, todo = {root}, [root]
+    while todo:
+        shape, state, others = todo.pop()
+        excepted = any(at != DEAD and one.reads[at] for one, at in zip(exceptions, others, strict=True))
+        if glob.reads[shape] and not excepted and not allows[state]:
+            return True
+        row = database.dfa.row(state)
+        for byte in range(256):
+            if glob.rows[shape][byte] == DEAD:
+                continue
+            moved = tuple(
+                DEAD if at == DEAD else one.rows[at][byte] for one, at in zip(exceptions, others, strict=True)
+            )
+            node = (glob.rows[shape][byte], row[byte], moved)
+            if node not in seen:
+                seen.add(node)
+                todo.append(node)
+    return False
+
+
 def random_paths(profile: Profile, letter: str, count: int, seed: int) -> list[bytes]:
     """Allowed paths: a walk through the automaton that goes on with any byte from which one can be reached.
 

@@ -1,65 +1,154 @@
-"""Patterns that differ in one component, written as one.
+"""Patterns that differ in one place, written as one.
 
 Owns `{a,b}` as it is written for people.  Must not change what is matched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 WIDTH = 100
-"""Characters of a pattern that is put together."""
-_WHOLE = ("*", "**", "{,**}", "{,*}", "")
+"""Characters of a pattern that is put together; of a run of one bracket only the first counts."""
+_BRACE = 70
+"""The same of what stands in one brace, so that it is the same in more than one directory."""
+_ROUNDS = 8
+_DEPTH = 2
+"""How deep braces stand in braces."""
+_TOKENS = re.compile(
+    r"(?P<run>\[[^\]]*\])(?P=run)*(?:\{,(?P=run)\})*|\{[^{}]*\}|\*+|[0-9A-Za-z_]+|[^\w]|.",
+    re.ASCII | re.DOTALL,
+)
+_RUNS = re.compile(r"(\[[^\]]*\])\1*(?:\{,\1\})*")
+_WHOLE = ("?*", "?**")
+"""A star that is a whole component, as it is written where braces would let it match an empty one."""
+_BACK = re.compile(r"(?<=/)\?(\*\*?)(?=/|$)")
+
+_Tokens = tuple[str, ...]
 
 
 def braced(patterns: Iterable[str]) -> list[str]:
     """The same paths in fewer patterns, sorted."""
-    left = sorted(set(patterns))
-    joined = [_split(pattern) for pattern in left]
-    depth = max(map(len, joined), default=0)
-    for at in reversed(range(depth)):
-        joined = _merged(joined, at)
-    return sorted("/".join(parts) for parts in joined)
+    return list(joined(patterns))
 
 
-def _split(pattern: str) -> list[str]:
-    """At slashes that stand in no brace and no bracket."""
-    parts, level, own = [], 0, ""
-    for char in pattern:
-        level += (char in "{[") - (char in "}]")
-        if char == "/" and not level:
-            parts.append(own)
-            own = ""
+def joined(patterns: Iterable[str]) -> dict[str, list[str]]:
+    """The same paths in fewer patterns, sorted, each with those that it is made of."""
+    lines: dict[_Tokens, list[str]] = {}
+    alone: dict[str, list[str]] = {}
+    for pattern in sorted(set(patterns)):
+        tokens = _split(pattern)
+        if "\\" in pattern or any("," in token.replace("{,", "") for token in tokens):
+            alone[pattern] = [pattern]
         else:
-            own += char
-    return [*parts, own]
+            lines[tokens] = [pattern]
+    for _ in range(_ROUNDS):
+        merged = _merged(lines)
+        if len(merged) == len(lines):
+            break
+        lines = merged
+    found = {_BACK.sub(r"\1", "".join(tokens)): members for tokens, members in lines.items()}
+    return dict(sorted({**alone, **found}.items()))
 
 
-def _merged(found: Sequence[list[str]], at: int) -> list[list[str]]:
-    groups: dict[tuple[str | int | None, ...], list[str]] = {}
-    out: list[list[str]] = []
-    for parts in found:
-        # A star that is a whole component means something else within braces.
-        if at >= len(parts) or at == 0 or parts[at] in _WHOLE or "," in parts[at] or "\\" in parts[at]:
-            out.append(parts)
-        else:
-            key = (len(parts), *parts[:at], None, *parts[at + 1 :])
-            groups.setdefault(key, []).append(parts[at])
-    for key, members in groups.items():
-        before, after = list(key[1 : at + 1]), list(key[at + 2 :])
-        rest = sum(len(str(part)) + 1 for part in (*before, *after))
-        for some in _lines(sorted(members), WIDTH - rest):
-            middle = some[0] if len(some) == 1 else "{" + ",".join(some) + "}"
-            out.append([*map(str, before), middle, *map(str, after)])
+def _split(pattern: str) -> _Tokens:
+    tokens = [found.group() for found in _TOKENS.finditer(pattern)]
+    for at, token in enumerate(tokens):
+        if (
+            token in ("*", "**")
+            and tokens[at - 1] == "/"
+            and (at + 1 == len(tokens) or tokens[at + 1] == "/")
+        ):
+            tokens[at] = "?" + token
+    return tuple(tokens)
+
+
+def _merged(lines: dict[_Tokens, list[str]]) -> dict[_Tokens, list[str]]:
+    """Lines that are alike but for one place are put together, those first that differ in least."""
+    groups: dict[tuple[int, int], list[tuple[_Tokens, int, int]]] = {}
+    heads: dict[tuple[int, str], int] = {}
+    tails: dict[tuple[int, str], int] = {}
+    for tokens in lines:
+        before, behind = [0], [0]
+        for token in tokens:
+            before.append(heads.setdefault((before[-1], token), len(heads) + 1))
+        for token in reversed(tokens):
+            behind.append(tails.setdefault((behind[-1], token), len(tails) + 1))
+        for start, end in _places(tokens):
+            key = before[start], behind[len(tokens) - end]
+            groups.setdefault(key, []).append((tokens, start, end))
+    order = [group for group in groups.values() if len(group) > 1]
+    order.sort(key=_apart)
+    out = dict(lines)
+    for group in order:
+        left = [one for one in group if one[0] in out]
+        if len(left) < 2:
+            continue
+        tokens, start, end = left[0]
+        head, tail = tokens[:start], tokens[end:]
+        room = max(min(_BRACE, WIDTH - _width((*head, *tail))), 1)
+        for some in _runs([(one[0], one[0][one[1] : one[2]]) for one in left], room):
+            if len(some) > 1:
+                brace = "{" + ",".join([_inner(middle) for _, middle in some]) + "}"
+                out[(*head, brace, *tail)] = [name for one, _ in some for name in out.pop(one)]
     return out
 
 
-def _lines(members: list[str], width: int) -> Iterable[list[str]]:
+def _apart(group: list[tuple[_Tokens, int, int]]) -> tuple[float, int, int]:
+    """By how much the members differ, then by how many there are, and how far behind it is."""
+    return sum(end - start for _, start, end in group) / len(group), -len(group), -group[0][1]
+
+
+def _places(tokens: _Tokens) -> Iterator[tuple[int, int]]:
+    """What may become a brace: a part of one component, or the directories in front of a name."""
+    deep = [at for at, token in enumerate(tokens) if _depth(token) >= _DEPTH]
+    slashes = [at for at, token in enumerate(tokens) if token == "/"]
+    for first, last in zip(slashes, [*slashes[1:], len(tokens)], strict=True):
+        for start in range(first + 1, last + 1):
+            for end in range(start, last + 1):
+                if tokens[start:end] not in ((_WHOLE[0],), (_WHOLE[1],)) and not any(
+                    start <= at < end for at in deep
+                ):
+                    yield start, end
+    for end in slashes[2:]:
+        if any(token[0].isalnum() for token in tokens[end:]) and not any(at < end for at in deep):
+            yield 1, end
+
+
+def _inner(middle: _Tokens) -> str:
+    """What stands in a brace; of a brace that is all of it, what stands in that one."""
+    alone = len(middle) == 1 and middle[0][0] == "{"
+    return middle[0][1:-1] if alone else "".join(middle)
+
+
+@cache
+def _depth(token: str) -> int:
+    depth = most = 0
+    for char in token:
+        depth += (char == "{") - (char == "}")
+        most = max(most, depth)
+    return most if token[:2] != "{," or most > 1 else 0
+
+
+def _width(tokens: _Tokens) -> int:
+    """Characters, with a run of one bracket as one."""
+    return sum(map(_size, tokens))
+
+
+@cache
+def _size(token: str) -> int:
+    return len(_RUNS.sub(r"\1", token))
+
+
+def _runs(members: list[tuple[_Tokens, _Tokens]], width: int) -> Iterator[list[tuple[_Tokens, _Tokens]]]:
     """Members in runs that fit."""
-    own: list[str] = []
-    for member in members:
-        if own and sum(len(one) + 1 for one in own) + len(member) > width:
+    own: list[tuple[_Tokens, _Tokens]] = []
+    size = 0
+    for member in sorted(members, key=lambda one: _inner(one[1])):
+        size += _width(member[1]) + 1
+        if own and size > width + 1:
             yield own
-            own = []
+            own, size = [], _width(member[1]) + 1
         own.append(member)
     yield own

@@ -6,6 +6,7 @@ Owns drawing them, the same ones each time.  Must not know patterns.
 from __future__ import annotations
 
 import random
+from bisect import bisect
 from itertools import accumulate
 
 from phoenix_hypervisor.policy.grammar import DEAD
@@ -27,7 +28,7 @@ def sampled(paths: Paths, mask: int, count: int, head: list[int]) -> list[list[i
     first = paths.walk(head)
     if first == DEAD or not alive[first]:
         return []
-    chance = random.Random(0)  # the same lines for the same policy
+    draw = random.Random(0).random  # the same lines for the same policy
     sizes = [len(found) for found in paths.bytes]
     ways: dict[int, tuple[list[list[int]], list[list[int]], list[int]]] = {}
 
@@ -47,16 +48,14 @@ def sampled(paths: Paths, mask: int, count: int, head: list[int]) -> list[list[i
     for number in range(count):
         state, path = first, list(head)
         while len(path) < _LONGEST + len(head):
-            if labels[state] and chance.random() < _STOPS:
+            if labels[state] and draw() < _STOPS:
                 break
             choices, weights, sums = onward(state)
             if not choices:
                 break
-            if number & 1:
-                at = chance.choices(range(len(choices)), cum_weights=sums)[0]
-            else:
-                at = chance.randrange(len(choices))
-            one = chance.choices(choices[at], cum_weights=weights[at])[0]
+            at = bisect(sums, draw() * sums[-1]) if number & 1 else int(draw() * len(choices))
+            own = weights[at]
+            one = choices[at][bisect(own, draw() * own[-1])]
             path.append(one)
             state = paths.rows[state][one]
         if labels[state]:

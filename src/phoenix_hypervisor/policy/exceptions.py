@@ -13,11 +13,11 @@ from itertools import chain
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.learning import Learner
-from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
+from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes, Step
 
 _MOST = 3000
 """Exceptions after which there is no line for everything."""
-_ROUNDS = 40
+_ROUNDS = 20
 _ONE = 0.001
 """Of all random paths: what one exception may take with it at first; twice that later, and so on."""
 _FEW = 4
@@ -106,7 +106,7 @@ class Exceptions:
     # Coarser ------------------------------------------------------------------------
 
     def _split(self, pattern: Pattern) -> _Components:
-        slash, found = (self._alphabet.slash, False), list[list[tuple[int, bool]]]()
+        slash, found = (self._alphabet.slash, False), list[list[Step]]()
         for step in pattern:
             if step == slash:
                 found.append([])

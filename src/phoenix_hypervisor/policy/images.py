@@ -71,14 +71,14 @@ class Images:
             ways = self._known[at] = {}
         return ways
 
-    def _step(self, at: _States, mask: int, loop: bool) -> _States:
+    def _step(self, at: _States, mask: int, loop: int) -> _States:
         found: set[int] = set()
-        if not loop:
+        if loop != 1:
             for column in self._among(mask):
                 found.update([column[state] for state in at])
                 self.spent += len(at)
             found.discard(DEAD)
-            return frozenset(found)
+            return at.union(found) if loop else frozenset(found)
         targets = self._targets.get(mask)
         if targets is None:
             targets = self._targets[mask] = [None] * len(self._rows)

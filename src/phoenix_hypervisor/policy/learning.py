@@ -7,12 +7,13 @@ stands for yet.  Must not choose what is told.  Every answer is exact; `budget` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.merged import below, merge
 from phoenix_hypervisor.policy.paths import Paths
-from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
+from phoenix_hypervisor.policy.shapes import MAYBE, Alphabet, Pattern, Shapes, Step
 
 _NOWHERE = frozenset((DEAD,))
 _COMBINATIONS = 40_000
@@ -26,8 +27,17 @@ _OTHERS = 300
 _SHORT = 9
 """Characters of a bracket that people can read: `[a-jl-z]`."""
 _SEVERAL = 4
+_LONGER = 12
+"""Characters that a run of one range may have more than the path that was met."""
+_TAIL = 12
+"""Characters behind a star in a name."""
+_CUTS = 5
+_KEPT_HEADS = 8
+_ENDS = 16
+"""What is tried of the ways to put any directories into the middle of a path."""
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
 _RANGES = (
+    b"0123456789_" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper(),
     b"0123456789" + _LOWER,
@@ -36,9 +46,20 @@ _RANGES = (
     b"0123456789abcdef",
     b"0123456789",
     b"123456789",
+    _LOWER.upper() + _LOWER,
     _LOWER,
     _LOWER.upper(),
 )
+
+
+def _least(first: int, last: int, true: Callable[[int], bool]) -> int:
+    """The least number for which it is true; it is for all that are more.  0 for none."""
+    if not true(last):
+        return 0
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if true(middle) else (middle + 1, last)
+    return last
 
 
 class Learner:
@@ -59,6 +80,7 @@ class Learner:
         """Of this automaton."""
         self._budget = budget
         self.steps = STEPS
+        self._ranges = frozenset(map(alphabet.of, _RANGES))
         self._known: dict[frozenset[int], dict[frozenset[int], int]] = {}
         classes = range(len(paths.bytes))
         self._order = sorted(
@@ -104,17 +126,19 @@ class Learner:
             return self.inside(alphabet.join(components), want)
 
         components = self._tail(alphabet.components(path), true)
+        if components[-1][-1:] != alphabet.loose:
+            components = self._middle(components, true)
         for size in range(len(components) - 1, 0, -1):
             if true([alphabet.deep, *components[size:]]):
                 components = [alphabet.deep, *components[size:]]
                 break
         for at, component in enumerate(components):
-            if component and not component[-1][1]:
+            if component and not component[-1][1] and alphabet.loose[0] not in component:
                 components = self._component(components, at, true)
         steps = list(alphabet.join(components))
         for at in range(len(steps)):
             self._widen(steps, at, want)
-        return tuple(steps)
+        return self._lengths(tuple(steps), want)
 
     def _tail(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
         """Cut behind the first directory below which everything is the same."""
@@ -135,6 +159,26 @@ class Learner:
                     return shorter
         return components
 
+    def _middle(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
+        """Any directories between the first ones and an end: `/lib/**.so*`, `/sys/**/`."""
+        alphabet, last = self.alphabet, components[-1]
+        ends: list[list[Pattern]] = [] if last else [[alphabet.deep, ()]]
+        cuts = [*self._signs(last), len(last)]
+        for cut in reversed(cuts[-_CUTS:-1]):
+            some = [(*last[cut:end], (alphabet.part, True)) for end in cuts if end > cut + 1]
+            ends += [[(*alphabet.loose, *end)] for end in (*some, last[cut:])]
+        ends += [[alphabet.deep, *components[size:]] for size in range(len(components) - bool(last), 1, -1)]
+        for kept in range(min(len(components) - 1, _KEPT_HEADS)):
+            for end in ends[:_ENDS]:
+                found = [*components[:kept], *end]
+                if len(found) <= len(components) and true(found):
+                    return found
+        return components
+
+    def _signs(self, own: Pattern) -> list[int]:
+        """Where a sign stands, not a letter nor a digit."""
+        return [at for at, (mask, _) in enumerate(own) if not mask & self.alphabet.words]
+
     def _component(
         self, components: list[Pattern], at: int, true: Callable[[Sequence[Pattern]], bool]
     ) -> list[Pattern]:
@@ -145,32 +189,61 @@ class Learner:
         def put(component: Pattern) -> list[Pattern]:
             return [*components[:at], component, *components[at + 1 :]]
 
+        def within(behind: Pattern, kept: int) -> bool:
+            return true(put((*head[:kept], *behind)))
+
         whole = [alphabet.star]
         if all(not mask & ~alphabet.digits for mask, _ in own):
             whole.append(alphabet.number)
-        heads = [(*own[:size], anything) for size in range(1, len(own) + 1)]
-        tails = [(anything, *own[size:]) for size in range(len(own) - 1, -1, -1)]
-        found = next((one for one in (*whole, *heads, *tails) if true(put(one))), own)
-        if found not in whole:
-            end = found[-1:] if found[-1][1] else ()
-            head = found[: len(found) - len(end)]
-            inner = ((*one, *end) for one in self._inner(head))
-            found = next((one for one in inner if true(put(one))), found)
-        return put(found)
+        for component in whole:
+            if true(put(component)):
+                return put(component)
+        size, head = len(own), own
+        end: Pattern = ()
+        if kept := _least(1, size, lambda n: true(put((*own[:n], anything)))):
+            size, head, end = kept, own[:kept], (anything,)
+        elif kept := _least(1, size, lambda n: true(put((anything, *own[size - n :])))):
+            return put((anything, *own[size - kept :]))
+        for tail in range(1, min(_TAIL, size)):  # a star within: `console-*-1`, `lib*so*`
+            behind = (anything, *head[size - tail :], *end)
+            if kept := _least(1, size - tail, partial(within, behind)):
+                return put((*head[:kept], *behind))
+        return put((*head, *end))
 
-    def _inner(self, own: Pattern) -> Iterable[Pattern]:
-        """What stands before a sign becomes a star: `console-*-1`, `BOOT*-`."""
-        cuts = [at for at, (mask, _) in enumerate(own) if not mask & self.alphabet.words]
-        star = (self.alphabet.part, True)
-        for last in cuts:
-            for first in range(1, last + 1):
-                yield (*own[:first], star, *own[last:])
-        for first in cuts:
-            for last in (len(own), *reversed(cuts)):
-                if last > first + 1:
-                    yield (*own[: first + 1], star, *own[last:])
+    def _lengths(self, steps: Pattern, want: int) -> Pattern:
+        """Let a run of one range be shorter and longer, as far as that stays true: `[1-9]{,[0-9]}`."""
+        whole = steps[-1] == (self.alphabet.any, True)
+        at = len(steps) - whole
+        out: Pattern = ()
+        while at:
+            step, size = steps[at - 1], 1
+            while size < at and steps[at - size - 1] == step:
+                size += 1
+            at -= size
+            least = most = size
+            if step[0] in self._ranges and not step[1]:
+                found = self._none_with(steps[:at], step, out, whole, 1 - want, size + _LONGER)
+                while least and found[least - 1]:
+                    least -= 1
+                star = out[:1] and out[0][1] == 1 and not step[0] & ~out[0][0]  # stands for more of them
+                while not star and most + 1 < len(found) and found[most + 1]:
+                    most += 1
+                most = least if star else most
+            out = (*[step] * least, *[(step[0], MAYBE)] * (most - least), *out)
+        return (*out, *steps[len(steps) - whole :])
 
-    def _widen(self, steps: list[tuple[int, bool]], at: int, want: int) -> None:
+    def _none_with(
+        self, before: Pattern, step: Step, rest: Pattern, whole: bool, label: int, most: int
+    ) -> list[bool]:
+        """For each number of `step` whether there are such paths, and none has `label`."""
+        at, found = self.images.of(before), []
+        for _ in range(most + 1):
+            ends = self.images.onward(at, rest)
+            found.append(bool(ends) and self._none(ends, whole, label))
+            at = self.images.onward(at, (step,))
+        return found
+
+    def _widen(self, steps: list[Step], at: int, want: int) -> None:
         """Let one step stand for more than one class, where that is worth a bracket."""
         mask, loop = steps[at]
         alphabet = self.alphabet
@@ -187,10 +260,13 @@ class Learner:
         if wide >> self.paths.neutral & 1:
             # Words stay words: only at the start of a component that has no more of one.
             wordy = sum(not looped and not m & (m - 1) for m, looped in steps[at + 1 : at + 4])
-            steps[at] = (mask if wordy > 1 and not mask >> self.paths.neutral & 1 else wide, False)
+            word = len(self.paths.bytes[mask.bit_length() - 1]) == 1 or mask & alphabet.words
+            steps[at] = (mask if wordy > 1 and word and not mask >> self.paths.neutral & 1 else wide, False)
             return
         several = [found for found in map(alphabet.of, _RANGES) if mask & found and not found & ~wide]
-        if several or (wide.bit_count() >= _SEVERAL and len(alphabet.spelled(((wide, False),))) <= _SHORT):
+        signs = not wide & alphabet.words
+        enough = 2 if signs else _SEVERAL
+        if several or (wide.bit_count() >= enough and len(alphabet.spelled(((wide, False),))) <= _SHORT):
             steps[at] = (several[0] if several else wide, False)
 
     def _groups(self, before: frozenset[int]) -> dict[frozenset[int], int]:

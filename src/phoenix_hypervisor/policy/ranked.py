@@ -10,36 +10,26 @@ from collections.abc import Hashable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeVar
 
-_BESIDE = 4
-"""How many names of one directory are written for one more line."""
-
 _ALIKE = 1 + 1e-9
 """Gains that differ by less are alike: rounding."""
 
 _One = TypeVar("_One", bound=Hashable)
 
 
-def ranked(
-    hits: Mapping[_One, Sequence[int]], samples: Sequence[tuple[int, int]], groups: Mapping[_One, Hashable]
-) -> list[_One]:
+def ranked(hits: Mapping[_One, Sequence[int]], samples: Sequence[tuple[int, int]]) -> list[_One]:
     """Those that stand for something, the best first.
 
     `samples`: for each kind how many paths are to be told (the bits of `hits`), and of how many: a kind that
-    lacks more of its own counts more.  `groups`: the directory of each; one that is begun counts more.
+    lacks more of its own counts more.
     """
     missing = [(1 << count) - 1 for count, _ in samples]
     weights: list[float] = []
-    begun: set[Hashable] = set()
-    members: dict[Hashable, list[_One]] = {}
-    for one, group in groups.items():
-        members.setdefault(group, []).append(one)
 
     def gain(one: _One) -> float:
-        found = sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
-        return found * (_BESIDE if groups[one] in begun else 1)
+        return sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
 
-    # A gain falls, at least as fast as the slowest weight, but where a group is begun.  So the gain of
-    # before, brought down by that (`scale`), is a bound: only what may be the best is looked at again.
+    # A gain falls, at least as fast as the slowest weight.  So the gain of before, brought down by that
+    # (`scale`), is a bound: only what may be the best is looked at again.
     numbers = {one: number for number, one in enumerate(hits)}
     bounds = dict.fromkeys(hits, float("inf"))
     queue = [(-bound, numbers[one], one) for one, bound in bounds.items()]
@@ -69,10 +59,4 @@ def ranked(
         one = best[2]
         chosen.append(one)
         missing = [bits & ~own for bits, own in zip(missing, hits[one], strict=True)]
-        if groups[one] not in begun:
-            begun.add(groups[one])
-            for other in members[groups[one]]:
-                if other in bounds:
-                    bounds[other] = float("inf")
-                    heappush(queue, (float("-inf"), numbers[other], other))
     return chosen

@@ -6,11 +6,14 @@ Owns patterns as steps, walked bit by bit.  Must not know what a path means to a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, takewhile
 
 from phoenix_hypervisor.policy.patterns import one_of
 
-Step = tuple[int, bool]
-"""Which classes, as bits, and whether any number of them, none too."""
+Step = tuple[int, int]
+"""Which classes, as bits, and how many of them: False for one, True for any number, none too, or MAYBE."""
+MAYBE = 2
+"""One or none."""
 Pattern = tuple[Step, ...]
 _FIRST = 0x100
 """The character that stands for class 0; none of these means anything in a regular expression."""
@@ -22,6 +25,7 @@ class Alphabet:
     def __init__(self, classes: Sequence[int], members: Sequence[bytes]) -> None:
         self.classes, self.members = classes, members
         self._spelled: dict[Pattern, str] = {}
+        self._charsets: dict[int, str] = {}
         self.any = ((1 << len(members)) - 1) & ~(1 << classes[0])
         self.slash = 1 << classes[0x2F]
         self.part = self.any & ~self.slash
@@ -91,20 +95,24 @@ class Alphabet:
             mask, loop = pattern[at]
             following = pattern[at + 1] if at + 1 < len(pattern) else slash
             whole = out.endswith(b"/")
-            if not loop and mask == self.part and whole and following[1]:
+            if not loop and mask == self.part and whole and following[1] == 1:
                 after = pattern[at + 2] if at + 2 < len(pattern) else slash
                 if after == slash:
                     out += b"**" if following[0] == self.any else b"*"
                     at += 2
                     continue
-            if loop:
+            if loop == MAYBE:
+                out += b"{," + self._one_of(mask) + b"}"
+            elif loop:
                 star = b"**" if mask == self.any else b"*"
                 out += b"{," + star + b"}" if whole and following == slash else star
             else:
-                found = (self.members[n] for n in range(len(self.members)) if mask >> n & 1)
-                out += one_of(frozenset(b"".join(found)))
+                out += self._one_of(mask)
             at += 1
         return out.decode("utf-8", "backslashreplace")
+
+    def _one_of(self, mask: int) -> bytes:
+        return one_of(frozenset(b"".join(some for n, some in enumerate(self.members) if mask >> n & 1)))
 
     def text(self, path: Sequence[int]) -> str:
         """A path of classes as text that `expression` is for."""
@@ -113,19 +121,30 @@ class Alphabet:
     def expression(self, pattern: Pattern) -> str:
         """A pattern as a regular expression over `text`; many paths are compared fast with it."""
         out = []
-        for mask, loop in pattern:
-            if mask == self.any:
-                found = f"[^\n{chr(_FIRST + self.classes[0])}]"
-            elif mask == self.part:
-                found = f"[^\n{chr(_FIRST + self.classes[0])}{chr(_FIRST + self.classes[0x2F])}]"
-            elif mask & (mask - 1):
-                found = (
-                    "[" + "".join(chr(_FIRST + n) for n in range(len(self.members)) if mask >> n & 1) + "]"
-                )
-            else:
-                found = chr(_FIRST + mask.bit_length() - 1)
-            out.append(found + "*" * loop)
+        for (mask, loop), some in groupby(pattern):
+            number = len(list(some))
+            more = f"{{{number}}}" if number > 1 and not loop else ""
+            out.append(self._charset(mask) + (more or ("", "*", f"{{0,{number}}}")[loop]))
         return "".join(out)
+
+    def _charset(self, mask: int) -> str:
+        found = self._charsets.get(mask)
+        if found is None:
+            signs = [chr(_FIRST + n) for n in range(len(self.members)) if mask >> n & 1]
+            if mask in (self.any, self.part):
+                nul, slash = chr(_FIRST + self.classes[0]), chr(_FIRST + self.classes[0x2F])
+                found = f"[^\n{nul}{slash if mask == self.part else ''}]"
+            else:
+                found = signs[0] if len(signs) == 1 else f"[{''.join(signs)}]"
+            self._charsets[mask] = found
+        return found
+
+    def literal(self, pattern: Pattern) -> str:
+        """How every `text` begins that matches."""
+        return "".join(
+            chr(_FIRST + mask.bit_length() - 1)
+            for mask, _ in takewhile(lambda step: not step[1] and not step[0] & (step[0] - 1), pattern)
+        )
 
 
 class Shapes:
@@ -135,7 +154,7 @@ class Shapes:
         self._alphabet, self._any = alphabet, alphabet.any
         self._single = [0] * len(alphabet.members)
         self._loop = [0] * len(alphabet.members)
-        self._stars = 0
+        self._skipped = 0
         self._size = 0
         self.start = 0
         self.ends = 0
@@ -145,33 +164,43 @@ class Shapes:
 
     def add(self, pattern: Pattern) -> int:
         """Returns the bits of this pattern."""
-        first = bit = 1 << self._size
+        size = self._size
+        single, loops, bit = [0] * len(self._single), [0] * len(self._single), 1
+        skipped = 0
         for mask, loop in pattern:
-            kept = self._loop if loop else self._single
+            kept = loops if loop == 1 else single
             while mask:
                 kept[(mask & -mask).bit_length() - 1] |= bit
                 mask &= mask - 1
             if loop:
-                self._stars |= bit
+                skipped |= bit
             bit <<= 1
-        self.ends |= bit
+        # Numbers of many bits: each is changed once.
+        self._single = [
+            all_ | own << size if own else all_ for all_, own in zip(self._single, single, strict=True)
+        ]
+        self._loop = [
+            all_ | own << size if own else all_ for all_, own in zip(self._loop, loops, strict=True)
+        ]
+        self._skipped |= skipped << size
+        self.ends |= bit << size
         if pattern[-1] == (self._any, True):
-            self.absorbed |= bit >> 1
+            self.absorbed |= bit << size >> 1
         self._size += len(pattern) + 1
-        self.start |= self._closed(first)
-        return (bit << 1) - first
+        self.start |= self._closed(1 << size)
+        return (bit << 1) - 1 << size
 
     def _closed(self, bits: int) -> int:
-        more = bits & self._stars
+        more = bits & self._skipped
         while more:
             more = (more << 1) & ~bits
             bits |= more
-            more &= self._stars
+            more &= self._skipped
         return bits
 
     def step(self, bits: int, one: int) -> int:
         bits = bits & self._loop[one] | (bits & self._single[one]) << 1
-        return self._closed(bits) if bits & self._stars else bits
+        return self._closed(bits) if bits & self._skipped else bits
 
     def contains(self, pattern: Pattern, start: int) -> bool:
         """Whether every path that matches `pattern` matches one of these, from `start` on."""

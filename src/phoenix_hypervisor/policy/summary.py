@@ -7,12 +7,15 @@ Where nearly everything is allowed, one line says so and names the exceptions.  
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, islice
 
 from phoenix_hypervisor.policy import constants, perms
-from phoenix_hypervisor.policy.braces import braced
+from phoenix_hypervisor.policy.braces import joined
 from phoenix_hypervisor.policy.drawn import sampled
 from phoenix_hypervisor.policy.exceptions import Exceptions, spell
+from phoenix_hypervisor.policy.exchanged import exchanged
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.learning import Learner
@@ -28,8 +31,15 @@ EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ, perms.MMAP_EXEC, perm
 """The accesses that lines are looked for, the most dangerous first."""
 BUDGET = 20_000_000
 """States and steps that are looked at for all accesses together; each takes up to half of what is left."""
-SAMPLES = 1000
-"""Random paths of one access; there are twice as many of a line for everything."""
+SAMPLES = 3000
+"""Random paths of one access; a third of them of the lesser ones."""
+_LESSER = (perms.APPEND, perms.MMAP_EXEC, perms.LOCK)
+WHOLE = 2000
+"""Those of a line for everything."""
+_AT_ONCE = 500
+"""Random paths between two looks at directories that are alike."""
+_EXCHANGED = 600
+"""Patterns of one access that such looks find at most."""
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
 _PLACES = (
@@ -37,6 +47,8 @@ _PLACES = (
     " /usr/share /var /var/cache /var/lib /var/log /var/run /var/spool /var/tmp /dev/shm"
 )
 """Directories of every system: what is allowed there is worth saying."""
+_LAST = "\U0010ffff"
+"""Behind everything that `Alphabet.text` writes."""
 NAMED = 50
 """Lines of real names."""
 
@@ -61,15 +73,20 @@ class Line:
         }
 
 
-@dataclass(slots=True, eq=False)
+_Sample = tuple[int, int, list[str]]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class _Told:
     """Lines so far, and which access they cover."""
 
     allows: Callable[[Pattern], int]
     """What all paths of a pattern allow."""
+    named: dict[Pattern, int] = field(default_factory=dict)
+    """The same of what is told by name."""
     patterns: list[tuple[Pattern, int]] = field(default_factory=list)
-    samples: list[tuple[int, int, list[str]]] = field(default_factory=list)
-    """For each access: how many random paths it had, and those that no line for everything covers."""
+    samples: list[_Sample] = field(default_factory=list)
+    """For each access: how many random paths it had, and those that neither a name nor everything covers."""
     root: int = 0
     """What is allowed everywhere but for `exceptions`."""
     exceptions: list[tuple[Pattern, int]] = field(default_factory=list)
@@ -107,21 +124,26 @@ def summarise(
     def allows(pattern: Pattern) -> int:
         return images.allows(pattern, paths.allows) & scale.shown
 
-    told = _Told(allows)
+    told = _Told(allows=allows)
     left = BUDGET - _everywhere(paths, alphabet, top, named, told, scale.shown)
-    for mask in masks:
-        learner = Learner(paths, alphabet, mask, left // 2)
-        _one_access(learner, top, named, told)
-        left -= learner.images.spent
     wanted = sum(set(masks))
-    lines = [
-        Line(pattern, scale.words(access), named=True)
-        for access, pattern in by_name(alphabet, allows, spelled)
-        if access & wanted
-    ]
-    if len(lines) > NAMED:
-        lines.sort(key=lambda line: ("w" not in line.access, line.pattern.count("/")))
-        lines = sorted(lines[:NAMED], key=lambda line: line.pattern)
+    found = [one for one in by_name(alphabet, allows, spelled) if one[0] & wanted]
+    if len(found) > NAMED:
+        found.sort(key=lambda one: (not one[0] & perms.WRITE, one[1].count("/")))
+        found = sorted(found[:NAMED], key=lambda one: one[1])
+    told.named = {pattern: access for access, _, patterns in found for pattern in patterns}
+    known: dict[tuple[bool, ...], list[_Sample]] = {}
+    for mask in masks:
+        where = tuple([allow & mask == mask for allow in paths.allows])
+        if where not in known:
+            before = len(told.samples)
+            learner = Learner(paths, alphabet, mask, left // 2)
+            _one_access(learner, top, named, told)
+            left -= learner.images.spent
+            known[where] = told.samples[before:]
+        else:  # it is allowed where another access is, and told with that
+            told.samples += [(mask, size, texts) for _, size, texts in known[where]]
+    lines = [Line(text, scale.words(access), named=True) for access, text, _ in found]
     return (*lines, *_by_pattern(alphabet, told, limit - len(lines), scale))
 
 
@@ -164,7 +186,7 @@ def _everywhere(
         if (answer := allowed(path)) is not None:
             (known if answer else refused).append(path)
     places = [path for place in constants.words(_PLACES) for path in _below(paths, place) if allowed(path)]
-    samples = sampled(paths, mask, 2 * SAMPLES, start)
+    samples = sampled(paths, mask, WHOLE, start)
     exceptions = Exceptions(learner, within, samples, known, places).find(refused)
     if exceptions is not None:
         told.root = mask
@@ -195,7 +217,7 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
     """Add patterns until what is allowed is told, as far as random paths can tell."""
     paths, alphabet, mask = learner.paths, learner.alphabet, learner.mask
     head = paths.classes_of(top)
-    union, but = Shapes(alphabet), Shapes(alphabet)
+    union, but, shown = Shapes(alphabet), Shapes(alphabet), Shapes(alphabet)
     for pattern, access in told.patterns[bool(told.root) :]:
         if access & mask == mask:
             union.add(pattern)
@@ -216,7 +238,8 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
             union.add(pattern)
             told.patterns.append((pattern, told.allows(pattern)))
 
-    samples = sampled(paths, mask, SAMPLES, head)
+    few = mask in _LESSER
+    samples = sampled(paths, mask, SAMPLES // 3 if few else SAMPLES, head)
     if not samples:
         return
     if everywhere.ends and sum(map(covered, samples)) >= _ENOUGH * len(samples):
@@ -225,40 +248,54 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
         path = _instance(learner, one)
         if path is not None:
             take(path)
-    for path in samples:
-        take(path)
+    more = 0 if few else _EXCHANGED
+    for first in range(0, len(samples), _AT_ONCE):
+        for path in samples[first : first + _AT_ONCE]:
+            take(path)
+        own = [pattern for pattern, access in told.patterns if access & mask == mask]
+        for pattern in islice(exchanged(learner.images, (alphabet.slash, False), own), more):
+            more -= 1
+            if not covered(spell(paths.neutral, pattern)):
+                union.add(pattern)
+                told.patterns.append((pattern, told.allows(pattern)))
     if not everywhere.ends:
         for state, allow in enumerate(paths.allows):
             if allow != -1 and allow & mask == mask:
                 path = paths.witness(state)
                 if path[: len(head)] == head:
                     take(path)
-    left = [alphabet.text(path) for path in samples if not everywhere.matches(path) or but.matches(path)]
+    for pattern, access in told.named.items():
+        if access & mask == mask:
+            shown.add(pattern)
+    left = [
+        alphabet.text(path)
+        for path in samples
+        if not shown.matches(path) and (not everywhere.matches(path) or but.matches(path))
+    ]
     told.samples.append((mask, len(samples), left))
 
 
-def _best_first(
-    alphabet: Alphabet, told: _Told, patterns: list[tuple[Pattern, int]]
-) -> list[tuple[Pattern, int]]:
-    """What stands for most of what is not told yet comes first; an access that lacks more counts more."""
-    hits: dict[Pattern, list[int]] = {pattern: [] for pattern, _ in patterns}
-    places: list[dict[str, int]] = []
-    for _, _, texts in told.samples:
-        found: dict[str, int] = {}
+def _hits(alphabet: Alphabet, told: _Told, patterns: dict[Pattern, int]) -> dict[Pattern, list[int]]:
+    """Which random paths of each access each pattern stands for, as bits."""
+    hits: dict[Pattern, list[int]] = {pattern: [] for pattern in patterns}
+    told_as = [
+        (one, access, alphabet.literal(one), re.compile(f"(?m:^{alphabet.expression(one)}$)"))
+        for one, access in patterns.items()
+    ]
+    for mask, _, texts in told.samples:
+        places: dict[str, int] = {}
         for number, path in enumerate(texts):
-            found[path] = found.get(path, 0) | 1 << number
-        places.append(found)
-    joined = ["\n".join(found) for found in places]
-    for pattern, access in patterns:
-        expression = re.compile(f"(?m:^{alphabet.expression(pattern)}$)")
-        for (mask, _, _), text, found in zip(told.samples, joined, places, strict=True):
-            matched = expression.findall(text) if access & mask == mask else ()
-            hits[pattern].append(sum(found[path] for path in matched))
-    folders = {one: (access, alphabet.spelled(one).rpartition("/")[0]) for one, access in patterns}
-    samples = [(len(texts), size) for _, size, texts in told.samples]
-    best = ranked(hits, samples, folders)
-    left = dict(patterns)
-    return [*((one, left.pop(one)) for one in best), *left.items()]
+            places[path] = places.get(path, 0) | 1 << number
+        lines = sorted(places)
+        starts = [0, *accumulate(len(line) + 1 for line in lines)]
+        text = "\n".join(lines)
+        for pattern, access, literal, expression in told_as:
+            matched: list[str] = []
+            if access & mask == mask:
+                first, end = bisect_left(lines, literal), bisect_left(lines, literal + _LAST)
+                matched = expression.findall(text, starts[first], max(starts[end] - 1, 0))
+            hits[pattern].append(sum(places[path] for path in matched))
+    return hits
 
 
 # Lines -----------------------------------------------------------------------------
@@ -270,23 +307,36 @@ def _by_pattern(alphabet: Alphabet, told: _Told, limit: int, scale: Scale) -> li
     patterns = list(told.patterns)
     if told.root:
         region, access = patterns.pop(0)
-        kept = _lines(alphabet, told.exceptions, scale)
+        kept = list(_lines(alphabet, dict(told.exceptions), scale))
         lines = [Line(alphabet.spelled(region), scale.words(access), tuple(one.pattern for one in kept))]
         lines += kept
-    rest = _best_first(alphabet, told, [one for one in patterns if one[1]])
+    rest = {one: access for one, access in patterns if access and told.named.get(one) != access}
     more = _lines(alphabet, rest, scale)
-    while len(more) > max(limit, 1):
-        rest = rest[: len(rest) - max(1, (len(more) - limit) // 2)]
-        more = _lines(alphabet, rest, scale)
-    return [*lines, *more]
+    hits = _hits(alphabet, told, rest)
+    stands = {
+        line: [_either(some) for some in zip(*(hits[one] for one in members), strict=True)]
+        for line, members in more.items()
+    }
+    best = ranked(stands, [(len(texts), size) for _, size, texts in told.samples])
+    first = set(best[: max(limit, 1)])
+    first.update([line for line in more if line not in first][: max(limit, 1) - len(first)])
+    return [*lines, *(line for line in more if line in first)]
 
 
-def _lines(alphabet: Alphabet, patterns: list[tuple[Pattern, int]], scale: Scale) -> list[Line]:
-    groups: dict[int, list[str]] = {}
-    for pattern, access in patterns:
-        groups.setdefault(access, []).append(alphabet.spelled(pattern))
-    return [
-        Line(pattern, scale.words(access) if access else "")
+def _either(some: Iterable[int]) -> int:
+    found = 0
+    for bits in some:
+        found |= bits
+    return found
+
+
+def _lines(alphabet: Alphabet, patterns: dict[Pattern, int], scale: Scale) -> dict[Line, list[Pattern]]:
+    """Lines by access, each with its patterns."""
+    groups: dict[int, dict[str, Pattern]] = {}
+    for pattern, access in patterns.items():
+        groups.setdefault(access, {})[alphabet.spelled(pattern)] = pattern
+    return {
+        Line(text, scale.words(access) if access else ""): [group[one] for one in members]
         for access, group in groups.items()
-        for pattern in braced(group)
-    ]
+        for text, members in joined(group).items()
+    }

@@ -9,21 +9,17 @@ import pytest
 
 from phoenix_hypervisor.policy.ranked import ranked
 
-BESIDE = 4
-
 
 def require_the_best_each_time(
-    chosen: list[int], hits: dict[int, list[int]], samples: list[tuple[int, int]], groups: dict[int, int]
+    chosen: list[int], hits: dict[int, list[int]], samples: list[tuple[int, int]]
 ) -> None:
     """Look at everything anew for each choice."""
     missing = [(1 << count) - 1 for count, _ in samples]
-    begun: set[int] = set()
     left = list(hits)
     for best in [*chosen, None]:
         weights = [bits.bit_count() / size**2 for bits, (_, size) in zip(missing, samples, strict=True)]
         gains = {
             one: sum((a & b).bit_count() * w for a, b, w in zip(hits[one], missing, weights, strict=True))
-            * (BESIDE if groups[one] in begun else 1)
             for one in left
         }
         if best is None:
@@ -32,7 +28,6 @@ def require_the_best_each_time(
         assert gains[best] == pytest.approx(max(gains.values()), rel=1e-8)
         assert gains[best] > 0
         left.remove(best)
-        begun.add(groups[best])
         missing = [bits & ~own for bits, own in zip(missing, hits[best], strict=True)]
 
 
@@ -55,8 +50,7 @@ def test_each_choice_is_the_best_that_is_left(seed: int) -> None:
         density = chance.randint(1, 6)
         bits = [[chance.getrandbits(count) if count else 0 for _ in range(density)] for count, _ in samples]
         hits[one] = [_all(some) for some in bits]
-    groups = {one: chance.randrange(8) for one in hits}
-    require_the_best_each_time(ranked(hits, samples, groups), hits, samples, groups)
+    require_the_best_each_time(ranked(hits, samples), hits, samples)
 
 
 def _all(some: Sequence[int]) -> int:
@@ -70,5 +64,5 @@ def test_what_gains_nothing_new_is_not_looked_at_for_each_choice() -> None:
     size = 300
     hits = {one: Counted([1 << one]) for one in range(size)}
     Counted.looked = 0
-    assert ranked(hits, [(size, size)], dict.fromkeys(hits, 0) | {0: 1}) == list(hits)
+    assert ranked(hits, [(size, size)]) == list(hits)
     assert Counted.looked < 10 * size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import re
 from functools import cache
 
@@ -9,17 +11,15 @@ import pytest
 
 from phoenix_hypervisor.policy import learning, paths, summary
 from phoenix_hypervisor.policy.braces import braced
-from phoenix_hypervisor.policy.constants import file_access
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
-from phoenix_hypervisor.policy.globs import glob_grammar
-from phoenix_hypervisor.policy.grammar import DEAD
+from phoenix_hypervisor.policy.globs import glob_grammar, matches
 from phoenix_hypervisor.policy.learning import Learner
 from phoenix_hypervisor.policy.listing import list_lines
 from phoenix_hypervisor.policy.paths import LIMIT, Paths
 from phoenix_hypervisor.policy.shapes import Alphabet
 from phoenix_hypervisor.policy.summary import Line
-from support.told import covers, random_paths
+from support.told import covers, random_paths, untrue
 from unit.policy.samples import ENCODINGS, evaluator, policy
 
 NAMES = (
@@ -71,34 +71,7 @@ def test_a_search_that_gives_up_says_less_and_nothing_wrong(
 
 def assert_true(which: str, lines: tuple[Line, ...]) -> None:
     profile = policy(f"sample-{which}").get("lxc-a")
-    database = profile.file
-    assert database is not None
-    found = (database.file_perms(state, owner=True) for state in range(len(database.dfa)))
-    allows = [one.allow & ~one.deny for one in found]
-    for line in lines:
-        if not line.access:
-            continue
-        mask = file_access(line.access)
-        exceptions = [glob_grammar(one.encode(), 1) for one in line.but]
-        glob = glob_grammar(line.pattern.encode(), 1)
-        root = (glob.start, profile.file_start, tuple(one.start for one in exceptions))
-        seen, todo = {root}, [root]
-        while todo:
-            shape, state, others = todo.pop()
-            excepted = any(at != DEAD and one.reads[at] for one, at in zip(exceptions, others, strict=True))
-            assert excepted or not glob.reads[shape] or allows[state] & mask == mask, line
-            row = database.dfa.row(state)
-            for byte in range(256):
-                if glob.rows[shape][byte] == DEAD:
-                    continue
-                moved = tuple(
-                    DEAD if at == DEAD else one.rows[at][byte]
-                    for one, at in zip(exceptions, others, strict=True)
-                )
-                node = (glob.rows[shape][byte], row[byte], moved)
-                if node not in seen:
-                    seen.add(node)
-                    todo.append(node)
+    assert [line for line in lines if line.access and untrue(profile, line)] == []
 
 
 def test_real_names_come_first_and_nothing_is_told_that_no_kernel_asks() -> None:
@@ -168,7 +141,24 @@ def test_all_accesses_together_have_one_budget(monkeypatch: pytest.MonkeyPatch) 
         (["/a/*", "/a/b"], ["/a/*", "/a/b"]),
         (["/proc/[0-9]*/x", "/proc/self/x"], ["/proc/{[0-9]*,self}/x"]),
         (["/a,b/c", "/d/c"], ["/a,b/c", "/d/c"]),
+        (["/a/x-1.log", "/a/x-1.old", "/a/x-2.log", "/a/x-2.old"], ["/a/x-{1,2}.{log,old}"]),
+        (["/home/*/.a/x", "/home/*/.a/y", "/root/.a/x", "/root/.a/y"], ["/{home/?*,root}/.a/{x,y}"]),
+        (["/a/n[0-9]{,[0-9]}", "/a/n[0-9]{,[0-9]}.old"], ["/a/n[0-9]{,[0-9]}{,.old}"]),
+        (["/usr/a/b", "/var/c/d"], ["/usr/a/b", "/var/c/d"]),
     ],
 )
 def test_names_of_one_directory_are_written_together(patterns: list[str], expected: list[str]) -> None:
     assert braced(patterns) == expected
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_written_together_stands_for_the_same_paths(seed: int) -> None:
+    chance = random.Random(seed)
+    parts = ["a", "b", "*", "**", "a-b", "[ab]", "[ab]{,[ab]}", "a*", "*b", "{,**}", "", "a,b"]
+    patterns = {"/" + "/".join(chance.choices(parts, k=chance.randint(1, 3))) for _ in range(12)}
+    patterns = {one for one in patterns if "//" not in one}
+    told = braced(patterns)
+    paths = ["/" + "".join(some) for n in range(1, 5) for some in itertools.product("ab/-", repeat=n)]
+    for path in [*paths, "/a,b", "/a/a,b", "/a-b/a-b", "/ab/a-b/b", "/a-b/a,b/a"]:
+        before = any(matches(one.encode(), path.encode()) for one in patterns)
+        assert any(matches(one.encode(), path.encode()) for one in told) is before, (path, patterns, told)
