@@ -52,7 +52,7 @@ $(STAMP): requirements.lock | apt-venv
 
 # Prometheus's own judge of metrics and rules; its package would start a server on this machine.
 $(VENV)/bin/promtool: | $(STAMP)
-	@echo "taking promtool out of Debian's package prometheus"
+	@echo "taking promtool out of Debian's package"
 	@tools/promtool $@
 
 demo: apt-lab ## The documents' three containers on a real AppArmor kernel with real LXC, in QEMU
