@@ -120,6 +120,7 @@ KINDS = {
         2,
     ),
     "letters, digits and _": ("/a/u[0-9A-Za-z_]" + "{[0-9A-Za-z_],}" * 8 + " w,", 1),
+    "a user's name": ("/a/[a-zA-Z_]" + "{[-0-9a-z_],}" * 9 + "-x w,\n/b/x-y w,\n/b/x_z w,", 3),
     "an end below any directories": ("/a/**.so* w,\n/b/**/ w,\n/c/**/d/e w,", 3),
     "a star within a name": ("/a/lib*so* w,\n/b/X.[0-9]*.log w,", 2),
     "the same below some directories": (

@@ -37,6 +37,8 @@ _ENDS = 16
 """What is tried of the ways to put any directories into the middle of a path."""
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
 _RANGES = (
+    b"-0123456789_" + _LOWER.upper() + _LOWER,
+    b"-0123456789_" + _LOWER,
     b"0123456789_" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper() + _LOWER,
     b"0123456789" + _LOWER.upper(),
