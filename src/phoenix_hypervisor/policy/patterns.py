@@ -94,16 +94,23 @@ def _literal(byte: int) -> bytes:
     return bytes((byte,)) if 0x20 < byte < 0x7F or byte >= 0x80 else b"\\x%02x" % byte
 
 
+def _member(byte: int) -> bytes:
+    """In a bracket a backslash is a member, for the parser, too: nothing is escaped that can be written."""
+    return bytes((byte,)) if 0x20 <= byte != 0x5D and byte != 0x7F else _literal(byte)
+
+
 def _ranges(numbers: Sequence[int]) -> bytes:
-    out = b""
+    # A minus makes no range in front; a caret and an exclamation mark exclude nothing at the end.
+    out, last = b"-" * (0x2D in numbers), bytes(one for one in b"!^" if one in numbers)
+    numbers = [one for one in numbers if one not in b"-!^"]
     at = 0
     while at < len(numbers):
         end = at
         while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
             end += 1
         if end - at >= 2:
-            out += _literal(numbers[at]) + b"-" + _literal(numbers[end])
+            out += _member(numbers[at]) + b"-" + _member(numbers[end])
         else:
-            out += b"".join(_literal(n) for n in numbers[at : end + 1])
+            out += b"".join(_member(n) for n in numbers[at : end + 1])
         at = end + 1
-    return out
+    return out + last

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.globs import matches, under
 from phoenix_hypervisor.policy.listing import list_capabilities, list_files, list_mounts, list_targets
+from phoenix_hypervisor.policy.patterns import one_of
 from unit.policy.samples import ENCODINGS, evaluator, policy
 
 
@@ -91,3 +93,12 @@ def test_a_path_stands_for_everything_below_it() -> None:
     assert under(b"/proc/") == b"/proc{,/,/**}"
     assert under(b"/") == b"/{,**}"
     assert under(b"/proc/*") == b"/proc/*"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_bracket_is_read_as_the_bytes_that_it_was_written_for(seed: int) -> None:
+    chance = random.Random(seed)
+    signs = b" !\"#$%&'()*+,-.:;<=>?@[\\^_`{|}~09AZaz"
+    found = frozenset(chance.sample(signs, chance.randint(2, 9)))
+    glob = one_of(found)
+    assert {byte for byte in signs if matches(glob, bytes((byte,)), is_path=False)} == found, glob
