@@ -12,7 +12,7 @@ APT_RUN := apparmor python3-click python3-jsonschema python3-fastjsonschema pyth
 # An ordinary user's build of the lab needs a range of user ids.
 APT_LAB := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux debian-archive-keyring $(if $(SUDO),uidmap)
 APT_DEB := dpkg-dev debhelper dh-python lintian
-APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish mandoc systemd gpg gpgv chromium $(APT_DEB)
+APT_TEST := $(APT_RUN) $(APT_LAB) python3-venv git strace jq diffutils procps cpio zstd zsh fish mandoc systemd gpg gpg-agent gpgv chromium $(APT_DEB)
 # One process a core: a file's tests, or in the lab a release's, stay in one (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 # Tests that may skip under CI, as pytest -k would name them; keep it short.

@@ -24,7 +24,8 @@ from support.hosts import TOP, LiveHost, contents
 
 AUDIT = "/var/log/audit/audit.log"
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's would be inherited
 sys.path[:0] = [{src!r}, {tests!r}]
 from phoenix_hypervisor.cli import running
 from phoenix_hypervisor.cli.main import main
