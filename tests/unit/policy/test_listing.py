@@ -75,6 +75,7 @@ def test_mounts_targets_and_capabilities() -> None:
         (b"/[a-c]?", [b"/ax", b"/cz"], [b"/dx", b"/a/"]),
         (rb"/\*", [b"/*"], [b"/a"]),
         (b"/{a,b{c,d}}", [b"/a", b"/bc", b"/bd"], [b"/b", b"/bcd"]),
+        (b"/a[!b]", [b"/a!", b"/ab"], [b"/ac", b"/a^"]),
     ],
 )
 def test_globs(glob: bytes, yes: list[bytes], no: list[bytes]) -> None:
