@@ -111,9 +111,9 @@ def _verdict(answer: Answer) -> str:
 def show_list(settings: Settings, found: Listed) -> None:
     lines = [f"{found.profile}, {_for(found.kernel)}", *_files(found)]
     for group in found.found:
-        if group.kind not in ("file", "umount") and group.count:
+        if group.shown:
             lines.append(f"{group.kind}: {group.count} situations, as")
-            lines += [f"  {one}" for one in (*group.patterns, *group.examples)[:_EXAMPLES]]
+            lines += [f"  {one}" for one in group.shown]
     kind = ""
     for one in found.abilities or ():
         lines += [one.kind] if one.kind != kind else []
@@ -131,7 +131,6 @@ def show_list(settings: Settings, found: Listed) -> None:
     _show(settings, lines, document)
 
 
-_EXAMPLES = 4
 _WIDE = 110
 
 

@@ -272,23 +272,24 @@ def listing(sources: PolicySources, request: ListRequest) -> Listed:
     profile = find(sources, request.policy)(request.profile)
     lists.require_listable(profile)
     able = abilities(profile, sources.asks()) if under is None else None
+    others: list[lists.Found] = []
+    capabilities = None
+    if under is None:
+        others = [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
+        capabilities = tuple(lists.list_capabilities(profile))
     lines = lists.list_lines(
         profile,
         place,
         sources.kernel_names(),
         request.access if request.only else None,
         other=request.other,
-        limit=lists.room(len(able or ())) if request.lines is None else request.lines,
+        limit=lists.room(others, able or ()) if request.lines is None else request.lines,
     )
-    found = [lists.list_files(profile, place, request.access, other=request.other, limit=limit)]
-    capabilities = None
-    if under is None:
-        found += [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
-        capabilities = tuple(lists.list_capabilities(profile))
+    files = lists.list_files(profile, place, request.access, other=request.other, limit=limit)
     return Listed(
         profile=profile.label,
         under=under,
-        found=tuple(found),
+        found=(files, *others),
         capabilities=capabilities,
         lines=lines,
         abilities=able,

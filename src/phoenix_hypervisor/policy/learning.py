@@ -128,8 +128,7 @@ class Learner:
             return self.inside(alphabet.join(components), want)
 
         components = self._tail(alphabet.components(path), true)
-        if components[-1][-1:] != alphabet.loose:
-            components = self._middle(components, true)
+        components = self._middle(components, true)
         for size in range(len(components) - 1, 0, -1):
             if true([alphabet.deep, *components[size:]]):
                 components = [alphabet.deep, *components[size:]]
@@ -164,12 +163,15 @@ class Learner:
     def _middle(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
         """Any directories between the first ones and an end: `/lib/**.so*`, `/sys/**/`."""
         alphabet, last = self.alphabet, components[-1]
+        below = last[-1:] == alphabet.loose
         ends: list[list[Pattern]] = [] if last else [[alphabet.deep, ()]]
         cuts = [*self._signs(last), len(last)]
-        for cut in reversed(cuts[-_CUTS:-1]):
+        for cut in reversed([] if below else cuts[-_CUTS:-1]):
             some = [(*last[cut:end], (alphabet.part, True)) for end in cuts if end > cut + 1]
             ends += [[(*alphabet.loose, *end)] for end in (*some, last[cut:])]
-        ends += [[alphabet.deep, *components[size:]] for size in range(len(components) - bool(last), 1, -1)]
+        ends += [
+            [alphabet.deep, *components[size:]] for size in range(len(components) - (below or bool(last)), 1, -1)
+        ]
         for kept in range(min(len(components) - 1, _KEPT_HEADS)):
             for end in ends[:_ENDS]:
                 found = [*components[:kept], *end]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from phoenix_hypervisor.policy import constants, perms
+from phoenix_hypervisor.policy.abilities import Ability
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 from phoenix_hypervisor.policy.grants import Space
@@ -25,9 +26,15 @@ from phoenix_hypervisor.values import dataclass
 _UNASKABLE = re.compile(rb"//|/\.{1,2}(/|$)")
 """No kernel asks for an empty component, nor for `.` and `..`."""
 LINES = 110
-"""Lines about files, at least."""
-_SCREENFULS = 165
-"""Lines about files and abilities; headings, mounts and capabilities take the rest of two hundred."""
+"""Lines about files where nobody says how many."""
+ROWS = 200
+"""Lines that people are shown, of everything together."""
+_LEAST = 60
+"""Lines about files, however much there is beside."""
+_HEADINGS = 5
+"""Rows for the profile, both titles of files, what is left out, and capabilities."""
+_EXAMPLES = 4
+"""Rows of a kind of mount that people are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,12 @@ class Found:
     """Shortest strings, one for each different situation."""
     count: int
     """How many different situations there are."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What people are shown of it; files and umount are told by lines and abilities."""
+        told = self.kind in ("file", "umount") or not self.count
+        return () if told else (*self.patterns, *self.examples)[:_EXAMPLES]
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -61,9 +74,11 @@ def require_listable(profile: Profile) -> None:
             raise too_large(len(database.dfa))
 
 
-def room(others: int) -> int:
-    """How many lines about files there are beside so many about other things."""
-    return max(LINES, _SCREENFULS - others)
+def room(found: Sequence[Found], able: Sequence[Ability]) -> int:
+    """How many of `ROWS` are left for files beside what is told of mounts, targets and abilities."""
+    others = sum(1 + len(one.shown) for one in found if one.shown)
+    others += len(able) + len({one.kind for one in able})
+    return max(_LEAST, ROWS - _HEADINGS - others)
 
 
 def list_lines(

@@ -51,6 +51,10 @@ _LAST = "\U0010ffff"
 """Behind everything that `Alphabet.text` writes."""
 NAMED = 50
 """Lines of real names."""
+_ROW = 100
+"""Characters of exceptions in a row, about."""
+_PUT_TOGETHER = 8
+"""Patterns for each line, the best, of which lines are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,16 +312,20 @@ def _by_pattern(alphabet: Alphabet, told: _Told, limit: int, scale: Scale) -> li
     if told.root:
         region, access = patterns.pop(0)
         kept = list(_lines(alphabet, dict(told.exceptions), scale))
+        limit -= sum(len(one.pattern) + 1 for one in kept) // _ROW + len({one.access for one in kept})
         lines = [Line(alphabet.spelled(region), scale.words(access), tuple(one.pattern for one in kept))]
         lines += kept
     rest = {one: access for one, access in patterns if access and told.named.get(one) != access}
-    more = _lines(alphabet, rest, scale)
     hits = _hits(alphabet, told, rest)
+    samples = [(len(texts), size) for _, size, texts in told.samples]
+    if len(rest) > _PUT_TOGETHER * limit:
+        rest = {one: rest[one] for one in ranked(hits, samples)[: _PUT_TOGETHER * limit]}
+    more = _lines(alphabet, rest, scale)
     stands = {
         line: [_either(some) for some in zip(*(hits[one] for one in members), strict=True)]
         for line, members in more.items()
     }
-    best = ranked(stands, [(len(texts), size) for _, size, texts in told.samples])
+    best = ranked(stands, samples)
     first = set(best[: max(limit, 1)])
     first.update([line for line in more if line not in first][: max(limit, 1) - len(first)])
     return [*lines, *(line for line in more if line in first)]
