@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 WIDTH = 100
-"""Characters of a pattern that is put together; of a run of one bracket only the first counts."""
+"""Characters of a pattern that is put together; a run of one bracket counts as few."""
 _BRACE = 70
 """The same of what stands in one brace, so that it is the same in more than one directory."""
 _ROUNDS = 8
@@ -20,7 +20,9 @@ _TOKENS = re.compile(
     r"(?P<run>\[[^\]]*\])(?P=run)*(?:\{,(?P=run)\})*|\{[^{}]*\}|\*+|[0-9A-Za-z_]+|[^\w]|.",
     re.ASCII | re.DOTALL,
 )
-_RUNS = re.compile(r"(\[[^\]]*\])\1*(?:\{,\1\})*")
+_RUNS = re.compile(r"(\[[^\]]*\])(?:\1|\{,\1\})+")
+_RUN = "[...]"
+"""As what a run of one bracket counts: it is long whatever stands beside it."""
 _WHOLE = ("?*", "?**")
 """A star that is a whole component, as it is written where braces would let it match an empty one."""
 _BACK = re.compile(r"(?<=/)\?(\*\*?)(?=/|$)")
@@ -132,13 +134,13 @@ def _depth(token: str) -> int:
 
 
 def _width(tokens: _Tokens) -> int:
-    """Characters, with a run of one bracket as one."""
+    """Characters, with a run of one bracket as few."""
     return sum(map(_size, tokens))
 
 
 @cache
 def _size(token: str) -> int:
-    return len(_RUNS.sub(r"\1", token))
+    return len(_RUNS.sub(_RUN, token))
 
 
 def _runs(members: list[tuple[_Tokens, _Tokens]], width: int) -> Iterator[list[tuple[_Tokens, _Tokens]]]:

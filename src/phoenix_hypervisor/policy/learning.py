@@ -24,7 +24,7 @@ _KEPT = 20_000
 """Sets of states whose successors are remembered."""
 _WAYS = 2000
 _OTHERS = 300
-_SHORT = 9
+_SHORT = 24
 """Characters of a bracket that people can read: `[a-jl-z]`."""
 _SEVERAL = 4
 _LONGER = 12
