@@ -13,6 +13,8 @@ from phoenix_hypervisor.values import dataclass
 
 _ANY = frozenset(range(1, 256))
 _PART = _ANY - {0x2F}
+_MEMBERS = frozenset(range(0x20, 0x7F)) - {0x5D}
+"""Bytes that a bracket can hold as they are."""
 _SPECIAL = b'*?[]{}\\,^" \t'
 
 
@@ -76,27 +78,25 @@ def _loop(found: frozenset[int] | None, before: bytes) -> bytes:
 
 
 def one_of(found: frozenset[int]) -> bytes:
-    """One byte of `found` as a glob."""
-    if len(found) == 1:
-        (byte,) = found
-        return _literal(byte)
+    """One byte of `found` as a glob, or of some of them where a bracket cannot hold them all.
+
+    In a bracket nothing is escaped: it holds what can be printed, and no `]`.
+    """
     if found >= _PART:
         return b"?"
     missing = _ANY - found
-    if len(missing) < len(found):
+    if len(found) > 1 and len(missing) < len(found) and missing <= _MEMBERS:
         return b"[^" + _ranges(sorted(missing)) + b"]"
-    return b"[" + _ranges(sorted(found)) + b"]"
+    members = found & _MEMBERS
+    if len(members) > 1:
+        return b"[" + _ranges(sorted(members)) + b"]"
+    return _literal(min(members or found))
 
 
 def _literal(byte: int) -> bytes:
     if byte in _SPECIAL:
         return b"\\" + bytes((byte,))
     return bytes((byte,)) if 0x20 < byte < 0x7F or byte >= 0x80 else b"\\x%02x" % byte
-
-
-def _member(byte: int) -> bytes:
-    """In a bracket a backslash is a member, for the parser, too: nothing is escaped that can be written."""
-    return bytes((byte,)) if 0x20 <= byte != 0x5D and byte != 0x7F else _literal(byte)
 
 
 def _ranges(numbers: Sequence[int]) -> bytes:
@@ -109,8 +109,8 @@ def _ranges(numbers: Sequence[int]) -> bytes:
         while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
             end += 1
         if end - at >= 2:
-            out += _member(numbers[at]) + b"-" + _member(numbers[end])
+            out += bytes((numbers[at], 0x2D, numbers[end]))
         else:
-            out += b"".join(_member(n) for n in numbers[at : end + 1])
+            out += bytes(numbers[at : end + 1])
         at = end + 1
     return out + last
