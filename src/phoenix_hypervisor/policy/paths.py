@@ -12,6 +12,7 @@ from functools import cached_property
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
+from phoenix_hypervisor.policy.merged import merge
 
 LIMIT = 20_000
 """States of an automaton up to which a profile is listed; its product with a glob may have twice as many."""
@@ -21,7 +22,6 @@ MOVES = 1_500_000
 
 _SINGLE = "ask for single paths with `policy query`; that has no limit"
 _BASE = 0xFFFFFF
-_NICE = b"xabcdefghijklmnopqrstuvwyz0123456789_-ABCDEFGHIJKLMNOPQRSTUVWXYZ.:+,@~=!#%&;'"
 
 
 def too_large(states: int) -> PolicyError:
@@ -40,14 +40,13 @@ class Paths:
         self.bytes: list[bytes] = [b""] * (max(self.classes) + 1)
         for byte, number in enumerate(self.classes):
             self.bytes[number] += bytes((byte,))
-        self.faces = [_face(found) for found in self.bytes]
-        """A readable byte of each class."""
         self.rows: list[list[int]] = []
         self.allows: list[int] = []
         """The permission bits of a state; -1 where no path ends."""
         self.back: list[tuple[int, int]] = [(0, 0)]
         """From which state, and by which class, a shortest path comes."""
         self._explore(dfa, start, grammar, allows)
+        self._merge()
 
     def _explore(self, dfa: Dfa, start: int, grammar: Grammar, allows: Sequence[int]) -> None:
         faces = [found[0] for found in self.bytes]
@@ -83,6 +82,33 @@ class Paths:
                     hint=_SINGLE,
                 )
 
+    def _merge(self) -> None:
+        """Take states together that no path tells apart: most are alike where only some permissions count."""
+        blocks = merge(self.rows, self.allows)
+        first: dict[int, int] = {}
+        for state, number in enumerate(blocks):
+            first.setdefault(number, state)
+        kept = list(first.values())
+        blocks.append(DEAD)  # so that blocks[DEAD] is DEAD
+        rows = [[blocks[target] for target in self.rows[state]] for state in kept]
+        self.allows = [self.allows[state] for state in kept]
+        # Classes, too: what told them apart may be gone.
+        numbers: dict[object, int] = {}
+        own = [
+            numbers.setdefault(
+                (column, found[0] in b"0123456789", found[0] if found[0] in b"\0/." else -1), len(numbers)
+            )
+            for column, found in zip(zip(*rows, strict=True), self.bytes, strict=True)
+        ]
+        self.classes = [own[number] for number in self.classes]
+        self.bytes = [b""] * len(numbers)
+        for byte, number in enumerate(self.classes):
+            self.bytes[number] += bytes((byte,))
+        first_of = [own.index(number) for number in range(len(numbers))]
+        self.rows = [[row[one] for one in first_of] for row in rows]
+        # The first state of a block was found before all others, so what leads to it is shortest.
+        self.back = [(blocks[self.back[state][0]], own[self.back[state][1]]) for state in kept]
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -111,18 +137,6 @@ class Paths:
     def neutral(self) -> int:
         """The class of the bytes that no rule names."""
         return max(range(len(self.bytes)), key=lambda number: len(self.bytes[number]))
-
-    def predecessors(self) -> list[list[int]]:
-        found: list[list[int]] = [[] for _ in self.rows]
-        for state, row in enumerate(self.rows):
-            for target in set(row):
-                if target != DEAD:
-                    found[target].append(state)
-        return found
-
-
-def _face(found: bytes) -> int:
-    return next((byte for byte in _NICE if byte in found), found[0])
 
 
 def _classes(dfa: Dfa, grammar: Grammar) -> list[int]:
