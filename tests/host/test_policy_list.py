@@ -9,6 +9,7 @@ import pytest
 
 from phoenix_hypervisor.policy import many_names
 from phoenix_hypervisor.policy.evaluate import Evaluator
+from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.summary import Line
 from support.hosts import DirectoryHost, run
@@ -127,6 +128,18 @@ KINDS = {
         "/{a,home/*/b,root/c,var/lib/{d,e}}/f/{g,h/i,j[0-9]{[0-9],}{,.old}} w,",
         2,
     ),
+    "a directory but for some names": (
+        "/{home/*,m}/** w,\ndeny /home/*/**/{p,P}rivate/{,**} w,\ndeny /{home/*,m}/*.bak w,",
+        3,
+    ),
+    "the same refused below several": (
+        "/{a,b}/{d,f,g}/** w,\ndeny /**/{,.}secret/{,**} w,",
+        1,
+    ),
+    "directories with much in common": (
+        "/{a,b}/{c,d/e,f-g,h,i/j/k,l,m,n,o}/{p,q,r,s} w,\n/b/t w,\n/a/u w,",
+        5,
+    ),
     "names that are put together": (
         f"/a/{HEX * 6}-{{le32,le64,le32d4}}.c-[0-9]{{,.LCK,.NEW,.TMP-{HEX}}} w,",
         2,
@@ -134,9 +147,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_one_rule_allows_is_told_in_few_lines(kind: str, tmp_path: Path) -> None:
-    rules, most = KINDS[kind]
+def listed(rules: str, tmp_path: Path) -> tuple[Profile, list[Line]]:
+    """What `policy list` tells of a profile of some rules: true, each line of it."""
     source, blob = tmp_path / "t", tmp_path / "blob"
     source.write_text(f"profile t {{\n{rules}\n}}\n")
     assert run(["policy", "compile", str(source), "-o", str(blob)]).code == 0
@@ -144,6 +156,62 @@ def test_what_one_rule_allows_is_told_in_few_lines(kind: str, tmp_path: Path) ->
     lines = [Line(one["pattern"], one["access"], tuple(one["except"])) for one in document["lines"]]
     profile = read_policy(blob.read_bytes()).get("t")
     assert [line for line in lines if untrue(profile, line)] == []
+    return profile, lines
+
+
+def test_a_directory_below_any_directories_is_told_once(tmp_path: Path) -> None:
+    _, lines = listed("/a/*.b/**/{bin,lib}/** w,", tmp_path)
+    assert {line.pattern for line in lines} == {"/a/*.b/**/{bin,lib}/**"}
+
+
+def test_exceptions_are_told_where_they_hold_and_nowhere_else(tmp_path: Path) -> None:
+    """What is refused below one directory is not said of another where it is allowed."""
+    rules = "/{home/*,m}/** w,\ndeny /home/*/**/{p,P}rivate/{,**} w,\ndeny /{home/*,m}/*.bak w,"
+    profile, lines = listed(rules, tmp_path)
+    judge = Evaluator(profile)
+    told = {line.pattern: line.but for line in lines}
+    assert set(told) == {"/home/*/**", "/m/**"}
+    assert told["/m/**"] == ("/m/*.bak",)
+    assert "/home/*/*.bak" in told["/home/*/**"] and len(told["/home/*/**"]) == 2
+    for path in (b"/m/private/x", b"/m/d/x.bak", b"/home/private/x", b"/home/u/d/x.bak"):
+        assert judge.file(path, "w").allowed and any(covers(line, path) for line in lines), path
+    for path in (b"/m/x.bak", b"/home/u/x.bak", b"/home/u/d/Private/x"):
+        assert not judge.file(path, "w").allowed and not any(covers(line, path) for line in lines), path
+
+
+def test_the_same_exceptions_are_printed_once(tmp_path: Path) -> None:
+    source, blob = tmp_path / "t", tmp_path / "blob"
+    rules = "/{aa,home/*}/** w,\n/gg/b/*/** w,\ndeny /{aa,home/*}/**/key w,\ndeny /gg/b/{,**/}key/** w,"
+    source.write_text(f"profile t {{\n{rules}\n}}\n")
+    assert run(["policy", "compile", str(source), "-o", str(blob)]).code == 0
+    out = run(["policy", "list", "--policy", str(blob), "t"]).out
+    rows = [row.split() for row in out.splitlines()]
+    at = rows.index(["wa", "/aa/**", "except"])
+    assert rows[at + 1 : at + 3] == [["wa", "/home/*/**", "except"], ["-", ".../**/key"]]
+    # What lies beside the first star is told with the name of the directory.
+    assert rows[rows.index(["wa", "/gg/b/*/**", "except"]) + 1] == ["-", ".../b/**/key/**", ".../b/key/{,**}"]
+
+
+def test_a_crowded_profile_is_told_in_two_hundred_rows(tmp_path: Path) -> None:
+    source, blob = tmp_path / "t", tmp_path / "blob"
+    rules = [f"/d{n}/{n * 7919 % 1000}/*-{n}/{{x,y{n}}} {'rw' if n % 3 else 'r'}," for n in range(400)]
+    rules += [f"/e{n}/** rw,\ndeny /e{n}/*{n} rw," for n in range(60)]
+    rules += [f"/p{n} px -> other{n % 9}," for n in range(90)] + [
+        "capability,",
+        "network,",
+        "mount,",
+        "signal,",
+    ]
+    source.write_text("profile t {\n" + "\n".join(rules) + "\n}\n")
+    assert run(["policy", "compile", str(source), "-o", str(blob)]).code == 0
+    out = run(["policy", "list", "--policy", str(blob), "t"]).out.splitlines()
+    assert 150 < len(out) <= 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_one_rule_allows_is_told_in_few_lines(kind: str, tmp_path: Path) -> None:
+    rules, most = KINDS[kind]
+    profile, lines = listed(rules, tmp_path)
     paths = random_paths(profile, "w", 300, 5)
     assert len(paths) == 300
     assert sum(any(covers(line, path) for line in lines) for path in paths) >= 0.97 * len(paths), lines

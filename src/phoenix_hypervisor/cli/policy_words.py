@@ -6,6 +6,7 @@ ask anything.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from phoenix_hypervisor.cli.output import emit, say
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
         Compiled,
         Explained,
         Linted,
-        Listed,
         RawAnswered,
         Tested,
     )
+    from phoenix_hypervisor.engine.listed import Listed
     from phoenix_hypervisor.policy.answers import Answer
+    from phoenix_hypervisor.policy.summary import Line
 
 NOT_JUDGED = "not judged: file ownership and modes, seccomp, the device cgroup, the peer's own side"
 
@@ -109,16 +111,15 @@ def _verdict(answer: Answer) -> str:
 
 
 def show_list(settings: Settings, found: Listed) -> None:
+    from phoenix_hypervisor.policy.abilities import grouped
+
     lines = [f"{found.profile}, {_for(found.kernel)}", *_files(found)]
     for group in found.found:
         if group.shown:
             lines.append(f"{group.kind}: {group.count} situations, as")
             lines += [f"  {one}" for one in group.shown]
-    kind = ""
-    for one in found.abilities or ():
-        lines += [one.kind] if one.kind != kind else []
-        lines.append(f"  {one.text}")
-        kind = one.kind
+    for kinds, texts in grouped(found.abilities or ()):
+        lines += [kinds, *(f"  {text}" for text in texts)]
     document: dict[str, object] = {"profile": found.profile, "under": found.under or "/"}
     document["kernel"] = found.kernel
     if found.capabilities is not None:
@@ -145,15 +146,29 @@ def _files(found: Listed) -> list[str]:
         own = [line for line in found.lines if line.named is named]
         own = [line for line in own if named or line.pattern not in hidden]
         lines += [title] if own else []
-        for line in own:
+        for at, line in enumerate(own, 1):
             lines.append(f"  {line.access:<7} {line.pattern}{' except' if line.but else ''}")
+            if own[at : at + 1] and _below(own[at]) == _below(line):
+                continue  # the same exceptions: told once, behind the last line
             groups: dict[str, list[str]] = {}
-            for one in line.but:
-                groups.setdefault(kept.get(one, ""), []).append(one)
+            for one, words in zip(line.but, _below(line), strict=True):
+                groups.setdefault(kept.get(one, ""), []).append(words)
             for access, patterns in groups.items():
                 lines += [f"    {access or '-':<7} {row}" for row in _rows(patterns)]
     # Each line is true; that they are all is proven of none.
     return [*lines, "  there may be more (--limit); `phoenix policy query` answers for any path"]
+
+
+def _below(line: Line) -> list[str]:
+    """Exceptions without the directory that they lie below: `/home/**` has `.../bin/*`."""
+    head = re.sub(r"/(\{,\*\*\}|\*\*)$", "", line.pattern)
+    shown = len(head)
+    if not all(one.startswith(f"{head}/") for one in line.but):  # of /a/b/*/** one may be /a/b/c
+        head = head.removesuffix("/*")
+        shown = head.rfind("/")
+    if shown > 0 and all(one.startswith(f"{head}/") for one in line.but):
+        return [f"...{one[shown:]}" for one in line.but]
+    return list(line.but)
 
 
 def _rows(patterns: list[str]) -> list[str]:

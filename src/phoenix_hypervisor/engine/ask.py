@@ -1,7 +1,7 @@
-"""What compiled policy is asked: list, diff, test, lint, compile; the results of all requests.
+"""What compiled policy is asked: diff, test, lint, compile; the results of most requests.
 
-Owns the way from a request to its result; single questions are `engine.questions`'.  Where policies
-come from is `engine.policy_sources`'; what they answer is the policy room's.
+Owns the way from a request to its result; single questions are `engine.questions`', lists `engine.listed`'.
+Where policies come from is `engine.policy_sources`'; what they answer is the policy room's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from phoenix_hypervisor.engine.policy_requests import (
     DiffRequest,
     Given,
     LintRequest,
-    ListRequest,
     Operand,
     PolicyTestRequest,
 )
@@ -25,18 +24,15 @@ from phoenix_hypervisor.values import dataclass
 
 if TYPE_CHECKING:
     from phoenix_hypervisor.engine.policy_sources import PolicySources
-    from phoenix_hypervisor.policy.abilities import Ability
     from phoenix_hypervisor.policy.answers import Answer
     from phoenix_hypervisor.policy.assertions import Failure
     from phoenix_hypervisor.policy.differences import Difference, NotCompared
     from phoenix_hypervisor.policy.explain import Explanation
     from phoenix_hypervisor.policy.lint import Habit
-    from phoenix_hypervisor.policy.listing import Found
     from phoenix_hypervisor.policy.perms import Masks
     from phoenix_hypervisor.policy.profile import Policy, Profile
     from phoenix_hypervisor.policy.queries import EachAccess, Query, RawQuery
     from phoenix_hypervisor.policy.sockets import Asks
-    from phoenix_hypervisor.policy.summary import Line
 
     _Included = tuple[str, bytes] | list[tuple[str, bytes]] | None
 
@@ -81,23 +77,6 @@ class RawAnswered:
     profile: str
     question: RawQuery
     masks: Masks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """What a profile allows, by kind."""
-
-    profile: str
-    under: str | None
-    found: tuple[Found, ...]
-    capabilities: tuple[str, ...] | None
-    """None where only one place was asked for."""
-    lines: tuple[Line, ...] = ()
-    """Files for people, real names first."""
-    abilities: tuple[Ability, ...] | None = None
-    """Everything but files, mounts and capabilities; None where only one place was asked for."""
-    kernel: str = ""
-    """As in `Answered`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,49 +231,6 @@ def find(
         return read_policy(sources.blob(name.partition("//")[0])).get(bare_name(name))
 
     return by_name
-
-
-def listing(sources: PolicySources, request: ListRequest) -> Listed:
-    """What is within reach: files under a place, or everything."""
-    from phoenix_hypervisor.policy import listing as lists
-    from phoenix_hypervisor.policy.abilities import abilities
-    from phoenix_hypervisor.policy.constants import file_access
-    from phoenix_hypervisor.policy.fault import PolicyError
-
-    under, limit = request.under, request.limit
-    place = (under or "/").encode("utf-8", "surrogateescape")
-    if place[:1] not in (b"/", b"{", b"[", b"*"):
-        raise UsageError("--under takes an absolute path, or a glob that begins with /", where=under)
-    try:
-        file_access(request.access)
-    except PolicyError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-    profile = find(sources, request.policy)(request.profile)
-    lists.require_listable(profile)
-    able = abilities(profile, sources.asks()) if under is None else None
-    others: list[lists.Found] = []
-    capabilities = None
-    if under is None:
-        others = [*lists.list_mounts(profile, limit=limit), lists.list_targets(profile, limit=limit)]
-        capabilities = tuple(lists.list_capabilities(profile))
-    lines = lists.list_lines(
-        profile,
-        place,
-        sources.kernel_names(),
-        request.access if request.only else None,
-        other=request.other,
-        limit=lists.room(others, able or ()) if request.lines is None else request.lines,
-    )
-    files = lists.list_files(profile, place, request.access, other=request.other, limit=limit)
-    return Listed(
-        profile=profile.label,
-        under=under,
-        found=(files, *others),
-        capabilities=capabilities,
-        lines=lines,
-        abilities=able,
-        kernel=sources.kernel(),
-    )
 
 
 def diff(sources: PolicySources, request: DiffRequest) -> Compared:

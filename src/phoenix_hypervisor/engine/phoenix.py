@@ -15,7 +15,7 @@ from phoenix_hypervisor.errors import PhoenixError
 from phoenix_hypervisor.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
-    from phoenix_hypervisor.engine import ask, policy_requests, requests, results
+    from phoenix_hypervisor.engine import ask, listed, policy_requests, requests, results
     from phoenix_hypervisor.engine.accepting import Accepted
     from phoenix_hypervisor.engine.condition import Status
     from phoenix_hypervisor.engine.denials import Denials
@@ -400,9 +400,9 @@ class Phoenix:
 
         return diff(self._sources(), request)
 
-    def list(self, request: policy_requests.ListRequest) -> ask.Listed:
+    def list(self, request: policy_requests.ListRequest) -> listed.Listed:
         """What a profile allows, with shortest examples."""
-        from phoenix_hypervisor.engine.ask import listing
+        from phoenix_hypervisor.engine.listed import listing
 
         return listing(self._sources(), request)
 

@@ -6,7 +6,7 @@ programs are executed.  Mounts and capabilities are `listing`'s.  Must not print
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from phoenix_hypervisor.policy import constants, grammar, perms
 from phoenix_hypervisor.policy.evaluate import Evaluator
@@ -24,6 +24,10 @@ from phoenix_hypervisor.values import dataclass
 
 MANY = 12
 """Patterns of one thing that are told."""
+_FEW = 3
+"""The same where there are many things."""
+_SAMPLES = 500
+"""Random paths of one way to execute."""
 NOT_MEDIATED = "everything: this policy does not mediate it"
 
 
@@ -36,6 +40,17 @@ class Ability:
 
     def as_json(self) -> dict[str, object]:
         return {"kind": self.kind, "text": self.text}
+
+
+def grouped(found: Iterable[Ability]) -> list[tuple[str, list[str]]]:
+    """As people are shown them: each kind with its texts; kinds of which the same is said together."""
+    kinds: dict[str, list[str]] = {}
+    for one in found:
+        kinds.setdefault(one.kind, []).append(one.text)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for kind, texts in kinds.items():
+        alike.setdefault(tuple(texts), []).append(kind)
+    return [(", ".join(some), list(texts)) for texts, some in alike.items()]
 
 
 def abilities(profile: Profile, asks: Asks) -> tuple[Ability, ...]:
@@ -230,9 +245,10 @@ def _exec(judge: Evaluator) -> Iterator[str]:
             bit = ways.setdefault(transition(database, found.xindex), 1 << len(ways))
         allows.append(bit)
     paths = Paths(database.dfa, judge.profile.file_start, glob_grammar(under(b"/"), 1), allows)
+    many = max(_FEW, min(MANY, 2 * MANY // max(len(ways), 1)))
     for way, bit in ways.items():
-        scale = Scale(bit, lambda mask: "x")
+        scale = Scale(bit, lambda mask: "x", _SAMPLES)
         lines = summarise(paths, b"", (), (bit,), 10_000, scale)
-        yield from _told(lines[:MANY], f"{way}: ")
-        if len(lines) > MANY:
-            yield f"{way}: and {len(lines) - MANY} more patterns"
+        yield from _told(lines[:many], f"{way}: ")
+        if len(lines) > many:
+            yield f"{way}: and {len(lines) - many} more patterns"

@@ -9,18 +9,23 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-WIDTH = 100
+WIDTH = 120
 """Characters of a pattern that is put together; a run of one bracket counts as few."""
-_BRACE = 70
+_BRACE = 90
 """The same of what stands in one brace, so that it is the same in more than one directory."""
+_LEAST = 40
+"""The same where the rest of the pattern is long."""
 _ROUNDS = 8
 _DEPTH = 2
 """How deep braces stand in braces."""
 _TOKENS = re.compile(
-    r"(?P<run>\[[^\]]*\])(?P=run)*(?:\{,(?P=run)\})*|\{[^{}]*\}|\*+|[0-9A-Za-z_]+|[^\w]|.",
+    r"(?P<run>\[[^\]]*\])(?P=run)*(?:\{,(?P=run)\})*|(?P<more>\{,\[[^\]]*\]\})(?P=more)*"
+    r"|\{[^{}]*\}|\*+|[0-9A-Za-z_]+|[^\w]|.",
     re.ASCII | re.DOTALL,
 )
-_RUNS = re.compile(r"(\[[^\]]*\])(?:\1|\{,\1\})+")
+_RUNS = re.compile(r"(\[[^\]]*\])(?:\1|\{,\1\})+|(\{,\[[^\]]*\]\})\2+")
+_EMPTY = re.compile(r"^\{,,+")
+"""Nothing, said more than once."""
 _RUN = "[...]"
 """As what a run of one bracket counts: it is long whatever stands beside it."""
 _WHOLE = ("?*", "?**")
@@ -89,10 +94,11 @@ def _merged(lines: dict[_Tokens, list[str]]) -> dict[_Tokens, list[str]]:
             continue
         tokens, start, end = left[0]
         head, tail = tokens[:start], tokens[end:]
-        room = max(min(_BRACE, WIDTH - _width((*head, *tail))), 1)
+        room = max(min(_BRACE, WIDTH - _width((*head, *tail))), _LEAST)
         for some in _runs([(one[0], one[0][one[1] : one[2]]) for one in left], room):
             if len(some) > 1:
                 brace = "{" + ",".join([_inner(middle) for _, middle in some]) + "}"
+                brace = _EMPTY.sub("{,", brace)
                 out[(*head, brace, *tail)] = [name for one, _ in some for name in out.pop(one)]
     return out
 
@@ -103,7 +109,7 @@ def _apart(group: list[tuple[_Tokens, int, int]]) -> tuple[float, int, int]:
 
 
 def _places(tokens: _Tokens) -> Iterator[tuple[int, int]]:
-    """What may become a brace: a part of one component, or the directories in front of a name."""
+    """What may become a brace: a part of one component, or some directories in front of a name."""
     deep = [at for at, token in enumerate(tokens) if _depth(token) >= _DEPTH]
     slashes = [at for at, token in enumerate(tokens) if token == "/"]
     for first, last in zip(slashes, [*slashes[1:], len(tokens)], strict=True):
@@ -113,9 +119,10 @@ def _places(tokens: _Tokens) -> Iterator[tuple[int, int]]:
                     start <= at < end for at in deep
                 ):
                     yield start, end
-    for end in slashes[2:]:
-        if any(token[0].isalnum() for token in tokens[end:]) and not any(at < end for at in deep):
-            yield 1, end
+    for number, slash in enumerate(slashes):
+        for end in slashes[number + 2 :]:
+            if any(token[0].isalnum() for token in tokens[end:]) and not any(slash < at < end for at in deep):
+                yield slash + 1, end
 
 
 def _inner(middle: _Tokens) -> str:

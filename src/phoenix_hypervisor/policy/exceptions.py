@@ -48,8 +48,15 @@ class Exceptions:
         samples: Sequence[list[int]],
         known: Sequence[list[int]],
         places: Sequence[list[int]],
+        *,
+        most: int = _MOST,
+        room: int = _ROOM,
     ) -> None:
-        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept."""
+        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept.
+
+        `most`: exceptions after which there is no such line.  `room`: characters of all of them.
+        """
+        self._most, self._room = most, room
         self._learner, self._within = learner, within
         self._alphabet = learner.alphabet
         self._kept = _Kept(self._alphabet, samples, known, places)
@@ -67,7 +74,7 @@ class Exceptions:
             self._kept.patience(number // _FEW)
             for path in missing or ():
                 self._take(path)
-                if len(self.found) > _MOST:
+                if len(self.found) > self._most:
                     return None
             self._compact()
             missing = self._learner.missing(self._union, 0, self._within)
@@ -151,7 +158,7 @@ class Exceptions:
         heads = [(deep,), components[:first]] if first else [()]
         tails: list[_Components] = [(*named[:size], below) for size in range(1, len(named))]
         last = named[-1]
-        plain = next((at for at, one in enumerate(last) if self._odd((one,))), len(last))
+        plain = next((at for at, one in enumerate(last) if one[1] or self._odd((one,))), len(last))
         if len(named) > 1 and last and last != alphabet.star:
             tails.append((*named[:-1], alphabet.star))
         if plain:
@@ -185,7 +192,7 @@ class Exceptions:
     def _compact(self) -> None:
         """Leave out what others stand for, and put names together until there is room for all."""
         self._prune()
-        room = sum(self._length(one) for one in self.found) - _ROOM
+        room = sum(self._length(one) for one in self.found) - self._room
         if room <= 0:
             return
         for wider, members in self._beginnings():

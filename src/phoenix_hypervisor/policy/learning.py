@@ -27,7 +27,7 @@ _OTHERS = 300
 _SHORT = 24
 """Characters of a bracket that people can read: `[a-jl-z]`."""
 _SEVERAL = 4
-_LONGER = 12
+_LONGER = 32
 """Characters that a run of one range may have more than the path that was met."""
 _TAIL = 12
 """Characters behind a star in a name."""
@@ -120,14 +120,19 @@ class Learner:
 
     # A path becomes a pattern -----------------------------------------------------
 
-    def generalise(self, path: Sequence[int], want: int) -> Pattern:
-        """The most general readable pattern found that stands for `path` and for `want` only."""
+    def generalise(self, path: Sequence[int], want: int, head: Pattern = ()) -> Pattern:
+        """The most general readable pattern found that stands for `path` and for `want` only.
+
+        Below `head`, a pattern of as many components that stays as it is.
+        """
         alphabet = self.alphabet
+        slash = (alphabet.slash, False)
+        first = sum(step == slash for step in head)
 
         def true(components: Sequence[Pattern]) -> bool:
-            return self.inside(alphabet.join(components), want)
+            return self.inside((*head, *alphabet.join(components)), want)
 
-        components = self._tail(alphabet.components(path), true)
+        components = self._tail(alphabet.components(path)[first:], true)
         components = self._middle(components, true)
         for size in range(len(components) - 1, 0, -1):
             if true([alphabet.deep, *components[size:]]):
@@ -136,10 +141,10 @@ class Learner:
         for at, component in enumerate(components):
             if component and not component[-1][1] and alphabet.loose[0] not in component:
                 components = self._component(components, at, true)
-        steps = list(alphabet.join(components))
-        for at in range(len(steps)):
+        steps = [*head, *alphabet.join(components)]
+        for at in range(len(head), len(steps)):
             self._widen(steps, at, want)
-        return self._lengths(tuple(steps), want)
+        return self._lengths(tuple(steps), want, len(head))
 
     def _tail(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
         """Cut behind the first directory below which everything is the same."""
@@ -169,9 +174,8 @@ class Learner:
         for cut in reversed([] if below else cuts[-_CUTS:-1]):
             some = [(*last[cut:end], (alphabet.part, True)) for end in cuts if end > cut + 1]
             ends += [[(*alphabet.loose, *end)] for end in (*some, last[cut:])]
-        ends += [
-            [alphabet.deep, *components[size:]] for size in range(len(components) - (below or bool(last)), 1, -1)
-        ]
+        size = len(components) - (below or bool(last))
+        ends += [[alphabet.deep, *components[cut:]] for cut in range(size, 1, -1)]
         for kept in range(min(len(components) - 1, _KEPT_HEADS)):
             for end in ends[:_ENDS]:
                 found = [*components[:kept], *end]
@@ -210,18 +214,20 @@ class Learner:
             return put((anything, *own[size - kept :]))
         for tail in range(1, min(_TAIL, size)):  # a star within: `console-*-1`, `lib*so*`
             behind = (anything, *head[size - tail :], *end)
+            if true(put(behind)):
+                return put(behind)
             if kept := _least(1, size - tail, partial(within, behind)):
                 return put((*head[:kept], *behind))
         return put((*head, *end))
 
-    def _lengths(self, steps: Pattern, want: int) -> Pattern:
+    def _lengths(self, steps: Pattern, want: int, first: int) -> Pattern:
         """Let a run of one range be shorter and longer, as far as that stays true: `[1-9]{,[0-9]}`."""
         whole = steps[-1] == (self.alphabet.any, True)
         at = len(steps) - whole
         out: Pattern = ()
-        while at:
+        while at > first:
             step, size = steps[at - 1], 1
-            while size < at and steps[at - size - 1] == step:
+            while size < at - first and steps[at - size - 1] == step:
                 size += 1
             at -= size
             least = most = size
@@ -234,7 +240,7 @@ class Learner:
                     most += 1
                 most = least if star else most
             out = (*[step] * least, *[(step[0], MAYBE)] * (most - least), *out)
-        return (*out, *steps[len(steps) - whole :])
+        return (*steps[:first], *out, *steps[len(steps) - whole :])
 
     def _none_with(
         self, before: Pattern, step: Step, rest: Pattern, whole: bool, label: int, most: int

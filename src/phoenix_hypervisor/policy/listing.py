@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from phoenix_hypervisor.policy import constants, perms
-from phoenix_hypervisor.policy.abilities import Ability
+from phoenix_hypervisor.policy.abilities import Ability, grouped
 from phoenix_hypervisor.policy.globs import glob_grammar, under
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
 from phoenix_hypervisor.policy.grants import Space
@@ -31,9 +31,9 @@ ROWS = 200
 """Lines that people are shown, of everything together."""
 _LEAST = 60
 """Lines about files, however much there is beside."""
-_HEADINGS = 5
-"""Rows for the profile, both titles of files, what is left out, and capabilities."""
-_EXAMPLES = 4
+_HEADINGS = 6
+"""Rows for the profile, both titles of files, what is left out, capabilities, and one to spare."""
+_EXAMPLES = 3
 """Rows of a kind of mount that people are shown."""
 
 
@@ -77,7 +77,7 @@ def require_listable(profile: Profile) -> None:
 def room(found: Sequence[Found], able: Sequence[Ability]) -> int:
     """How many of `ROWS` are left for files beside what is told of mounts, targets and abilities."""
     others = sum(1 + len(one.shown) for one in found if one.shown)
-    others += len(able) + len({one.kind for one in able})
+    others += sum(1 + len(texts) for _, texts in grouped(able))
     return max(_LEAST, ROWS - _HEADINGS - others)
 
 

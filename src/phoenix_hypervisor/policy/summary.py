@@ -14,14 +14,14 @@ from itertools import accumulate, islice
 from phoenix_hypervisor.policy import constants, perms
 from phoenix_hypervisor.policy.braces import joined
 from phoenix_hypervisor.policy.drawn import sampled
-from phoenix_hypervisor.policy.exceptions import Exceptions, spell
+from phoenix_hypervisor.policy.exceptions import spell
 from phoenix_hypervisor.policy.exchanged import exchanged
-from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.learning import Learner
 from phoenix_hypervisor.policy.named import by_name
 from phoenix_hypervisor.policy.paths import Paths
 from phoenix_hypervisor.policy.ranked import ranked
+from phoenix_hypervisor.policy.regions import ROW, Around, Region, whole
 from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
 from phoenix_hypervisor.values import dataclass, field
 
@@ -32,27 +32,21 @@ EACH = (perms.WRITE, perms.APPEND, perms.EXEC, perms.READ, perms.MMAP_EXEC, perm
 BUDGET = 20_000_000
 """States and steps that are looked at for all accesses together; each takes up to half of what is left."""
 SAMPLES = 3000
-"""Random paths of one access; a third of them of the lesser ones."""
 _LESSER = (perms.APPEND, perms.MMAP_EXEC, perms.LOCK)
+_LESS = 2
+"""How much less of them is worth a line."""
 WHOLE = 2000
 """Those of a line for everything."""
-_AT_ONCE = 500
+_AT_ONCE = 1000
 """Random paths between two looks at directories that are alike."""
 _EXCHANGED = 600
 """Patterns of one access that such looks find at most."""
 _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
-_PLACES = (
-    "/bin /boot /etc /home /lib /media /mnt /opt /root /run /sbin /srv /tmp /usr /usr/bin /usr/lib /usr/local"
-    " /usr/share /var /var/cache /var/lib /var/log /var/run /var/spool /var/tmp /dev/shm"
-)
-"""Directories of every system: what is allowed there is worth saying."""
 _LAST = "\U0010ffff"
 """Behind everything that `Alphabet.text` writes."""
 NAMED = 50
 """Lines of real names."""
-_ROW = 100
-"""Characters of exceptions in a row, about."""
 _PUT_TOGETHER = 8
 """Patterns for each line, the best, of which lines are made."""
 
@@ -91,9 +85,10 @@ class _Told:
     patterns: list[tuple[Pattern, int]] = field(default_factory=list)
     samples: list[_Sample] = field(default_factory=list)
     """For each access: how many random paths it had, and those that neither a name nor everything covers."""
-    root: int = 0
-    """What is allowed everywhere but for `exceptions`."""
-    exceptions: list[tuple[Pattern, int]] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    """Where nearly everything is allowed."""
+    whole: int = 0
+    """What is allowed everywhere but for the exceptions of the first region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +97,8 @@ class Scale:
 
     shown: int = SHOWN
     words: Callable[[int], str] = constants.file_letters
+    samples: int = SAMPLES
+    """Random paths of one access; a third of them of the lesser ones."""
 
 
 FILES = Scale()
@@ -129,81 +126,38 @@ def summarise(
         return images.allows(pattern, paths.allows) & scale.shown
 
     told = _Told(allows=allows)
-    left = BUDGET - _everywhere(paths, alphabet, top, named, told, scale.shown)
+
+    def samples(mask: int) -> list[list[int]]:
+        return sampled(paths, mask, WHOLE, paths.classes_of(top))
+
+    everywhere, spent = whole(paths, alphabet, top, named, samples, allows, scale.shown, BUDGET // 2)
+    if everywhere is not None:
+        told.regions.append(everywhere)
+        told.whole = everywhere.mask
+    left = BUDGET - spent
     wanted = sum(set(masks))
     found = [one for one in by_name(alphabet, allows, spelled) if one[0] & wanted]
     if len(found) > NAMED:
         found.sort(key=lambda one: (not one[0] & perms.WRITE, one[1].count("/")))
         found = sorted(found[:NAMED], key=lambda one: one[1])
     told.named = {pattern: access for access, _, patterns in found for pattern in patterns}
-    known: dict[tuple[bool, ...], list[_Sample]] = {}
+    known: dict[tuple[bool, ...], tuple[int, list[_Sample]]] = {}
     for mask in masks:
         where = tuple([allow & mask == mask for allow in paths.allows])
         if where not in known:
             before = len(told.samples)
             learner = Learner(paths, alphabet, mask, left // 2)
-            _one_access(learner, top, named, told)
+            number = scale.samples // 3 if mask in _LESSER else scale.samples
+            _one_access(learner, top, named, told, number)
             left -= learner.images.spent
-            known[where] = told.samples[before:]
+            known[where] = mask, told.samples[before:]
         else:  # it is allowed where another access is, and told with that
-            told.samples += [(mask, size, texts) for _, size, texts in known[where]]
+            same, drawn = known[where]
+            told.samples += [(mask, size, texts) for _, size, texts in drawn]
+            for region in told.regions:
+                region.mask |= mask if region.mask & same == same else 0
     lines = [Line(text, scale.words(access), named=True) for access, text, _ in found]
     return (*lines, *_by_pattern(alphabet, told, limit - len(lines), scale))
-
-
-# Everything but -------------------------------------------------------------------
-
-
-def _everywhere(
-    paths: Paths, alphabet: Alphabet, top: bytes, named: list[Pattern], told: _Told, shown: int
-) -> int:
-    """Where names that no rule has are allowed: a line for everything, and its exceptions.
-
-    Returns what of the budget that took.
-    """
-    start = paths.classes_of(top)
-    slash, other = paths.classes[0x2F], paths.neutral
-    probes = ([slash, other], [slash, other, slash, other])
-    found = [paths.allows[state] for p in probes if (state := paths.walk([*start, *p])) != DEAD]
-    mask = shown
-    for allow in found:
-        mask &= allow
-    if not found or not mask:
-        return 0
-    own = paths.walk([*start, slash])
-    whole = own != DEAD and paths.allows[own] != -1 and paths.allows[own] & mask == mask
-    below = alphabet.loose if whole else alphabet.deep
-    region: Pattern = (*((1 << one, False) for one in start), (alphabet.slash, False), *below)
-    within = Shapes(alphabet)
-    within.add(region)
-    learner = Learner(paths, alphabet, mask, BUDGET // 2)
-
-    def allowed(path: list[int]) -> bool | None:
-        state = paths.walk(path)
-        allow = -1 if state == DEAD else paths.allows[state]
-        return None if allow == -1 else allow & mask == mask
-
-    known: list[list[int]] = []
-    refused: list[list[int]] = []
-    for one in named:
-        path = spell(paths.neutral, one)
-        if (answer := allowed(path)) is not None:
-            (known if answer else refused).append(path)
-    places = [path for place in constants.words(_PLACES) for path in _below(paths, place) if allowed(path)]
-    samples = sampled(paths, mask, WHOLE, start)
-    exceptions = Exceptions(learner, within, samples, known, places).find(refused)
-    if exceptions is not None:
-        told.root = mask
-        told.exceptions = [(one, told.allows(one)) for one in exceptions]
-        told.patterns.append((region, mask))
-    return learner.images.spent
-
-
-def _below(paths: Paths, place: str) -> list[list[int]]:
-    """A file and a directory's file there, of names that no rule has."""
-    slash, other = paths.classes[0x2F], paths.neutral
-    head = paths.classes_of(place.encode())
-    return [[*head, slash, other], [*head, slash, other, slash, other]]
 
 
 def _instance(learner: Learner, pattern: Pattern) -> list[int] | None:
@@ -217,52 +171,64 @@ def _instance(learner: Learner, pattern: Pattern) -> list[int] | None:
 # One access ------------------------------------------------------------------------
 
 
-def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told) -> None:
-    """Add patterns until what is allowed is told, as far as random paths can tell."""
+def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told, number: int) -> None:
+    """Add patterns until what is allowed is told, as far as so many random paths can tell."""
     paths, alphabet, mask = learner.paths, learner.alphabet, learner.mask
     head = paths.classes_of(top)
-    union, but, shown = Shapes(alphabet), Shapes(alphabet), Shapes(alphabet)
-    for pattern, access in told.patterns[bool(told.root) :]:
+    union, shown = Shapes(alphabet), Shapes(alphabet)
+    for pattern, access in told.patterns:
         if access & mask == mask:
             union.add(pattern)
-    for pattern, access in told.exceptions:
-        if access & mask == mask:
-            union.add(pattern)
-        but.add(pattern)
-    everywhere = Shapes(alphabet)
-    if told.root and told.root & mask == mask:
-        everywhere.add(told.patterns[0][0])
+    for region in told.regions:
+        for tail, access in region.refused.items():
+            if access & mask == mask:
+                for directory in region.heads:
+                    union.add((*directory, *tail))
+    everywhere = told.whole & mask == mask != 0
+    look = not everywhere and mask not in _LESSER
+
+    def wide(path: list[int]) -> bool:
+        return any(one.mask & mask == mask and one.matches(path) for one in told.regions)
 
     def covered(path: list[int]) -> bool:
-        return union.matches(path) or (everywhere.matches(path) and not but.matches(path))
+        return union.matches(path) or wide(path)
 
     def take(path: list[int]) -> None:
         if learner.budget > 0 and not covered(path):
             pattern = learner.generalise(path, 1)
-            union.add(pattern)
-            told.patterns.append((pattern, told.allows(pattern)))
+            while look and not covered(path):
+                exceptions = around.find(pattern)
+                if exceptions is None:
+                    break
+                for one, access in exceptions:
+                    if access & mask == mask:
+                        union.add(one)
+            if not covered(path):
+                union.add(pattern)
+                told.patterns.append((pattern, told.allows(pattern)))
 
-    few = mask in _LESSER
-    samples = sampled(paths, mask, SAMPLES // 3 if few else SAMPLES, head)
+    samples = sampled(paths, mask, number, head)
     if not samples:
         return
-    if everywhere.ends and sum(map(covered, samples)) >= _ENOUGH * len(samples):
+    if everywhere and sum(map(covered, samples)) >= _ENOUGH * len(samples):
         return
+    around = Around(learner, samples, told.allows, told.regions)
     for one in named:
         path = _instance(learner, one)
         if path is not None:
             take(path)
-    more = 0 if few else _EXCHANGED
+    more = 0 if mask in _LESSER else _EXCHANGED
     for first in range(0, len(samples), _AT_ONCE):
         for path in samples[first : first + _AT_ONCE]:
             take(path)
         own = [pattern for pattern, access in told.patterns if access & mask == mask]
-        for pattern in islice(exchanged(learner.images, (alphabet.slash, False), own), more):
+        others = exchanged(learner.images, (alphabet.slash, False), own, lambda one: learner.inside(one, 1))
+        for pattern in islice(others, more):
             more -= 1
             if not covered(spell(paths.neutral, pattern)):
                 union.add(pattern)
                 told.patterns.append((pattern, told.allows(pattern)))
-    if not everywhere.ends:
+    if not everywhere:
         for state, allow in enumerate(paths.allows):
             if allow != -1 and allow & mask == mask:
                 path = paths.witness(state)
@@ -271,11 +237,7 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told)
     for pattern, access in told.named.items():
         if access & mask == mask:
             shown.add(pattern)
-    left = [
-        alphabet.text(path)
-        for path in samples
-        if not shown.matches(path) and (not everywhere.matches(path) or but.matches(path))
-    ]
+    left = [alphabet.text(path) for path in samples if not shown.matches(path) and not wide(path)]
     told.samples.append((mask, len(samples), left))
 
 
@@ -308,16 +270,27 @@ def _hits(alphabet: Alphabet, told: _Told, patterns: dict[Pattern, int]) -> dict
 def _by_pattern(alphabet: Alphabet, told: _Told, limit: int, scale: Scale) -> list[Line]:
     """The patterns as lines: what is allowed nearly everywhere, what is left of its exceptions, the rest."""
     lines: list[Line] = []
-    patterns = list(told.patterns)
-    if told.root:
-        region, access = patterns.pop(0)
-        kept = list(_lines(alphabet, dict(told.exceptions), scale))
-        limit -= sum(len(one.pattern) + 1 for one in kept) // _ROW + len({one.access for one in kept})
-        lines = [Line(alphabet.spelled(region), scale.words(access), tuple(one.pattern for one in kept))]
-        lines += kept
-    rest = {one: access for one, access in patterns if access and told.named.get(one) != access}
+    hidden: dict[Line, None] = {}
+    for region in told.regions:
+        kept = _lines(alphabet, region.refused, scale)
+        below = alphabet.spelled(region.below)
+        some = _lines(alphabet, dict.fromkeys(region.patterns, region.mask), scale)
+        for line in some:
+            directory = line.pattern.removesuffix(below)
+            own = [Line(directory + tail.pattern, tail.access) for tail in kept]
+            lines.append(Line(line.pattern, line.access, tuple(one.pattern for one in own)))
+            hidden.update(dict.fromkeys(one for one in own if one.access))
+        limit -= len(some)
+        beside = below.startswith("/*/")
+        for access in {one.access for one in kept}:
+            own = [one for one in kept if one.access == access]
+            rows = -(-sum(len(one.pattern) + 12 for one in own) // ROW)
+            # They are told once, but for those beside the first star: with a name of each directory.
+            limit -= len(some) * min(len(own), rows) if beside else rows
+    lines += hidden
+    rest = {one: access for one, access in told.patterns if access and told.named.get(one) != access}
     hits = _hits(alphabet, told, rest)
-    samples = [(len(texts), size) for _, size, texts in told.samples]
+    samples = [(len(texts), size * _LESS if mask in _LESSER else size) for mask, size, texts in told.samples]
     if len(rest) > _PUT_TOGETHER * limit:
         rest = {one: rest[one] for one in ranked(hits, samples)[: _PUT_TOGETHER * limit]}
     more = _lines(alphabet, rest, scale)

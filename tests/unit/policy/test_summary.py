@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from phoenix_hypervisor.policy import learning, paths, summary
+from phoenix_hypervisor.policy import learning, paths, regions, summary
 from phoenix_hypervisor.policy.braces import braced
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
@@ -127,6 +127,7 @@ def test_all_accesses_together_have_one_budget(monkeypatch: pytest.MonkeyPatch) 
             learners.append(self)
 
     monkeypatch.setattr(summary, "Learner", Watched)
+    monkeypatch.setattr(regions, "Learner", Watched)
     monkeypatch.setattr(summary, "BUDGET", left)
     assert list_lines(policy("sample-41").get("lxc-a"), b"/", NAMES)
     assert len(learners) > 3
