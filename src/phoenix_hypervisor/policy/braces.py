@@ -16,7 +16,7 @@ _BRACE = 90
 _LEAST = 40
 """The same where the rest of the pattern is long."""
 _ROUNDS = 8
-_DEPTH = 2
+_DEPTH = 3
 """How deep braces stand in braces."""
 _TOKENS = re.compile(
     r"(?P<run>\[[^\]]*\])(?P=run)*(?:\{,(?P=run)\})*|(?P<more>\{,\[[^\]]*\]\})(?P=more)*"

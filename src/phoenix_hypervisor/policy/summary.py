@@ -35,6 +35,8 @@ SAMPLES = 3000
 _LESSER = (perms.APPEND, perms.MMAP_EXEC, perms.LOCK)
 _LESS = 2
 """How much less of them is worth a line."""
+_OFTEN = {perms.EXEC: 6, **dict.fromkeys(_LESSER, 1)}
+"""Thirds of the random paths: programs are found fast, and have long names of versions."""
 WHOLE = 2000
 """Those of a line for everything."""
 _AT_ONCE = 1000
@@ -98,7 +100,7 @@ class Scale:
     shown: int = SHOWN
     words: Callable[[int], str] = constants.file_letters
     samples: int = SAMPLES
-    """Random paths of one access; a third of them of the lesser ones."""
+    """Random paths to read or write; twice as many to execute, a third of the lesser ones."""
 
 
 FILES = Scale()
@@ -147,7 +149,7 @@ def summarise(
         if where not in known:
             before = len(told.samples)
             learner = Learner(paths, alphabet, mask, left // 2)
-            number = scale.samples // 3 if mask in _LESSER else scale.samples
+            number = scale.samples * _OFTEN.get(mask, 3) // 3
             _one_access(learner, top, named, told, number)
             left -= learner.images.spent
             known[where] = mask, told.samples[before:]
