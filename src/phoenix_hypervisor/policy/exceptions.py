@@ -48,15 +48,8 @@ class Exceptions:
         samples: Sequence[list[int]],
         known: Sequence[list[int]],
         places: Sequence[list[int]],
-        *,
-        most: int = _MOST,
-        room: int = _ROOM,
     ) -> None:
-        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept.
-
-        `most`: exceptions after which there is no such line.  `room`: characters of all of them.
-        """
-        self._most, self._room = most, room
+        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept."""
         self._learner, self._within = learner, within
         self._alphabet = learner.alphabet
         self._kept = _Kept(self._alphabet, samples, known, places)
@@ -74,7 +67,7 @@ class Exceptions:
             self._kept.patience(number // _FEW)
             for path in missing or ():
                 self._take(path)
-                if len(self.found) > self._most:
+                if len(self.found) > _MOST:
                     return None
             self._compact()
             missing = self._learner.missing(self._union, 0, self._within)
@@ -192,7 +185,7 @@ class Exceptions:
     def _compact(self) -> None:
         """Leave out what others stand for, and put names together until there is room for all."""
         self._prune()
-        room = sum(self._length(one) for one in self.found) - self._room
+        room = sum(self._length(one) for one in self.found) - _ROOM
         if room <= 0:
             return
         for wider, members in self._beginnings():
