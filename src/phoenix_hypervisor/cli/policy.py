@@ -257,6 +257,7 @@ def listing(
         only=access is not None,
         limit=20 if limit is None else limit,
         lines=limit,
+        examples=settings.json,
         **options,
     )
     with Busy(settings, "searching"):

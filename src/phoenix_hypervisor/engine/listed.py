@@ -92,11 +92,12 @@ def _listed(sources: PolicySources, request: ListRequest, profile: Profile, plac
         other=request.other,
         limit=lists.room(others, able or ()) if request.lines is None else request.lines,
     )
-    files = lists.list_files(profile, place, request.access, other=request.other, limit=limit)
+    if request.examples:
+        others.insert(0, lists.list_files(profile, place, request.access, other=request.other, limit=limit))
     return Listed(
         profile=profile.label,
         under=under,
-        found=(files, *others),
+        found=tuple(others),
         capabilities=capabilities,
         lines=lines,
         abilities=able,

@@ -69,6 +69,8 @@ class ListRequest:
     """Lines for `access` alone; otherwise for whatever may be written, executed or read."""
     lines: int | None = None
     """About how many lines of files; None: as many as people read."""
+    examples: bool = True
+    """Also patterns and examples of files that allow all of `access`: people are shown the lines instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

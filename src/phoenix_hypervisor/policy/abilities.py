@@ -26,6 +26,8 @@ MANY = 12
 """Patterns of one thing that are told."""
 _FEW = 3
 """The same where there are many things."""
+_ROUNDS = 5
+"""Searches for what a way for all programs leaves out: of some profiles that has no end."""
 _SAMPLES = 500
 """Random paths of one way to execute."""
 NOT_MEDIATED = "everything: this policy does not mediate it"
@@ -247,7 +249,7 @@ def _exec(judge: Evaluator) -> Iterator[str]:
     paths = Paths(database.dfa, judge.profile.file_start, glob_grammar(under(b"/"), 1), allows)
     many = max(_FEW, min(MANY, 2 * MANY // max(len(ways), 1)))
     for way, bit in ways.items():
-        scale = Scale(bit, lambda mask: "x", _SAMPLES)
+        scale = Scale(bit, lambda mask: "x", _SAMPLES, _ROUNDS)
         lines = summarise(paths, b"", (), (bit,), 10_000, scale)
         yield from _told(lines[:many], f"{way}: ")
         if len(lines) > many:

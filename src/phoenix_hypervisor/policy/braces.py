@@ -50,8 +50,9 @@ def joined(patterns: Iterable[str]) -> dict[str, list[str]]:
             alone[pattern] = [pattern]
         else:
             lines[tokens] = [pattern]
+    keys = _Keys()
     for _ in range(_ROUNDS):
-        merged = _merged(lines)
+        merged = _merged(lines, keys)
         if len(merged) == len(lines):
             break
         lines = merged
@@ -71,20 +72,36 @@ def _split(pattern: str) -> _Tokens:
     return tuple(tokens)
 
 
-def _merged(lines: dict[_Tokens, list[str]]) -> dict[_Tokens, list[str]]:
+class _Keys:
+    """What stands in front of a place and behind it, as two numbers."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[int, str], int] = {}
+        self._tails: dict[tuple[int, str], int] = {}
+        self._known: dict[_Tokens, list[tuple[tuple[int, int], tuple[_Tokens, int, int]]]] = {}
+
+    def of(self, tokens: _Tokens) -> list[tuple[tuple[int, int], tuple[_Tokens, int, int]]]:
+        """For each place its key, and the place."""
+        found = self._known.get(tokens)
+        if found is None:
+            before, behind = [0], [0]
+            for token in tokens:
+                before.append(self._heads.setdefault((before[-1], token), len(self._heads) + 1))
+            for token in reversed(tokens):
+                behind.append(self._tails.setdefault((behind[-1], token), len(self._tails) + 1))
+            size = len(tokens)
+            found = self._known[tokens] = [
+                ((before[start], behind[size - end]), (tokens, start, end)) for start, end in _places(tokens)
+            ]
+        return found
+
+
+def _merged(lines: dict[_Tokens, list[str]], keys: _Keys) -> dict[_Tokens, list[str]]:
     """Lines that are alike but for one place are put together, those first that differ in least."""
     groups: dict[tuple[int, int], list[tuple[_Tokens, int, int]]] = {}
-    heads: dict[tuple[int, str], int] = {}
-    tails: dict[tuple[int, str], int] = {}
     for tokens in lines:
-        before, behind = [0], [0]
-        for token in tokens:
-            before.append(heads.setdefault((before[-1], token), len(heads) + 1))
-        for token in reversed(tokens):
-            behind.append(tails.setdefault((behind[-1], token), len(tails) + 1))
-        for start, end in _places(tokens):
-            key = before[start], behind[len(tokens) - end]
-            groups.setdefault(key, []).append((tokens, start, end))
+        for key, place in keys.of(tokens):
+            groups.setdefault(key, []).append(place)
     order = [group for group in groups.values() if len(group) > 1]
     order.sort(key=_apart)
     out = dict(lines)
@@ -114,14 +131,14 @@ def _places(tokens: _Tokens) -> Iterator[tuple[int, int]]:
     slashes = [at for at, token in enumerate(tokens) if token == "/"]
     for first, last in zip(slashes, [*slashes[1:], len(tokens)], strict=True):
         for start in range(first + 1, last + 1):
-            for end in range(start, last + 1):
-                if tokens[start:end] not in ((_WHOLE[0],), (_WHOLE[1],)) and not any(
-                    start <= at < end for at in deep
-                ):
+            for end in range(start, min([last, *(at for at in deep if at >= start)]) + 1):
+                if end - start != 1 or tokens[start] not in _WHOLE:
                     yield start, end
+    named = max([at for at, token in enumerate(tokens) if token[0].isalnum()], default=-1)
     for number, slash in enumerate(slashes):
+        most = min([named, *(at for at in deep if at > slash)])
         for end in slashes[number + 2 :]:
-            if any(token[0].isalnum() for token in tokens[end:]) and not any(slash < at < end for at in deep):
+            if end <= most:
                 yield slash + 1, end
 
 

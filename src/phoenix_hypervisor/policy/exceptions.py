@@ -17,7 +17,6 @@ from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes, Step
 
 _MOST = 3000
 """Exceptions after which there is no line for everything."""
-_ROUNDS = 20
 _ONE = 0.001
 """Of all random paths: what one exception may take with it at first; twice that later, and so on."""
 _FEW = 4
@@ -48,8 +47,13 @@ class Exceptions:
         samples: Sequence[list[int]],
         known: Sequence[list[int]],
         places: Sequence[list[int]],
+        rounds: int,
     ) -> None:
-        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept."""
+        """Allowed paths: `samples` random ones, `known` ones that are told by name, `places` to be kept.
+
+        `rounds`: searches for what is refused after which there is no line for everything.
+        """
+        self._rounds = rounds
         self._learner, self._within = learner, within
         self._alphabet = learner.alphabet
         self._kept = _Kept(self._alphabet, samples, known, places)
@@ -62,7 +66,7 @@ class Exceptions:
     def find(self, named: Iterable[list[int]]) -> list[Pattern] | None:
         """The patterns; None where that takes too many.  `named`: refused paths to begin with."""
         missing: list[list[int]] | None = [path for path in named if self._within.matches(path)]
-        for number in range(_ROUNDS):
+        for number in range(self._rounds):
             self._round = number
             self._kept.patience(number // _FEW)
             for path in missing or ():

@@ -11,7 +11,7 @@ from functools import partial
 
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
-from phoenix_hypervisor.policy.merged import below, merge
+from phoenix_hypervisor.policy.merged import Merger
 from phoenix_hypervisor.policy.paths import Paths
 from phoenix_hypervisor.policy.shapes import MAYBE, Alphabet, Pattern, Shapes, Step
 
@@ -70,19 +70,20 @@ class Learner:
     def __init__(self, paths: Paths, alphabet: Alphabet, mask: int, budget: int) -> None:
         self.paths, self.alphabet, self.mask = paths, alphabet, mask
         labels = [-1 if allow == -1 else int(allow & mask == mask) for allow in paths.allows]
-        blocks = merge(paths.rows, labels)
+        blocks = paths.merger.merge(labels)
         members = dict(zip(reversed(blocks), reversed(range(len(blocks))), strict=True))
         one_of = [members[number] for number in range(len(members))]
-        self.rows = [[DEAD if t == DEAD else blocks[t] for t in paths.rows[state]] for state in one_of]
+        blocks.append(DEAD)  # so that blocks[DEAD] is DEAD
+        self.rows = [[blocks[target] for target in paths.rows[state]] for state in one_of]
         """The automaton for this mask alone, as small as it can be."""
         self.labels = [labels[state] for state in one_of]
         """1 where the mask is allowed, 0 where it is not, -1 where no path ends."""
-        self.below = below(self.rows, self.labels)
+        self.below = Merger(self.rows).below(self.labels)
         self.images = Images(self.rows)
         """Of this automaton."""
         self._budget = budget
         self.steps = STEPS
-        self._ranges = frozenset(map(alphabet.of, _RANGES))
+        self._ranges = list(map(alphabet.of, _RANGES))
         self._known: dict[frozenset[int], dict[frozenset[int], int]] = {}
         classes = range(len(paths.bytes))
         self._order = sorted(
@@ -142,8 +143,10 @@ class Learner:
             if component and not component[-1][1] and alphabet.loose[0] not in component:
                 components = self._component(components, at, true)
         steps = [*head, *alphabet.join(components)]
+        before = self.images.of(head)
         for at in range(len(head), len(steps)):
-            self._widen(steps, at, want)
+            self._widen(steps, at, want, before)
+            before = self.images.onward(before, (steps[at],))
         return self._lengths(tuple(steps), want, len(head))
 
     def _tail(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
@@ -253,13 +256,15 @@ class Learner:
             at = self.images.onward(at, (step,))
         return found
 
-    def _widen(self, steps: list[Step], at: int, want: int) -> None:
-        """Let one step stand for more than one class, where that is worth a bracket."""
+    def _widen(self, steps: list[Step], at: int, want: int, before: frozenset[int]) -> None:
+        """Let one step stand for more than one class, where that is worth a bracket.
+
+        `before`: the states behind what stands in front of it.
+        """
         mask, loop = steps[at]
         alphabet = self.alphabet
         if loop or mask & (mask - 1) or mask == alphabet.slash:
             return
-        before = self.images.of(tuple(steps[:at]))
         groups = self._groups(before)
         whole = steps[-1] == (alphabet.any, True)
         rest = tuple(steps[at + 1 : len(steps) - whole])
@@ -273,7 +278,7 @@ class Learner:
             word = len(self.paths.bytes[mask.bit_length() - 1]) == 1 or mask & alphabet.words
             steps[at] = (mask if wordy > 1 and word and not mask >> self.paths.neutral & 1 else wide, False)
             return
-        several = [found for found in map(alphabet.of, _RANGES) if mask & found and not found & ~wide]
+        several = [found for found in self._ranges if mask & found and not found & ~wide]
         signs = not wide & alphabet.words
         enough = 2 if signs else _SEVERAL
         if several or (wide.bit_count() >= enough and len(alphabet.spelled(((wide, False),))) <= _SHORT):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
 from phoenix_hypervisor.policy.grammar import DEAD, Grammar
-from phoenix_hypervisor.policy.merged import merge
+from phoenix_hypervisor.policy.merged import Merger
 
 LIMIT = 20_000
 """States of an automaton up to which a profile is listed; its product with a glob may have twice as many."""
@@ -52,19 +53,14 @@ class Paths:
         faces = [found[0] for found in self.bytes]
         numbers = {(grammar.start, start): 0}
         queue = [(grammar.start, start)]
-        narrow: dict[int, list[int]] = {}
+        pick = itemgetter(*faces)
+        narrow = [pick(row) for row in grammar.rows]
         for number, (shape, state) in enumerate(queue):
-            own = dfa.row(state)
-            asked = narrow.get(shape)
-            if asked is None:
-                row = grammar.rows[shape]
-                asked = narrow[shape] = [row[face] for face in faces]
             out = []
-            for number_of, target in enumerate(asked):
-                if target == DEAD:
+            for number_of, pair in enumerate(zip(narrow[shape], pick(dfa.row(state)), strict=True)):
+                if pair[0] == DEAD:
                     out.append(DEAD)
                     continue
-                pair = (target, own[faces[number_of]])
                 found = numbers.get(pair)
                 if found is None:
                     found = numbers[pair] = len(queue)
@@ -84,7 +80,7 @@ class Paths:
 
     def _merge(self) -> None:
         """Take states together that no path tells apart: most are alike where only some permissions count."""
-        blocks = merge(self.rows, self.allows)
+        blocks = Merger(self.rows).merge(self.allows)
         first: dict[int, int] = {}
         for state, number in enumerate(blocks):
             first.setdefault(number, state)
@@ -132,6 +128,10 @@ class Paths:
             out.append(one)
         out.reverse()
         return out
+
+    @cached_property
+    def merger(self) -> Merger:
+        return Merger(self.rows)
 
     @cached_property
     def neutral(self) -> int:

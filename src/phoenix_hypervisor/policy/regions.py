@@ -81,10 +81,11 @@ def whole(
     allows: Callable[[Pattern], int],
     shown: int,
     budget: int,
+    rounds: int,
 ) -> tuple[Region | None, int]:
     """Everything below `top`, where names that no rule has are allowed; and what of the budget that took.
 
-    `named`: names that kernels have.  `samples`: random paths below `top` for a mask.
+    `named`: names that kernels have.  `samples`: random paths below `top` for a mask.  `rounds`: searches.
     """
     start = paths.classes_of(top)
     slash, other = paths.classes[0x2F], paths.neutral
@@ -115,7 +116,7 @@ def whole(
         if (answer := allowed(path)) is not None:
             (known if answer else refused).append(path)
     places = [path for place in constants.words(_PLACES) for path in _below(paths, place) if allowed(path)]
-    exceptions = Exceptions(learner, within, samples(mask), known, places).find(refused)
+    exceptions = Exceptions(learner, within, samples(mask), known, places, rounds).find(refused)
     if exceptions is None:
         return None, learner.images.spent
     region = Region(

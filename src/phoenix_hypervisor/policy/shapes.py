@@ -29,6 +29,7 @@ class Alphabet:
         self.classes, self.members = classes, members
         self._spelled: dict[Pattern, str] = {}
         self._charsets: dict[int, str] = {}
+        self._numbers: dict[int, tuple[int, ...]] = {}
         self.any = ((1 << len(members)) - 1) & ~(1 << classes[0])
         self.slash = 1 << classes[0x2F]
         self.part = self.any & ~self.slash
@@ -48,6 +49,13 @@ class Alphabet:
             mask |= 1 << self.classes[byte]
         return mask
 
+    def numbers(self, mask: int) -> tuple[int, ...]:
+        """The classes of a mask."""
+        found = self._numbers.get(mask)
+        if found is None:
+            found = self._numbers[mask] = tuple(n for n in range(mask.bit_length()) if mask >> n & 1)
+        return found
+
     def components(self, path: Sequence[int]) -> list[Pattern]:
         """A path of classes, component by component; the last one of a directory is empty."""
         slash = self.classes[0x2F]
@@ -60,7 +68,11 @@ class Alphabet:
         return [tuple(component) for component in found]
 
     def join(self, components: Sequence[Pattern]) -> Pattern:
-        return tuple(step for component in components for step in ((self.slash, False), *component))
+        slash, steps = (self.slash, False), list[Step]()
+        for component in components:
+            steps.append(slash)
+            steps += component
+        return tuple(steps)
 
     def parse(self, name: str) -> Pattern:
         """A name with `*` and sets of bytes in brackets, as a pattern."""
@@ -168,23 +180,21 @@ class Shapes:
     def add(self, pattern: Pattern) -> int:
         """Returns the bits of this pattern."""
         size = self._size
-        single, loops, bit = [0] * len(self._single), [0] * len(self._single), 1
-        skipped = 0
+        # Numbers of many bits: each is changed once for each different step.
+        single: dict[int, int] = {}
+        loops: dict[int, int] = {}
+        skipped, bit = 0, 1
         for mask, loop in pattern:
             kept = loops if loop == 1 else single
-            while mask:
-                kept[(mask & -mask).bit_length() - 1] |= bit
-                mask &= mask - 1
+            kept[mask] = kept.get(mask, 0) | bit
             if loop:
                 skipped |= bit
             bit <<= 1
-        # Numbers of many bits: each is changed once.
-        self._single = [
-            all_ | own << size if own else all_ for all_, own in zip(self._single, single, strict=True)
-        ]
-        self._loop = [
-            all_ | own << size if own else all_ for all_, own in zip(self._loop, loops, strict=True)
-        ]
+        for steps, rows in ((single, self._single), (loops, self._loop)):
+            for mask, own in steps.items():
+                own <<= size
+                for one in self._alphabet.numbers(mask):
+                    rows[one] |= own
         self._skipped |= skipped << size
         self.ends |= bit << size
         if pattern[-1] == (self._any, True):
@@ -240,3 +250,33 @@ class Shapes:
             if bits & skipped:
                 bits = self._closed(bits)
         return bool(bits & self.ends)
+
+
+class Filed:
+    """Many patterns by their first directory: of those, a path is compared with its own only."""
+
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._alphabet = alphabet
+        self._slash = alphabet.classes[0x2F]
+        self._by_name: dict[tuple[int, ...], Shapes] = {}
+        self._others = Shapes(alphabet)
+        """Of any first directory, or of none."""
+
+    def add(self, pattern: Pattern) -> None:
+        name: list[int] = []
+        for mask, loop in pattern[1:]:
+            if loop or mask & (mask - 1):
+                break
+            if mask == self._alphabet.slash:
+                own = self._by_name.get(tuple(name))
+                if own is None:
+                    own = self._by_name[tuple(name)] = Shapes(self._alphabet)
+                own.add(pattern)
+                return
+            name.append(mask.bit_length() - 1)
+        self._others.add(pattern)
+
+    def matches(self, path: Sequence[int]) -> bool:
+        end = path.index(self._slash, 1) if self._slash in path[1:] else 0
+        own = self._by_name.get(tuple(path[1:end]))
+        return (own is not None and own.matches(path)) or self._others.matches(path)

@@ -22,7 +22,7 @@ from phoenix_hypervisor.policy.named import by_name
 from phoenix_hypervisor.policy.paths import Paths
 from phoenix_hypervisor.policy.ranked import ranked
 from phoenix_hypervisor.policy.regions import ROW, Around, Region, whole
-from phoenix_hypervisor.policy.shapes import Alphabet, Pattern, Shapes
+from phoenix_hypervisor.policy.shapes import Alphabet, Filed, Pattern
 from phoenix_hypervisor.values import dataclass, field
 
 SHOWN = perms.READ | perms.WRITE | perms.APPEND | perms.EXEC | perms.MMAP_EXEC | perms.LOCK
@@ -47,6 +47,8 @@ _ENOUGH = 0.97
 """Of random paths; what is left of the exceptions of a line for everything is not worth lines then."""
 _LAST = "\U0010ffff"
 """Behind everything that `Alphabet.text` writes."""
+ROUNDS = 20
+"""Searches for the exceptions of a line for everything."""
 NAMED = 50
 """Lines of real names."""
 _PUT_TOGETHER = 8
@@ -101,6 +103,8 @@ class Scale:
     words: Callable[[int], str] = constants.file_letters
     samples: int = SAMPLES
     """Random paths to read or write; twice as many to execute, a third of the lesser ones."""
+    rounds: int = ROUNDS
+    """Searches for the exceptions of a line for everything, at most."""
 
 
 FILES = Scale()
@@ -132,7 +136,9 @@ def summarise(
     def samples(mask: int) -> list[list[int]]:
         return sampled(paths, mask, WHOLE, paths.classes_of(top))
 
-    everywhere, spent = whole(paths, alphabet, top, named, samples, allows, scale.shown, BUDGET // 2)
+    everywhere, spent = whole(
+        paths, alphabet, top, named, samples, allows, scale.shown, BUDGET // 2, scale.rounds
+    )
     if everywhere is not None:
         told.regions.append(everywhere)
         told.whole = everywhere.mask
@@ -177,7 +183,7 @@ def _one_access(learner: Learner, top: bytes, named: list[Pattern], told: _Told,
     """Add patterns until what is allowed is told, as far as so many random paths can tell."""
     paths, alphabet, mask = learner.paths, learner.alphabet, learner.mask
     head = paths.classes_of(top)
-    union, shown = Shapes(alphabet), Shapes(alphabet)
+    union, shown = Filed(alphabet), Filed(alphabet)
     for pattern, access in told.patterns:
         if access & mask == mask:
             union.add(pattern)

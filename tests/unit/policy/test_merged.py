@@ -6,7 +6,7 @@ import random
 
 from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
-from phoenix_hypervisor.policy.merged import below, merge
+from phoenix_hypervisor.policy.merged import Merger
 
 
 def blocks_by_strings(rows: list[list[int]], labels: list[int]) -> list[int]:
@@ -31,14 +31,14 @@ def test_random_automata() -> None:
             [chance.choice(targets[: chance.randrange(1, size + 2)]) for _ in range(3)] for _ in range(size)
         ]
         labels = [chance.randrange(-1, chance.choice((1, 2))) for _ in range(size)]
-        assert merge(rows, labels) == blocks_by_strings(rows, labels)
-        sizes.add(len(set(merge(rows, labels))))
+        assert Merger(rows).merge(labels) == blocks_by_strings(rows, labels)
+        sizes.add(len(set(Merger(rows).merge(labels))))
     assert len(sizes) > 5
 
 
 def test_below() -> None:
     rows = [[1, 2], [1, DEAD], [DEAD, DEAD], [0, 0]]
-    assert below(rows, [-1, 0, 1, -1]) == [3, 1, 2, 3]
+    assert Merger(rows).below([-1, 0, 1, -1]) == [3, 1, 2, 3]
 
 
 def test_images_are_sets_of_states() -> None:
