@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from phoenix_hypervisor.policy import many_names
+from phoenix_hypervisor.policy import learning, many_names
 from phoenix_hypervisor.policy.evaluate import Evaluator
 from phoenix_hypervisor.policy.profile import Profile
 from phoenix_hypervisor.policy.reader import read_policy
 from phoenix_hypervisor.policy.summary import Line
+from phoenix_hypervisor.policy.untold import STEPS, Untold
 from support.hosts import DirectoryHost, run
 from support.told import covers, random_paths, untrue
 
@@ -124,6 +126,7 @@ KINDS = {
     "a user's name": ("/a/[a-zA-Z_]" + "{[-0-9a-z_],}" * 9 + "-x w,\n/b/x-y w,\n/b/x_z w,", 3),
     "an end below any directories": ("/a/**.so* w,\n/b/**/ w,\n/c/**/d/e w,", 3),
     "a star within a name": ("/a/lib*so* w,\n/b/X.[0-9]*.log w,", 2),
+    "stars within a name": ("/*o*[^a]/b w,\n/c/l*s*x*/f w,", 4),
     "the same below some directories": (
         "/{a,home/*/b,root/c,var/lib/{d,e}}/f/{g,h/i,j[0-9]{[0-9],}{,.old}} w,",
         2,
@@ -162,6 +165,47 @@ def listed(rules: str, tmp_path: Path) -> tuple[Profile, list[Line]]:
 def test_a_directory_below_any_directories_is_told_once(tmp_path: Path) -> None:
     _, lines = listed("/a/*.b/**/{bin,lib}/** w,", tmp_path)
     assert {line.pattern for line in lines} == {"/a/*.b/**/{bin,lib}/**"}
+
+
+def test_any_directories_at_two_places_are_told_once(tmp_path: Path) -> None:
+    _, lines = listed("/a/**/b/**/c w,\n/*x/d/**/e/**/f w,", tmp_path)
+    assert {line.pattern for line in lines} == {"/a/**/b/**/c", "/*x/d/**/e/**/f"}
+
+
+HARD = {
+    "refused names with stars": "/** w, deny /**a*b*c*d/*e*f w, deny /**c*b*a/*f*e*d w, deny /*/{aa,bb}*d?[0-9]/x w,",
+    "refused files of such directories": (
+        "/** w, deny /{r,home/*}/[0-9]*.[0-9]*/*{dlv,gem,go,just}* w, deny /*/*a*b*c*d* w, deny /*/*b*a*c/*b*d w,"
+    ),
+    "refused without end": (
+        "/** rw, deny /{r,home/*}/**{dlv,gem,go,just}*/{a,b,cc}*x/** w, deny /**[0-9]*.[0-9]*/*x*y* r,"
+        " deny /**k*l*m/*n*o r,"
+    ),
+    "executed without end": (
+        "/** px -> b, deny /{r,home/*}/[0-9]*.[0-9]*/*{dlv,gem,go,just}* x, deny /*/*a*b*c*d* x, deny /*/*b*a*c/*b*d x,"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_searches_without_end_are_given_up(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rules can leave more than anybody lists: one of these once took minutes."""
+    searches: list[Untold] = []
+
+    class Watched(Untold):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            searches.append(self)
+
+    monkeypatch.setattr(learning, "Untold", Watched)
+    source = tmp_path / "t"
+    source.write_text(f"profile t {{\n{HARD[kind]}\n}}\n")
+    document = run(["--json", "policy", "list", "--policy", str(source), "t"]).document
+    assert document["lines"] and searches
+    # Counted, not timed: what is looked at in one go is what may be too much.
+    assert all(search.steps > -STEPS // 2 for search in searches)
 
 
 def test_exceptions_are_told_where_they_hold_and_nowhere_else(tmp_path: Path) -> None:

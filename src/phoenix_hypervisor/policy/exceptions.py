@@ -74,7 +74,7 @@ class Exceptions:
                 if len(self.found) > _MOST:
                     return None
             self._compact()
-            missing = self._learner.missing(self._union, 0, self._within)
+            missing = self._learner.untold.find(self._union, 0, self._within)
             if missing is None:
                 return None
             if not missing:
@@ -241,6 +241,7 @@ class Exceptions:
             if general.matches(spell(neutral, one), others) and general.contains(one, others):
                 del self.found[one]
                 start = others
+        self._learner.untold.steps -= general.steps
         self._union = Shapes(self._alphabet)
         for one in self.found:
             self._union.add(one)

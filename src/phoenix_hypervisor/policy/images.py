@@ -5,7 +5,7 @@ Owns walking sets of states, each step of each set once.  Must not know what a s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from phoenix_hypervisor.policy.grammar import DEAD
@@ -13,6 +13,8 @@ from phoenix_hypervisor.policy.shapes import Pattern, Step
 
 _KEPT = 2_000_000
 """States in all sets that are remembered."""
+_SEVERAL = 8
+"""Columns from which on it is worth keeping where they lead to from each state."""
 _States = frozenset[int]
 _Ways: TypeAlias = "dict[Step, tuple[_States, _Ways]]"
 """By the step, the states behind it and what is known of the steps from there."""
@@ -74,27 +76,43 @@ class Images:
     def _step(self, at: _States, mask: int, loop: int) -> _States:
         found: set[int] = set()
         if loop != 1:
-            for column in self._among(mask):
-                found.update([column[state] for state in at])
+            among = self._among(mask)
+            if len(among) < _SEVERAL:
+                for column in among:
+                    found.update([column[state] for state in at])
+                    self.spent += len(at)
+                found.discard(DEAD)
+            else:
+                following = self._following(mask)
+                for state in at:
+                    found.update(following(state))
                 self.spent += len(at)
-            found.discard(DEAD)
             return at.union(found) if loop else frozenset(found)
-        targets = self._targets.get(mask)
-        if targets is None:
-            targets = self._targets[mask] = [None] * len(self._rows)
+        following = self._following(mask)
         found.update(at)
         todo = list(at)
         while todo:
-            state = todo.pop()
-            following = targets[state]
-            if following is None:
-                following = targets[state] = tuple({column[state] for column in self._among(mask)} - {DEAD})
-                self.spent += len(following)
-            more = [one for one in following if one not in found]
+            more = [one for one in following(todo.pop()) if one not in found]
             found.update(more)
             todo += more
         self.spent += len(found)
         return frozenset(found)
+
+    def _following(self, mask: int) -> Callable[[int], tuple[int, ...]]:
+        """Where some classes lead to from a state, each state looked at once."""
+        targets = self._targets.get(mask)
+        if targets is None:
+            targets = self._targets[mask] = [None] * len(self._rows)
+        among = self._among(mask)
+
+        def following(state: int) -> tuple[int, ...]:
+            found = targets[state]
+            if found is None:
+                found = targets[state] = tuple({column[state] for column in among} - {DEAD})
+                self.spent += len(found)
+            return found
+
+        return following
 
     def _among(self, mask: int) -> list[tuple[int, ...]]:
         """The columns of some classes, each different one once."""

@@ -1,7 +1,7 @@
 """Patterns that stand for allowed paths only, or for refused ones only.
 
-Owns making a pattern of one path, as general as it stays true, and looking for paths that no pattern
-stands for yet.  Must not choose what is told.  Every answer is exact; `budget` bounds the work.
+Owns making a pattern of one path, as general as it stays true.  Must not choose what is told.  Every answer
+is exact; `budget` bounds the work.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ from phoenix_hypervisor.policy.grammar import DEAD
 from phoenix_hypervisor.policy.images import Images
 from phoenix_hypervisor.policy.merged import Merger
 from phoenix_hypervisor.policy.paths import Paths
-from phoenix_hypervisor.policy.shapes import MAYBE, Alphabet, Pattern, Shapes, Step
+from phoenix_hypervisor.policy.shapes import MAYBE, Alphabet, Pattern, Step
+from phoenix_hypervisor.policy.untold import Untold
 
 _NOWHERE = frozenset((DEAD,))
-_COMBINATIONS = 40_000
-"""Combinations of states and patterns after which a search gives up."""
-STEPS = 30_000_000
-"""Steps of all searches for what is left, together: some seconds."""
 _KEPT = 20_000
 """Sets of states whose successors are remembered."""
-_WAYS = 2000
-_OTHERS = 300
 _SHORT = 24
 """Characters of a bracket that people can read: `[a-jl-z]`."""
 _SEVERAL = 4
@@ -31,6 +26,12 @@ _LONGER = 32
 """Characters that a run of one range may have more than the path that was met."""
 _TAIL = 12
 """Characters behind a star in a name."""
+_STARS = 3
+"""Stars within a name."""
+_DEEPS = 2
+"""Any directories between named ones."""
+_DEEP_ENDS = 4
+"""Directories behind them that are tried."""
 _CUTS = 5
 _KEPT_HEADS = 8
 _ENDS = 16
@@ -82,16 +83,14 @@ class Learner:
         self.images = Images(self.rows)
         """Of this automaton."""
         self._budget = budget
-        self.steps = STEPS
         self._ranges = list(map(alphabet.of, _RANGES))
         self._known: dict[frozenset[int], dict[frozenset[int], int]] = {}
         classes = range(len(paths.bytes))
-        self._order = sorted(
-            (c for c in classes if alphabet.any >> c & 1), key=lambda c: -len(paths.bytes[c])
-        )
+        order = sorted((c for c in classes if alphabet.any >> c & 1), key=lambda c: -len(paths.bytes[c]))
+        self.untold = Untold(self.rows, self.labels, self.below, order)
         alike: dict[tuple[int, ...], int] = {}
         columns = list(zip(*self.rows, strict=True))
-        for one in self._order:
+        for one in order:
             if not alphabet.slash >> one & 1:
                 alike[columns[one]] = alike.get(columns[one], 0) | 1 << one
         self._columns = list(alike.items())
@@ -101,10 +100,6 @@ class Learner:
     def budget(self) -> int:
         """States that may still be looked at."""
         return self._budget - self.images.spent
-
-    def hurry(self) -> None:
-        """Nothing is generalised any more."""
-        self._budget = 0
 
     def inside(self, pattern: Pattern, want: int) -> bool:
         """Whether every path that matches is one of `want`."""
@@ -139,6 +134,7 @@ class Learner:
             if true([alphabet.deep, *components[size:]]):
                 components = [alphabet.deep, *components[size:]]
                 break
+        components = self._between(components, true)
         for at, component in enumerate(components):
             if component and not component[-1][1] and alphabet.loose[0] not in component:
                 components = self._component(components, at, true)
@@ -186,6 +182,24 @@ class Learner:
                     return found
         return components
 
+    def _between(self, components: list[Pattern], true: Callable[[Sequence[Pattern]], bool]) -> list[Pattern]:
+        """Any directories between named ones, at more than one place: `/a/**/b/**/c`."""
+        alphabet = self.alphabet
+
+        def deep(cut: int, kept: int) -> bool:
+            return true([*components[:kept], alphabet.deep, *components[cut:]])
+
+        size = len(components)
+        for _ in range(_DEEPS):
+            for cut in range(size - 1, max(size - _DEEP_ENDS, 2) - 1, -1):
+                if kept := _least(1, cut - 1, partial(deep, cut)):
+                    components = [*components[:kept], alphabet.deep, *components[cut:]]
+                    size = kept
+                    break
+            else:
+                break
+        return components
+
     def _signs(self, own: Pattern) -> list[int]:
         """Where a sign stands, not a letter nor a digit."""
         return [at for at, (mask, _) in enumerate(own) if not mask & self.alphabet.words]
@@ -201,7 +215,7 @@ class Learner:
             return [*components[:at], component, *components[at + 1 :]]
 
         def within(behind: Pattern, kept: int) -> bool:
-            return true(put((*head[:kept], *behind)))
+            return true(put((*front, *head[:kept], *behind)))
 
         whole = [alphabet.star]
         if all(not mask & ~alphabet.digits for mask, _ in own):
@@ -210,18 +224,24 @@ class Learner:
             if true(put(component)):
                 return put(component)
         size, head = len(own), own
+        front: Pattern = ()
         end: Pattern = ()
         if kept := _least(1, size, lambda n: true(put((*own[:n], anything)))):
-            size, head, end = kept, own[:kept], (anything,)
+            head, end = own[:kept], (anything,)
         elif kept := _least(1, size, lambda n: true(put((anything, *own[size - n :])))):
-            return put((anything, *own[size - kept :]))
-        for tail in range(1, min(_TAIL, size)):  # a star within: `console-*-1`, `lib*so*`
-            behind = (anything, *head[size - tail :], *end)
-            if true(put(behind)):
-                return put(behind)
-            if kept := _least(1, size - tail, partial(within, behind)):
-                return put((*head[:kept], *behind))
-        return put((*head, *end))
+            front, head = (anything,), own[size - kept :]
+        for _ in range(_STARS):  # within: `console-*-1`, `lib*so*`, `*a*b*c`
+            size = len(head)
+            for tail in range(1, min(_TAIL, size)):
+                behind = (anything, *head[size - tail :], *end)
+                if not front and true(put(behind)):
+                    return put(behind)
+                if kept := _least(1, size - tail, partial(within, behind)):
+                    head, end = head[:kept], behind
+                    break
+            else:
+                break
+        return put((*front, *head, *end))
 
     def _lengths(self, steps: Pattern, want: int, first: int) -> Pattern:
         """Let a run of one range be shorter and longer, as far as that stays true: `[1-9]{,[0-9]}`."""
@@ -238,7 +258,8 @@ class Learner:
                 found = self._none_with(steps[:at], step, out, whole, 1 - want, size + _LONGER)
                 while least and found[least - 1]:
                     least -= 1
-                star = out[:1] and out[0][1] == 1 and not step[0] & ~out[0][0]  # stands for more of them
+                beside = (*steps[max(at - 1, first) : at], *out[:1])
+                star = any(loop == 1 and not step[0] & ~mask for mask, loop in beside)  # for more of them
                 while not star and most + 1 < len(found) and found[most + 1]:
                     most += 1
                 most = least if star else most
@@ -295,109 +316,3 @@ class Learner:
                 targets = frozenset([column[state] for state in before]) - _NOWHERE
                 groups[targets] = groups.get(targets, 0) | classes
         return groups
-
-    # What is left -----------------------------------------------------------------
-
-    def missing(self, union: Shapes, want: int, region: Shapes | None = None) -> list[list[int]] | None:
-        """Paths of `want` (within a region) that `union` has no pattern for; None where that is too much."""
-        rows, labels, below = self.rows, self.labels, self.below
-        good = 1 << want
-        alike = self._alike(union, region)
-        start = (0, union.start, region.start if region is not None else 1)
-        came: dict[_Place, tuple[_Place, int] | None] = {start: None}
-        queue = [start]
-        least: dict[int, list[_Place]] = {}
-        open_ones: list[tuple[_Place, int]] = []
-        passed: list[tuple[_Place, int, _Place]] = []
-        moves: dict[int, list[int]] = {}
-        for key in queue:
-            state, bits, at = key
-            row = rows[state]
-            moved = moves.get(bits)
-            if moved is None:
-                moved = moves[bits] = [union.step(bits, one) for one in alike]
-            for one, following in zip(alike, moved, strict=True):
-                target = row[one]
-                if target == DEAD or not below[target] & good:
-                    continue
-                inner = region.step(at, one) if region is not None else 1
-                if not inner:
-                    continue
-                if following & union.absorbed:
-                    continue
-                within = region is None or inner & region.ends
-                ends = labels[target] == want and within and not following & union.ends
-                if ends and len(open_ones) < _WAYS:
-                    open_ones.append((key, one))  # each way in: many names end alike
-                    if below[target] == good:
-                        continue  # a pattern for this one is one for all below, nearly always
-                found = (target, following, inner)
-                known = least.setdefault(target, [])
-                # Behind a place with fewer patterns left, or more of the region, all is missing that is here.
-                less = next((o for o in known if o[1] & following == o[1] and inner & o[2] == inner), None)
-                if less is not None:
-                    passed.append((key, one, less))
-                    continue
-                self.steps -= len(known)
-                known.append(found)
-                came[found] = (key, one)
-                queue.append(found)
-            self.steps -= len(alike)
-            if len(queue) > _COMBINATIONS or self.steps < 0:
-                return None
-        return self._found(union, region, came, open_ones, passed)
-
-    def _found(
-        self,
-        union: Shapes,
-        region: Shapes | None,
-        came: dict[_Place, tuple[_Place, int] | None],
-        open_ones: list[tuple[_Place, int]],
-        passed: list[tuple[_Place, int, _Place]],
-    ) -> list[list[int]]:
-        """A path for each end, and one for each other way to where one was found behind."""
-        behind: dict[_Place, tuple[int, _Place | None]] = {}
-        out = []
-        for key, one in open_ones:
-            out.append([*_string(came, key), one])
-            following: _Place | None = None
-            while key not in behind:
-                behind[key] = (one, following)
-                step = came[key]
-                if step is None:
-                    break
-                following = key
-                key, one = step
-        most = len(out) + _OTHERS
-        for key, one, less in passed:
-            if less in behind and len(out) < most:
-                path = [*_string(came, key), one]
-                place: _Place | None = less
-                while place is not None:
-                    last, place = behind[place]
-                    path.append(last)
-                if not union.matches(path) and (region is None or region.matches(path)):
-                    out.append(path)
-        return out
-
-    def _alike(self, union: Shapes, region: Shapes | None) -> list[int]:
-        """A class for each way that bytes are told apart, by the automaton or by patterns."""
-        columns = list(zip(*self.rows, strict=True))
-        found: dict[tuple[object, ...], int] = {}
-        for one in self._order:
-            found.setdefault((columns[one], union.told(one), region.told(one) if region else None), one)
-        return list(found.values())
-
-
-_Place = tuple[int, int, int]
-
-
-def _string(came: dict[_Place, tuple[_Place, int] | None], key: _Place) -> list[int]:
-    out = []
-    step = came[key]
-    while step is not None:
-        key, one = step
-        out.append(one)
-        step = came[key]
-    out.reverse()
-    return out

@@ -148,7 +148,7 @@ class Around:
         self._samples = Texts(learner.alphabet, samples)
         self._met: set[tuple[Pattern, Pattern]] = set()
         self._left = _TRIED
-        learner.steps = min(learner.steps, _STEPS)
+        learner.untold.steps = min(learner.untold.steps, _STEPS)
         for region in regions:
             new = region.mask & learner.mask != learner.mask
             if new and all(map(self._one, region.patterns)) and self._all_but(region.within, region.but):
@@ -195,7 +195,7 @@ class Around:
 
     def _all_but(self, within: Shapes, but: Shapes) -> bool:
         """Whether all that is refused there is among the exceptions."""
-        return self._learner.missing(but, 0, within) == []
+        return self._learner.untold.find(but, 0, within) == []
 
     def _look(self, head: Pattern, below: Pattern) -> Region | None:
         learner = self._learner
@@ -233,7 +233,7 @@ class Around:
         refused: dict[Pattern, None] = {}
         union = Shapes(alphabet)
         for _ in range(_ROUNDS):
-            missing = learner.missing(union, 0, within)
+            missing = learner.untold.find(union, 0, within)
             if missing is None:
                 return None
             for path in missing:

@@ -162,6 +162,10 @@ class Alphabet:
         )
 
 
+_LONG = 8192
+"""Bits from which on a number takes longer."""
+
+
 class Shapes:
     """Many patterns walked at once: a position is a number whose bits are the steps that come next."""
 
@@ -170,12 +174,16 @@ class Shapes:
         self._single = [0] * len(alphabet.members)
         self._loop = [0] * len(alphabet.members)
         self._skipped = 0
+        """Steps that may stand for nothing; the first ones of their runs, the bits behind, and both."""
+        self._run_starts = self._run_ends = self._runs = 0
         self._size = 0
         self.start = 0
         self.ends = 0
         """The bits of a position at which a pattern is matched."""
         self.absorbed = 0
         """The bits of a position behind which everything is matched."""
+        self.steps = 0
+        """What `contains` has taken, as `untold` counts it."""
 
     def add(self, pattern: Pattern) -> int:
         """Returns the bits of this pattern."""
@@ -196,6 +204,10 @@ class Shapes:
                 for one in self._alphabet.numbers(mask):
                     rows[one] |= own
         self._skipped |= skipped << size
+        behind = skipped << 1 & ~skipped
+        self._run_starts |= (skipped & ~(skipped << 1)) << size
+        self._run_ends |= behind << size
+        self._runs |= (skipped | behind) << size
         self.ends |= bit << size
         if pattern[-1] == (self._any, True):
             self.absorbed |= bit << size >> 1
@@ -204,16 +216,22 @@ class Shapes:
         return (bit << 1) - 1 << size
 
     def _closed(self, bits: int) -> int:
-        more = bits & self._skipped
-        while more:
-            more = (more << 1) & ~bits
-            bits |= more
-            more &= self._skipped
-        return bits
+        """With what comes behind steps that may stand for nothing.
+
+        All runs of such steps at once: subtracting one from the bits of a run, with a bit behind its end,
+        changes those up to the lowest that is set, and the rest is what comes next.
+        """
+        behind = bits | self._run_ends
+        return bits | self._runs & ~((behind - self._run_starts) ^ behind)
 
     def step(self, bits: int, one: int) -> int:
         bits = bits & self._loop[one] | (bits & self._single[one]) << 1
         return self._closed(bits) if bits & self._skipped else bits
+
+    @property
+    def weight(self) -> int:
+        """How much longer a step takes than where there are few patterns, about."""
+        return 1 + self._size // _LONG
 
     def contains(self, pattern: Pattern, start: int) -> bool:
         """Whether every path that matches `pattern` matches one of these, from `start` on."""
@@ -231,6 +249,7 @@ class Shapes:
                 if inner & own.ends and not following & self.ends:
                     return False
                 known = least.setdefault(inner, [])
+                self.steps += (1 + len(known)) * self.weight
                 if not any(had & following == had for had in known):
                     known.append(following)
                     queue.append((inner, following))

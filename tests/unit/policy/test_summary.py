@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from phoenix_hypervisor.policy import learning, paths, regions, summary
+from phoenix_hypervisor.policy import paths, regions, summary, untold
 from phoenix_hypervisor.policy.braces import braced
 from phoenix_hypervisor.policy.dfa import Dfa
 from phoenix_hypervisor.policy.fault import PolicyError
@@ -61,7 +61,7 @@ def test_a_search_that_gives_up_says_less_and_nothing_wrong(
     which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = told(f"sample-{which}", "lxc-a")
-    monkeypatch.setattr(learning, "STEPS", 0)
+    monkeypatch.setattr(untold, "STEPS", 0)
     lines = list_lines(policy(f"sample-{which}").get("lxc-a"), b"/", NAMES)
     assert_true(which, lines)
     # The line for everything needs the whole of what it leaves out.
